@@ -1,0 +1,157 @@
+"""List and watch with resume: a local picture of one resource that converges by itself.
+
+Follows the reflector of client-go: list, watch from the list's version, resume from the last version seen when the
+watch ends, list again only when the server says that version is gone (410).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Callable
+
+from proxy.kube.client import METADATA, METADATA_LIST, Client, Object, Resource
+from proxy.kube.errors import StatusError
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[str, Object | None, Object], None]
+Transform = Callable[[Object], Object]
+
+
+class Informer:
+    """``store`` maps ``(namespace or "", name)`` to the latest object, ``transform``\\ ed to save memory.
+
+    Handlers are plain functions ``(type, old, new)``, called in order: ADDED (old is None), MODIFIED, DELETED (old is
+    the last one stored, new the final state if the server sent it). A relist reports only what has changed.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        resource: Resource,
+        *,
+        namespace: str | None = None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        transform: Transform | None = None,
+        metadata_only: bool = False,
+    ) -> None:
+        self.resource = resource
+        self.store: dict[tuple[str, str], Object] = {}
+        self._client = client
+        self._namespace = namespace
+        self._label_selector = label_selector
+        self._field_selector = field_selector
+        self._transform = transform
+        self._metadata_only = metadata_only
+        self._handlers: list[Handler] = []
+        self._versions: dict[tuple[str, str], str] = {}
+        self._synced = asyncio.Event()
+        self.connected = False
+        """Whether a watch is open now; False while the server cannot be reached."""
+
+    def add_handler(self, handler: Handler) -> None:
+        self._handlers.append(handler)
+        for obj in list(self.store.values()):
+            handler("ADDED", None, obj)
+
+    @property
+    def synced(self) -> bool:
+        """Whether the first list is in."""
+        return self._synced.is_set()
+
+    async def wait_synced(self) -> None:
+        await self._synced.wait()
+
+    async def run(self) -> None:
+        """Follow the resource until cancelled. Errors are logged and retried, 0.1 s to 10 s apart, with jitter."""
+        version: str | None = None
+        failures = 0
+        while True:
+            try:
+                if version is None:
+                    version = await self._relist()
+                    failures = 0
+                async for event in self._watch(version):
+                    failures = 0
+                    version = self._take(event) or version
+                self.connected = False
+            except StatusError as error:
+                self.connected = False
+                if error.code == 410 or error.reason in ("Expired", "Gone"):
+                    version = None
+                    continue
+                if error.code in (404, 403, 401) and version is not None:
+                    version = None
+                failures += 1
+                level = logging.WARNING if failures in (1, 10) or failures % 100 == 0 else logging.DEBUG
+                log.log(level, "%s: %s", self.resource.plural, error)
+                await asyncio.sleep(min(0.1 * 2 ** min(failures, 10), 10.0) * random.uniform(0.5, 1.0))
+
+    def _watch(self, version: str) -> AsyncIterator[Object]:
+        self.connected = True
+        return self._client.watch(
+            self.resource,
+            self._namespace,
+            resource_version=version,
+            label_selector=self._label_selector,
+            field_selector=self._field_selector,
+            accept=METADATA if self._metadata_only else None,
+        )
+
+    async def _relist(self) -> str:
+        listed = await self._client.list(
+            self.resource,
+            self._namespace,
+            label_selector=self._label_selector,
+            field_selector=self._field_selector,
+            accept=METADATA_LIST if self._metadata_only else None,
+        )
+        seen: set[tuple[str, str]] = set()
+        for obj in listed["items"]:
+            key = _key(obj)
+            seen.add(key)
+            if self._versions.get(key) != obj["metadata"].get("resourceVersion"):
+                self._store(key, obj)
+        for key in [key for key in self.store if key not in seen]:
+            self._remove(key, None)
+        self._synced.set()
+        return str(listed["metadata"]["resourceVersion"])
+
+    def _take(self, event: Object) -> str | None:
+        """Apply one event; the version to resume from."""
+        obj: Object = event["object"]
+        version: str | None = obj["metadata"].get("resourceVersion")
+        if event["type"] == "DELETED":
+            self._remove(_key(obj), obj)
+        elif event["type"] != "BOOKMARK":
+            self._store(_key(obj), obj)
+        return version
+
+    def _store(self, key: tuple[str, str], obj: Object) -> None:
+        self._versions[key] = obj["metadata"].get("resourceVersion", "")
+        kept = self._transform(obj) if self._transform else obj
+        old = self.store.get(key)
+        self.store[key] = kept
+        self._notify("ADDED" if old is None else "MODIFIED", old, kept)
+
+    def _remove(self, key: tuple[str, str], final: Object | None) -> None:
+        self._versions.pop(key, None)
+        old = self.store.pop(key, None)
+        if old is not None:
+            last = old if final is None else (self._transform(final) if self._transform else final)
+            self._notify("DELETED", old, last)
+
+    def _notify(self, kind: str, old: Object | None, new: Object) -> None:
+        for handler in self._handlers:
+            try:
+                handler(kind, old, new)
+            except Exception:
+                log.exception("%s: a handler failed", self.resource.plural)
+
+
+def _key(obj: Object) -> tuple[str, str]:
+    meta = obj["metadata"]
+    return (meta.get("namespace") or "", meta["name"])

@@ -1,0 +1,113 @@
+"""A queue of keys to reconcile: each key by one worker at a time, errors retried with backoff and jitter."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+from proxy.kube.errors import StatusError
+
+log = logging.getLogger(__name__)
+Key = TypeVar("Key", bound=Hashable)
+
+
+class WorkQueue(Generic[Key]):
+    """``reconcile(key)`` returns None when done, or seconds after which to look again.
+
+    A key that is added while it is worked on is worked on once more afterwards; added twice while it waits, once.
+    Failures wait ``base_delay`` × 2ⁿ seconds, at most ``max_delay``, each ± 25 %.
+    """
+
+    def __init__(
+        self,
+        reconcile: Callable[[Key], Awaitable[float | None]],
+        *,
+        name: str = "queue",
+        workers: int = 4,
+        base_delay: float = 0.05,
+        max_delay: float = 60.0,
+    ) -> None:
+        self._reconcile = reconcile
+        self._name = name
+        self._workers = workers
+        self._base_delay = base_delay
+        self._max_delay = max_delay
+        self._waiting: deque[Key] = deque()
+        self._queued: set[Key] = set()
+        self._active: set[Key] = set()
+        self._again: set[Key] = set()
+        self._failures: dict[Key, int] = {}
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._ready = asyncio.Semaphore(0)
+
+    def add(self, key: Key) -> None:
+        """Work on ``key`` as soon as a worker is free."""
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+        if key in self._active:
+            self._again.add(key)
+        elif key not in self._queued:
+            self._queued.add(key)
+            self._waiting.append(key)
+            self._ready.release()
+
+    def add_after(self, key: Key, seconds: float) -> None:
+        """Work on ``key`` in ``seconds``, or sooner if something adds it or an earlier timer is set."""
+        loop = asyncio.get_running_loop()
+        timer = self._timers.get(key)
+        if timer is not None:
+            if timer.when() <= loop.time() + seconds:
+                return
+            timer.cancel()
+        self._timers[key] = loop.call_later(seconds, self.add, key)
+
+    def __len__(self) -> int:
+        """Keys that wait or are worked on; timers do not count."""
+        return len(self._queued) + len(self._active)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._workers):
+                    group.create_task(self._work())
+        finally:
+            for timer in self._timers.values():
+                timer.cancel()
+            self._timers.clear()
+
+    async def _work(self) -> None:
+        while True:
+            await self._ready.acquire()
+            key = self._waiting.popleft()
+            self._queued.discard(key)
+            self._active.add(key)
+            try:
+                after = await self._reconcile(key)
+            except Exception as error:
+                self._failed(key, error)
+            else:
+                self._failures.pop(key, None)
+                if after is not None:
+                    self.add_after(key, after)
+            finally:
+                self._active.discard(key)
+                if key in self._again:
+                    self._again.discard(key)
+                    self.add(key)
+
+    def _failed(self, key: Key, error: Exception) -> None:
+        count = self._failures[key] = self._failures.get(key, 0) + 1
+        delay = min(self._base_delay * 2 ** min(count - 1, 30), self._max_delay) * random.uniform(0.75, 1.25)
+        if isinstance(error, StatusError):
+            # A conflict is the normal way of learning that somebody else wrote first.
+            level = logging.DEBUG if error.code == 409 and count < 5 else logging.WARNING
+            log.log(level, "%s: %s: %s (again in %.1f s)", self._name, key, error, delay)
+        else:
+            log.exception("%s: %s failed (again in %.1f s)", self._name, key, delay)
+        self.add_after(key, delay)
