@@ -1,0 +1,69 @@
+# The commands of the project. Each can be repeated; the second time is quick.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO_CLUSTERS ?= auto
+
+.PHONY: help start install binaries test unit check demo bench lock clean
+
+help:            ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+start: install   ## run kcp (set-up included)
+	@$(BIN)/kcp start $(ARGS)
+
+install: .venv/installed  ## set-up alone: .venv with the programs kcp, kubectl-ws, kubectl-kcp, kubectl
+	@$(BIN)/kcp binaries fetch etcd kube-apiserver kube-controller-manager kubectl >/dev/null
+	@ln -sfn "$$($(BIN)/python -c 'from proxy.binaries import find; print(find("kubectl"))')" $(BIN)/kubectl
+
+.venv/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; this is " + sys.version.split()[0])'
+	@echo "making .venv"
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv >/dev/null 2>&1 || { \
+	  rm -rf .venv; \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing python3-venv"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null; fi; \
+	  $(PYTHON) -m venv .venv || { rm -rf .venv; echo "Python's venv module is missing (Debian: apt-get install python3-venv)" >&2; exit 1; }; }
+	@touch $@
+
+.venv/installed: .venv/pip pyproject.toml requirements/runtime.txt
+	@echo "installing Python packages"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/developing: .venv/installed requirements/dev.txt
+	@echo "installing Python packages for tests"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+binaries: .venv/installed  ## obtain every program that tests and demo need
+	@$(BIN)/kcp binaries fetch >/dev/null
+
+test: install .venv/developing binaries  ## everything the tests need, then all of them
+	@$(BIN)/python -m tests.clusters install
+	@$(BIN)/python -m pytest $(ARGS)
+
+unit: .venv/developing  ## the pure tests alone
+	@$(BIN)/python -m pytest tests/unit $(ARGS)
+
+check: .venv/developing  ## formatting, lint, types, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache | tail -n 3
+
+demo: install .venv/developing binaries  ## the whole story: two teams, two physical clusters, real pods
+	@$(BIN)/python -m tests.clusters install
+	@$(BIN)/python -m tests.e2e.demo $(ARGS)
+
+bench: install .venv/developing  ## measure beside the direct kube-apiserver; writes build/bench.json
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+lock: .venv/developing  ## pin all Python packages again
+	@$(BIN)/python -m pip install --quiet pip-tools
+	@$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --extra build -o requirements/runtime.txt pyproject.toml
+	@$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --extra build --extra dev -o requirements/dev.txt pyproject.toml
+
+clean:           ## remove what was built here (.kcp stays)
+	@rm -rf .venv build dist *.egg-info
