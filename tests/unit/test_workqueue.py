@@ -1,0 +1,102 @@
+"""The work queue: one key at a time, nothing lost, failures come back later."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from proxy.kube.workqueue import WorkQueue
+
+
+async def _drain(queue: WorkQueue[str], seconds: float = 2.0) -> None:
+    runner = asyncio.create_task(queue.run())
+    try:
+        async with asyncio.timeout(seconds):
+            await asyncio.sleep(0.01)
+            while len(queue):
+                await asyncio.sleep(0.005)
+    finally:
+        runner.cancel()
+        await asyncio.gather(runner, return_exceptions=True)
+
+
+async def test_a_key_is_never_worked_on_twice_at_once_and_no_change_is_lost() -> None:
+    active: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+    overlaps: list[str] = []
+
+    async def reconcile(key: str) -> None:
+        active[key] += 1
+        if active[key] > 1:
+            overlaps.append(key)
+        await asyncio.sleep(0.01)
+        seen[key] += 1
+        active[key] -= 1
+
+    queue: WorkQueue[str] = WorkQueue(reconcile, workers=4)
+    runner = asyncio.create_task(queue.run())
+    for _ in range(3):
+        queue.add("a")
+    await asyncio.sleep(0.005)  # a is being worked on now: adding it again must lead to one more round
+    queue.add("a")
+    queue.add("a")
+    queue.add("b")
+    await asyncio.sleep(0.1)
+    runner.cancel()
+    assert not overlaps
+    assert seen == {"a": 2, "b": 1}
+
+
+async def test_failures_are_retried_until_they_succeed() -> None:
+    tries = 0
+
+    async def reconcile(key: str) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 4:
+            raise RuntimeError("not yet")
+
+    queue: WorkQueue[str] = WorkQueue(reconcile, base_delay=0.001, max_delay=0.01)
+    queue.add("a")
+    runner = asyncio.create_task(queue.run())
+    for _ in range(200):
+        await asyncio.sleep(0.005)
+        if tries >= 4:
+            break
+    runner.cancel()
+    assert tries == 4
+
+
+async def test_a_returned_number_is_the_time_of_the_next_look() -> None:
+    times: list[float] = []
+
+    async def reconcile(key: str) -> float | None:
+        times.append(asyncio.get_running_loop().time())
+        return 0.05 if len(times) == 1 else None
+
+    queue: WorkQueue[str] = WorkQueue(reconcile)
+    queue.add("a")
+    runner = asyncio.create_task(queue.run())
+    await asyncio.sleep(0.15)
+    runner.cancel()
+    assert len(times) == 2
+    assert times[1] - times[0] >= 0.045
+
+
+async def test_an_earlier_timer_wins_and_add_overtakes_it() -> None:
+    done: list[str] = []
+
+    async def reconcile(key: str) -> None:
+        done.append(key)
+
+    queue: WorkQueue[str] = WorkQueue(reconcile)
+    queue.add_after("a", 10)
+    queue.add_after("a", 0.01)
+    queue.add_after("a", 5)
+    queue.add_after("b", 10)
+    queue.add("b")
+    await _drain(queue)
+    runner = asyncio.create_task(queue.run())
+    await asyncio.sleep(0.05)
+    runner.cancel()
+    assert sorted(done) == ["a", "b"]
