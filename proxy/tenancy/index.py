@@ -1,0 +1,161 @@
+"""Which workspaces there are: a watch of the LogicalClusters of all shards, looked up by path or token.
+
+Used by the data plane (every request) and by controllers. Holds one small object per workspace and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from proxy.kube.client import Client, Object, Resource
+from proxy.kube.informer import Informer
+
+LOGICAL_CLUSTERS = Resource("internal.kcp.dev", "v1alpha1", "logicalclusters", namespaced=False)
+
+INITIALIZING, READY, DELETING = "Initializing", "Ready", "Deleting"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """One workspace as the data plane sees it."""
+
+    path: str
+    """``root:telcops:team-a``."""
+    token: str
+    """``k3fq7zn2a``: what its names on the shard begin with, without the dash."""
+    type: str
+    phase: str
+    owner: str
+    shard: str
+    uid: str = ""
+    """uid of the ClusterWorkspace in the parent that it belongs to; empty for root."""
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.token}-"
+
+    @property
+    def name(self) -> str:
+        """Last part of the path."""
+        return self.path.rpartition(":")[2]
+
+    @property
+    def parent(self) -> str | None:
+        """Path of the parent, None for root."""
+        return self.path.rpartition(":")[0] or None
+
+
+Listener = Callable[[Workspace, bool], None]
+
+
+class WorkspaceIndex:
+    """Follows all shards; a shard that is away keeps its workspaces here and makes no other shard wait."""
+
+    def __init__(self, shards: Mapping[str, Client]) -> None:
+        self._by_path: dict[str, Workspace] = {}
+        self._by_token: dict[str, Workspace] = {}
+        self._children: dict[str, set[str]] = {}
+        self._changed = asyncio.Event()
+        self._listeners: list[Listener] = []
+        self._informers = {name: self._informer(name, client) for name, client in shards.items()}
+
+    def _informer(self, shard: str, client: Client) -> Informer:
+        informer = Informer(client, LOGICAL_CLUSTERS, transform=lambda obj: _slim(shard, obj))
+        informer.add_handler(self._event)
+        return informer
+
+    async def run(self) -> None:
+        """Follow the shards until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for informer in self._informers.values():
+                group.create_task(informer.run())
+
+    @property
+    def synced(self) -> bool:
+        """Whether the first list of every shard is in."""
+        return all(informer.synced for informer in self._informers.values())
+
+    async def wait_synced(self) -> None:
+        await asyncio.gather(*(informer.wait_synced() for informer in self._informers.values()))
+
+    def missing_shards(self) -> list[str]:
+        """Shards whose workspaces were never listed, or whose watch is down now."""
+        return [name for name, informer in self._informers.items() if not (informer.synced and informer.connected)]
+
+    def get(self, path: str) -> Workspace | None:
+        return self._by_path.get(path)
+
+    def by_token(self, token: str) -> Workspace | None:
+        return self._by_token.get(token)
+
+    def children(self, path: str) -> list[Workspace]:
+        return [self._by_path[child] for child in sorted(self._children.get(path, ()))]
+
+    def all(self) -> Iterable[Workspace]:
+        return self._by_path.values()
+
+    def __len__(self) -> int:
+        return len(self._by_path)
+
+    def add_listener(self, listener: Listener) -> None:
+        """Called with ``(workspace, exists)`` at each change, and once for each workspace known now."""
+        self._listeners.append(listener)
+        for workspace in list(self._by_path.values()):
+            listener(workspace, True)
+
+    async def wait_for(self, path: str, timeout: float) -> Workspace | None:
+        """The workspace as soon as it is known here, or None after ``timeout`` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                while path not in self._by_path:
+                    await self._changed.wait()
+        except TimeoutError:
+            return None
+        return self._by_path[path]
+
+    def _event(self, kind: str, old: Object | None, new: Object) -> None:
+        workspace: Workspace = new["workspace"]
+        if kind == "DELETED":
+            self._remove(workspace.token)
+        elif self._by_token.get(workspace.token) != workspace:
+            self._by_token[workspace.token] = workspace
+            self._by_path[workspace.path] = workspace
+            if workspace.parent:
+                self._children.setdefault(workspace.parent, set()).add(workspace.path)
+            self._tell(workspace, True)
+
+    def _remove(self, token: str) -> None:
+        workspace = self._by_token.pop(token, None)
+        if workspace is None:
+            return
+        # Another workspace may have the path by now (deleted, and made again under the same name).
+        if self._by_path.get(workspace.path) is workspace:
+            del self._by_path[workspace.path]
+            siblings = self._children.get(workspace.parent or "", set())
+            siblings.discard(workspace.path)
+            if not siblings:
+                self._children.pop(workspace.parent or "", None)
+        self._tell(workspace, False)
+
+    def _tell(self, workspace: Workspace, exists: bool) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+        for listener in self._listeners:
+            listener(workspace, exists)
+
+
+def _slim(shard: str, obj: Object) -> Object:
+    """What is kept of a LogicalCluster."""
+    meta, spec = obj["metadata"], obj["spec"]
+    workspace = Workspace(
+        path=spec["path"],
+        token=meta["name"],
+        type=spec["type"],
+        phase=(obj.get("status") or {}).get("phase") or INITIALIZING,
+        owner=spec.get("owner", ""),
+        shard=shard,
+        uid=spec.get("parentUID", ""),
+    )
+    return {"metadata": {"name": meta["name"]}, "workspace": workspace}
