@@ -7,13 +7,14 @@ controllers, syncer and workers need plain JSON, any group, and identity headers
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
 import orjson
+from multidict import CIMultiDict
 from yarl import URL
 
 from proxy.kube.config import Connection
@@ -22,6 +23,9 @@ from proxy.kube.errors import StatusError
 Object = dict[str, Any]
 Body = dict[str, Any] | list[Any] | bytes | None
 """JSON to encode, or bytes to send as they are."""
+
+Headers = Mapping[str, str] | Sequence[tuple[str, str]]
+"""Of one request; pairs where a name is repeated."""
 
 PATCH_TYPES = {
     "merge": "application/merge-patch+json",
@@ -109,8 +113,10 @@ class Client:
         query = urllib.parse.urlencode({k: v for k, v in (params or {}).items() if v is not None})
         return URL(f"{self.connection.server}{path}" + (f"?{query}" if query else ""), encoded=True)
 
-    def _request_headers(self, headers: Mapping[str, str] | None) -> dict[str, str]:
-        merged = {**self._headers, **(headers or {})}
+    def _request_headers(self, headers: Headers | None) -> CIMultiDict[str]:
+        merged = CIMultiDict(self._headers)
+        for name, value in headers.items() if isinstance(headers, Mapping) else headers or ():
+            merged.add(name, value)
         token = self.connection.bearer()
         if token:
             merged["Authorization"] = f"Bearer {token}"
@@ -125,7 +131,7 @@ class Client:
         params: Mapping[str, str | int | None] | None = None,
         content_type: str = "application/json",
         accept: str | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Headers | None = None,
         timeout: float = 30,
     ) -> Any:
         """One round trip; the decoded JSON answer, or text where the answer is none. ``timeout`` in seconds."""
@@ -276,7 +282,9 @@ class Client:
             "fieldSelector": field_selector,
             "timeoutSeconds": timeout,
         }
-        send = self._request_headers({"Accept": accept} if accept else None)
+        send = self._request_headers(None)
+        if accept:
+            send["Accept"] = accept
         limits = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=timeout + 30)
         try:
             async with self._open().get(

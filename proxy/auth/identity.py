@@ -1,0 +1,80 @@
+"""Who asks: a user with plain names, and the same user as a shard sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from proxy.mapping.names import map_group, map_user
+
+MASTERS = "system:masters"
+AUTHENTICATED = "system:authenticated"
+UNAUTHENTICATED = "system:unauthenticated"
+
+Header = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An authenticated (or anonymous) user; hashable, so that decisions about it can be cached."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    workspace_token: str | None = None
+    """Set for identities that exist in one workspace only: its service accounts, and impersonated users."""
+    masters: bool = field(default=False)
+    """Whether proxy-wide administration comes with it: group system:masters of a token file or client certificate,
+    never of a service account or an impersonation."""
+
+    @property
+    def anonymous(self) -> bool:
+        return self.name == ANONYMOUS.name
+
+
+ANONYMOUS = User("system:anonymous", (UNAUTHENTICATED,))
+
+
+def authenticated(name: str, groups: tuple[str, ...], uid: str = "") -> User:
+    """A user of the whole proxy (token file, client certificate)."""
+    every = groups if AUTHENTICATED in groups else (*groups, AUTHENTICATED)
+    return User(name, every, uid, masters=MASTERS in groups)
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityHeaders:
+    """Names of the headers by which a shard learns who asks."""
+
+    user: bytes
+    group: bytes
+
+
+FRONT_PROXY = IdentityHeaders(b"x-remote-user", b"x-remote-group")
+"""https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/; needs the certificate for it."""
+IMPERSONATION = IdentityHeaders(b"impersonate-user", b"impersonate-group")
+"""Where only an admin kubeconfig of the shard is at hand."""
+
+
+def mapped_identity(user: User, prefix: str) -> tuple[str, tuple[str, ...]]:
+    """User name and groups as they stand on the shard."""
+    return map_user(user.name, prefix), tuple(map_group(group, prefix) for group in user.groups)
+
+
+def identity_headers(user: User, prefix: str, names: IdentityHeaders, *, privileged: bool) -> list[Header]:
+    """Headers that name the mapped user; ``privileged`` replaces its groups by the one that the shard never asks about.
+
+    A privileged request is safe only behind the gate, which confines it to the workspace.
+    """
+    headers = [(names.user, map_user(user.name, prefix).encode())]
+    if privileged:
+        headers.append((names.group, MASTERS.encode()))
+    else:
+        headers += [(names.group, map_group(group, prefix).encode()) for group in user.groups]
+    return headers
+
+
+def identity_dict(user: User, prefix: str, names: IdentityHeaders) -> Mapping[str, list[str]]:
+    """The mapped, unprivileged identity for `proxy.kube.client`."""
+    name, groups = mapped_identity(user, prefix)
+    return {names.user.decode(): [name], names.group.decode(): list(groups)}

@@ -1,0 +1,145 @@
+"""LIST over all namespaces or of cluster-scoped objects, at a cost that depends on the workspace alone.
+
+Keys in etcd are ordered, so everything of one workspace stands together. A continue token made here starts a page at
+the workspace's first key; the page ends where the names no longer carry the prefix. What a page reads beyond that
+belongs to others and is cut off here, before anything else sees it.
+
+Continue tokens: ``k8s.io/apiserver/pkg/storage/continue.go`` (base64url, no padding, of ``{"v","rv","start"}``;
+rv -1 means the latest version).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import orjson
+
+from proxy.kube.errors import StatusError
+from proxy.mapping.token import LABEL
+
+PAGE = 500
+LATEST = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """How one LIST is to be put together; ``target`` of each page by `page_query`."""
+
+    path: str
+    query: tuple[tuple[str, str], ...]
+    """Parameters that every page carries."""
+    limit: int
+    """Objects that the client wants at most; 0 for all."""
+    start: str
+    """Continue token of the first page."""
+    token: str
+
+
+class _Meta(msgspec.Struct, rename={"resource_version": "resourceVersion", "continue_": "continue"}):
+    resource_version: str = ""
+    continue_: str = ""
+
+
+class _Envelope(msgspec.Struct, rename={"api_version": "apiVersion", "columns": "columnDefinitions"}):
+    kind: str = ""
+    api_version: str = ""
+    metadata: _Meta = msgspec.field(default_factory=_Meta)
+    items: list[msgspec.Raw] | None = None
+    columns: msgspec.Raw | None = None
+    rows: list[msgspec.Raw] | None = None
+
+
+class _Named(msgspec.Struct):
+    name: str = ""
+    namespace: str = ""
+
+
+class _Item(msgspec.Struct):
+    metadata: _Named = msgspec.field(default_factory=_Named)
+
+
+class _Row(msgspec.Struct):
+    object: _Item = msgspec.field(default_factory=_Item)
+
+
+_envelope = msgspec.json.Decoder(_Envelope)
+_item = msgspec.json.Decoder(_Item)
+_row = msgspec.json.Decoder(_Row)
+
+
+@dataclass(slots=True)
+class Page:
+    """The workspace's own part of one page of a list or Table; still with prefix and label."""
+
+    head: bytes
+    """Everything up to the metadata."""
+    resource_version: str
+    next: str
+    """Continue token of the next page, empty where the workspace ends."""
+    between: bytes
+    """From behind the metadata up to the first item."""
+    items: list[msgspec.Raw]
+
+
+def make_token(prefix: str, version: int = LATEST) -> str:
+    token = orjson.dumps({"v": "meta.k8s.io/v1", "rv": version, "start": prefix})
+    return base64.urlsafe_b64encode(token).rstrip(b"=").decode()
+
+
+def check_token(value: str, prefix: str) -> str:
+    """A client's continue token, if it goes on inside the workspace. Raises StatusError 400 otherwise."""
+    try:
+        decoded: Any = orjson.loads(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)))
+        start = decoded["start"]
+        version = decoded["rv"]
+        inside = isinstance(start, str) and start.startswith(prefix) and isinstance(version, int)
+    except (binascii.Error, ValueError, KeyError, TypeError):
+        inside = False
+    if not inside or "/../" in start or start.endswith("/.."):
+        raise StatusError(400, "continue key is not valid: it does not belong to this list")
+    # Made again, so that nothing is passed on that was not looked at.
+    again = orjson.dumps({"v": "meta.k8s.io/v1", "rv": version, "start": start})
+    return base64.urlsafe_b64encode(again).rstrip(b"=").decode()
+
+
+def split_page(body: bytes, token: str) -> Page:
+    """Cut an answer to what is the workspace's own. Raises StatusError 500 for an answer that cannot be read."""
+    try:
+        page = _envelope.decode(body)
+        rows = page.rows is not None
+        items = (page.rows if rows else page.items) or []
+        prefix = f"{token}-"
+        count = bisect_left(items, True, key=lambda raw: not _own(raw, prefix, rows))
+    except msgspec.MsgspecError as error:
+        raise StatusError(500, f"a list from the shard cannot be read: {error}") from error
+    own = items[:count]
+    more = page.metadata.continue_ if count == len(items) else ""
+    columns = b'"columnDefinitions":' + bytes(page.columns) + b"," if page.columns is not None else b""
+    head = orjson.dumps({"kind": page.kind, "apiVersion": page.api_version})[:-1] + b',"metadata":'
+    return Page(
+        head, page.metadata.resource_version, more, b"," + columns + (b'"rows":[' if rows else b'"items":['), own
+    )
+
+
+def _own(raw: msgspec.Raw, prefix: str, row: bool) -> bool:
+    meta = (_row.decode(raw).object if row else _item.decode(raw)).metadata
+    return (meta.namespace or meta.name).startswith(prefix)
+
+
+def join_items(items: list[msgspec.Raw], token: str) -> bytes:
+    """Items with commas between them. Raises StatusError 500 if one of them carries another workspace's label: the
+    last look before they leave."""
+    joined = b",".join(bytes(item) for item in items)
+    if joined.count(f'"{LABEL}":"'.encode()) != joined.count(f'"{LABEL}":"{token}"'.encode()):
+        raise StatusError(500, "a list from the shard is not in order")
+    return joined
+
+
+def list_metadata(version: str, next_token: str) -> bytes:
+    meta = {"resourceVersion": version} | ({"continue": next_token} if next_token else {})
+    return orjson.dumps(meta)

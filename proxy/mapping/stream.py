@@ -1,0 +1,83 @@
+"""Responses: the internal label and the prefix are taken out of the byte stream, without looking at structure.
+
+Objects come as compact JSON with sorted labels, the internal key first. Its label can stand in these shapes, replaced
+in this order (``creationTimestamp`` or a name always stands before ``labels``)::
+
+    "0.kcp.dev/w":"TOKEN",                 other labels follow
+    ,"labels":{"0.kcp.dev/w":"TOKEN"}      the only label
+    ,"0.kcp.dev/w":"TOKEN"                 a user's label sorts before it
+
+A token is plain ASCII, so no JSON escape can hide it.
+"""
+
+from __future__ import annotations
+
+from proxy.mapping.token import LABEL
+
+
+def patterns(token: str) -> tuple[bytes, ...]:
+    """What is removed, in order."""
+    label = f'"{LABEL}":"{token}"'
+    return (
+        f"{label},".encode(),
+        f',"labels":{{{label}}}'.encode(),
+        f",{label}".encode(),
+        f"{token}-".encode(),
+    )
+
+
+def strip_bytes(data: bytes, token: str) -> bytes:
+    """A complete body, or a header's value, as the workspace sees it."""
+    for pattern in patterns(token):
+        data = data.replace(pattern, b"")
+    return data
+
+
+class ResponseFilter:
+    """The same piece by piece: what may be the beginning of a match is kept back until more comes."""
+
+    __slots__ = ("_patterns", "_rest")
+
+    def __init__(self, patterns: tuple[bytes, ...]) -> None:
+        self._patterns = patterns
+        self._rest = b""
+
+    def feed(self, data: bytes) -> bytes:
+        if self._rest:
+            data = self._rest + data
+        keep = self._unfinished(data)
+        if keep:
+            self._rest = data[-keep:]
+            data = data[:-keep]
+        else:
+            self._rest = b""
+        for pattern in self._patterns:
+            if pattern in data:
+                data = data.replace(pattern, b"")
+        return data
+
+    def flush(self) -> bytes:
+        data, self._rest = self._rest, b""
+        for pattern in self._patterns:
+            data = data.replace(pattern, b"")
+        return data
+
+    def _unfinished(self, data: bytes) -> int:
+        """Length of the longest end of ``data`` that is the beginning of a pattern but not yet the whole."""
+        if data.endswith(b"}\n"):
+            return 0  # the end of a watch event or of a body: no pattern has a line break
+        longest = 0
+        for pattern in self._patterns:
+            for length in range(min(len(pattern) - 1, len(data)), longest, -1):
+                if data.endswith(pattern[:length]):
+                    longest = length
+                    break
+        if longest:
+            # What is kept back may begin inside a complete match (the shapes share text): keep that whole as well.
+            start = len(data) - longest
+            for pattern in self._patterns:
+                at = data.find(pattern, max(0, start - len(pattern) + 1), start + len(pattern) - 1)
+                if at >= 0 and at < start < at + len(pattern):
+                    longest = len(data) - at
+                    start = at
+        return longest
