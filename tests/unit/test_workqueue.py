@@ -8,18 +8,6 @@ from collections import Counter
 from proxy.kube.workqueue import WorkQueue
 
 
-async def _drain(queue: WorkQueue[str], seconds: float = 2.0) -> None:
-    runner = asyncio.create_task(queue.run())
-    try:
-        async with asyncio.timeout(seconds):
-            await asyncio.sleep(0.01)
-            while len(queue):
-                await asyncio.sleep(0.005)
-    finally:
-        runner.cancel()
-        await asyncio.gather(runner, return_exceptions=True)
-
-
 async def test_a_key_is_never_worked_on_twice_at_once_and_no_change_is_lost() -> None:
     active: Counter[str] = Counter()
     seen: Counter[str] = Counter()
@@ -95,7 +83,6 @@ async def test_an_earlier_timer_wins_and_add_overtakes_it() -> None:
     queue.add_after("a", 5)
     queue.add_after("b", 10)
     queue.add("b")
-    await _drain(queue)
     runner = asyncio.create_task(queue.run())
     await asyncio.sleep(0.05)
     runner.cancel()

@@ -1,0 +1,250 @@
+"""What becomes of a request: address → who → may enter → what → may do → mapped → gate → shard.
+
+The order is the security argument: nothing is said about a workspace before entry is allowed, nothing is forwarded
+before the mapping has understood it, and the gate looks once more at what is about to leave.
+
+`WorkspaceGateway.decide` runs to its end without touching the event loop when all that it needs is cached; only a miss
+(a token not seen before, rules not fetched yet) makes it return an awaitable.
+"""
+
+from __future__ import annotations
+
+import logging
+import urllib.parse
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from functools import lru_cache, partial
+from typing import Any
+
+from proxy.auth.authenticator import Authenticator
+from proxy.auth.authorizer import Access, Authorizer
+from proxy.auth.forbidden import forbidden, no_entry
+from proxy.auth.identity import User, identity_headers
+from proxy.auth.impersonation import impersonated, is_impersonating, refused, wanted
+from proxy.auth.whoami import whoami_body
+from proxy.discovery import Discovery, Scopes
+from proxy.kube.errors import StatusError
+from proxy.mapping.gate import gate, gate_mapped
+from proxy.mapping.paths import RequestInfo, bad_path, parse
+from proxy.mapping.request import Attributes, MappedRequest, map_request
+from proxy.mapping.stream import ResponseFilter, patterns, strip_bytes
+from proxy.server.listing import produce_list
+from proxy.server.messages import Decision, Forward, Reply, Request
+from proxy.server.replies import JSON, page_not_found, refusal, text
+from proxy.server.upstream import ShardEndpoint
+from proxy.tenancy.index import DELETING, Workspace, WorkspaceIndex
+
+log = logging.getLogger(__name__)
+
+CLUSTERS = b"/clusters/"
+ROOT = "root"
+HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
+READS = frozenset({"get", "list", "watch"})
+APPEARS_WITHIN = 0.5
+"""Seconds that a request for an unknown workspace waits: it may have been made a moment ago, through another worker."""
+
+Flow = Generator[Awaitable[Any], Any, Decision]
+
+
+class WorkspaceGateway:
+    """The gateway of one worker. ``unready()`` says in a line what keeps the worker from serving, or gives None."""
+
+    def __init__(
+        self,
+        *,
+        index: WorkspaceIndex,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        discovery: Discovery,
+        endpoints: Mapping[str, ShardEndpoint],
+        unready: Callable[[], str | None],
+    ) -> None:
+        self._index = index
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+        self._discovery = discovery
+        self._endpoints = endpoints
+        self._unready = unready
+
+    def decide(self, request: Request) -> Decision | Awaitable[Decision]:
+        """As `messages.Gateway`."""
+        flow = self._flow(request)
+        try:
+            waiting = next(flow)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        except StatusError as error:
+            return refusal(error, request)
+        return self._later(flow, waiting, request)
+
+    async def _later(self, flow: Flow, waiting: Awaitable[Any], request: Request) -> Decision:
+        """Go on with a flow that had to wait."""
+        try:
+            while True:
+                try:
+                    value = await waiting
+                except StatusError as error:
+                    waiting = flow.throw(error)
+                else:
+                    waiting = flow.send(value)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        except StatusError as error:
+            return refusal(error, request)
+        finally:
+            flow.close()
+
+    def _flow(self, request: Request) -> Flow:
+        """The whole way of a request; yields what must be awaited."""
+        path, target = split_workspace(request.target)
+        if path is None:
+            health = self._health(target)
+            if health is not None:
+                return health
+            path = ROOT
+        workspace = self._index.get(path)
+        user = self._authenticator.authenticate(request, workspace)
+        if not isinstance(user, User):
+            user = yield user
+        if workspace is None and not user.anonymous:
+            workspace = yield self._index.wait_for(path, APPEARS_WITHIN)
+        info = parse(request.method, target)
+        if workspace is None:
+            if user.masters:
+                raise StatusError(404, f'workspace "{path}" not found', details={"name": path, "kind": "workspaces"})
+            raise no_entry(user, info, path)
+        access = self._authorizer.enter(user, workspace)
+        if not isinstance(access, Access):
+            access = yield access
+        if access is Access.NONE:
+            raise no_entry(user, info, path)
+        if is_impersonating(request.headers):
+            user, access = yield from self._impersonate(request, user, access, workspace)
+        if not info.is_resource:
+            return (yield from self._non_resource(request, info, target, user, access, workspace))
+        return (yield from self._resource(request, info, user, access, workspace))
+
+    def _health(self, target: bytes) -> Decision | None:
+        path = target.partition(b"?")[0].decode("latin-1")
+        if path not in HEALTH:
+            return None
+        problem = self._unready() if path == "/readyz" else None
+        return text(503, f"not ready: {problem}\n") if problem else text(200, "ok")
+
+    def _impersonate(
+        self, request: Request, user: User, access: Access, workspace: Workspace
+    ) -> Generator[Awaitable[Any], Any, tuple[User, Access]]:
+        target = impersonated(user, request.headers, workspace)
+        for attributes in wanted(target, workspace.prefix):
+            allowed = self._authorizer.allowed(user, access, workspace, attributes)
+            if not isinstance(allowed, bool):
+                allowed = yield allowed
+            if not allowed:
+                raise refused(user, attributes, workspace.prefix)
+        admin = access is Access.ADMIN and "system:masters" in target.groups
+        return target, Access.ADMIN if admin else Access.ACCESS
+
+    def _non_resource(
+        self, request: Request, info: RequestInfo, target: bytes, user: User, access: Access, workspace: Workspace
+    ) -> Flow:
+        if info.path in HEALTH:
+            return text(200, "ok")
+        query = target.partition(b"?")[2].decode("latin-1")
+        reply = self._discovery.reply(workspace, request, info.path, query)
+        if reply is not None:
+            return reply if isinstance(reply, Reply) else (yield reply)
+        attributes = Attributes(info.verb, "", "", "", "", "", False, info.path)
+        allowed = self._authorizer.allowed(user, access, workspace, attributes)
+        if not isinstance(allowed, bool):
+            allowed = yield allowed
+        if not allowed:
+            raise forbidden(user, info)
+        return page_not_found()
+
+    def _resource(self, request: Request, info: RequestInfo, user: User, access: Access, workspace: Workspace) -> Flow:
+        discovery = self._discovery
+        group, version, resource = info.group, info.version, info.resource
+        if not discovery.serves(workspace, group, version, resource):
+            yield discovery.refresh(workspace, group)
+            if not discovery.serves(workspace, group, version, resource):
+                if not discovery.group_version_exists(workspace, group, version):
+                    return page_not_found()
+                raise StatusError(404, "the server could not find the requested resource")
+        scopes = Scopes(discovery, workspace)
+        mapped = map_request(
+            info, workspace.token, method=request.method, headers=request.headers, body=request.body, scopes=scopes
+        )
+        allowed = self._authorizer.allowed(user, access, workspace, mapped.attributes)
+        if not isinstance(allowed, bool):
+            allowed = yield allowed
+        if not allowed:
+            raise forbidden(user, info)
+        if workspace.phase == DELETING and info.verb in ("create", "update", "patch"):
+            raise forbidden(user, info, f'"{workspace.path}" is being deleted')
+        if resource == "selfsubjectreviews":
+            return Reply(201, [JSON], whoami_body(user))
+        gate_mapped(request.method, mapped, workspace.token)
+        return self._forward(request, info, mapped, user, access, workspace)
+
+    def _forward(
+        self,
+        request: Request,
+        info: RequestInfo,
+        mapped: MappedRequest,
+        user: User,
+        access: Access,
+        workspace: Workspace,
+    ) -> Decision:
+        endpoint = self._endpoints[workspace.shard]
+        privileged = access is Access.ADMIN or not mapped.own_identity
+        headers = mapped.headers
+        headers += identity_headers(user, workspace.prefix, endpoint.identity, privileged=privileged)
+        if endpoint.authorization is not None:
+            headers.append((b"authorization", endpoint.authorization))
+        head_filter, body_filter = filters(workspace.token)
+        method = b"GET" if request.method == b"HEAD" else request.method
+
+        def forward(target: bytes) -> Forward:
+            return Forward(
+                workspace.shard, method, target, headers, mapped.body, body_filter, head_filter,
+                streaming=info.verb == "watch", idempotent=info.verb in READS,
+            )  # fmt: skip
+
+        if mapped.listing is not None:
+
+            def page(target: bytes) -> Forward:
+                gate(b"GET", target, b"", workspace.token)
+                return forward(target)
+
+            return produce_list(mapped.listing, page)
+        return forward(mapped.target)
+
+
+@lru_cache(maxsize=4096)
+def filters(token: str) -> tuple[Callable[[bytes], bytes], Callable[[], ResponseFilter]]:
+    """Head and body filters of one workspace."""
+    return partial(_strip, token), partial(ResponseFilter, patterns(token))
+
+
+def _strip(token: str, value: bytes) -> bytes:
+    return strip_bytes(value, token) if token.encode() in value else value
+
+
+def split_workspace(target: bytes) -> tuple[str | None, bytes]:
+    """``/clusters/root:a/api/v1?x`` → (``root:a``, ``/api/v1?x``); (None, target) for a path without workspace.
+
+    Raises StatusError 400 for a path that is no workspace's.
+    """
+    if not target.startswith(CLUSTERS):
+        return None, target
+    end = len(target)
+    for mark in (b"/", b"?"):
+        at = target.find(mark, len(CLUSTERS))
+        if at >= 0:
+            end = min(end, at)
+    path = target[len(CLUSTERS) : end].decode("latin-1")
+    if "%" in path:
+        path = urllib.parse.unquote(path)
+    if not path or len(path) > 1024 or not path.isprintable() or not path.isascii() or "/" in path:
+        raise bad_path("it names no workspace")
+    rest = target[end:]
+    return path, rest if rest.startswith(b"/") else b"/" + rest

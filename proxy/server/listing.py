@@ -1,0 +1,85 @@
+"""Lists over all namespaces, put together from pages (see `proxy.mapping.listing`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import orjson
+
+from proxy.kube.errors import StatusError
+from proxy.mapping.listing import PAGE, Listing, join_items, list_metadata, split_page
+from proxy.mapping.request import page_target
+from proxy.mapping.stream import strip_bytes
+from proxy.server.messages import Exchange, Forward, Header, Produce
+
+PASSED_ON = frozenset({b"warning", b"x-kubernetes-pf-flowschema-uid", b"x-kubernetes-pf-prioritylevel-uid"})
+
+
+def produce_list(listing: Listing, forward: Callable[[bytes], Forward]) -> Produce:
+    """An answer to ``listing``; ``forward(target)`` makes the request of one page."""
+    return Produce(partial(_run, listing, forward))
+
+
+async def _run(listing: Listing, forward: Callable[[bytes], Forward], exchange: Exchange) -> None:
+    left = listing.limit
+    token = listing.start
+    version = ""
+    first = True
+    while True:
+        size = min(left, PAGE) if left else PAGE
+        answer = await exchange.fetch(forward(page_target(listing, token, size)))
+        if answer.status != 200:
+            raise _failure(answer.status, answer.body, listing.token)
+        page = split_page(answer.body, listing.token)
+        left = left - len(page.items) if listing.limit else 0
+        whole = not page.next or (listing.limit > 0 and left <= 0)
+        body = strip_bytes(join_items(page.items, listing.token), listing.token)
+        if first:
+            # The version is that of the first page: the later ones are read at the same one. A client's own limit
+            # ends the list with a token to go on from; without one the list is always whole.
+            version = page.resource_version
+            going_on = page.next if listing.limit and whole else ""
+            if listing.limit and not whole:
+                body, page.next, left = await _rest(listing, forward, exchange, page.next, left, body)
+                going_on, whole = page.next, True
+            await exchange.start(200, [*_headers(answer.headers)])
+            await exchange.write(page.head + list_metadata(version, going_on) + page.between + body)
+            first = False
+        elif body:
+            await exchange.write(b"," + body)
+        if whole:
+            break
+        token = page.next
+    await exchange.write(b"]}\n")
+    await exchange.end()
+
+
+async def _rest(
+    listing: Listing, forward: Callable[[bytes], Forward], exchange: Exchange, token: str, left: int, body: bytes
+) -> tuple[bytes, str, int]:
+    """The further pages of a list with a client's limit above the size of a page, of which the metadata, written
+    first, must say where to go on."""
+    while token and left > 0:
+        answer = await exchange.fetch(forward(page_target(listing, token, min(left, PAGE))))
+        if answer.status != 200:
+            raise _failure(answer.status, answer.body, listing.token)
+        page = split_page(answer.body, listing.token)
+        more = strip_bytes(join_items(page.items, listing.token), listing.token)
+        body = b",".join(part for part in (body, more) if part)
+        left -= len(page.items)
+        token = page.next
+    return body, token, left
+
+
+def _headers(headers: list[Header]) -> list[Header]:
+    kept = [header for header in headers if header[0] in PASSED_ON]
+    return [(b"content-type", b"application/json"), *kept]
+
+
+def _failure(status: int, body: bytes, token: str) -> StatusError:
+    plain = strip_bytes(body, token)
+    try:
+        return StatusError.of_body(status, orjson.loads(plain))
+    except orjson.JSONDecodeError:
+        return StatusError.of_body(status, plain.decode("utf-8", "replace"))

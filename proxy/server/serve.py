@@ -1,0 +1,96 @@
+"""Listen, serve, and stop in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Iterable
+
+from proxy.server.front import Front
+from proxy.server.messages import Gateway
+from proxy.server.settings import ServerSettings
+from proxy.server.upstream import Pool, ShardEndpoint
+
+SWEEP = 5.0
+GRACE = 3.0
+"""Seconds that requests under way get at the end; watches are cut at once, their clients resume elsewhere."""
+
+
+def server_tls(settings: ServerSettings) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(settings.cert_file, settings.key_file)
+    context.set_alpn_protocols(["http/1.1"])
+    if settings.client_ca_file:
+        context.load_verify_locations(settings.client_ca_file)
+        context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
+def listen(address: str, port: int) -> socket.socket:
+    """A listening socket that other workers share. Raises OSError."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    try:
+        listener.bind((address, port))
+        listener.listen(2048)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+class Server:
+    """One worker's server: ``await start()``, then ``await stop()``."""
+
+    def __init__(self, gateway: Gateway, settings: ServerSettings, endpoints: Iterable[ShardEndpoint]) -> None:
+        self._gateway = gateway
+        self._settings = settings
+        self._pools = {shard.name: Pool(shard, settings.limits.answer_timeout) for shard in endpoints}
+        self._connections: set[Front] = set()
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        settings = self._settings
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Front(self._gateway, self._pools, settings.limits, self._connections),
+            sock=listen(settings.bind_address, settings.port),
+            ssl=server_tls(settings),
+            ssl_handshake_timeout=20,
+            backlog=2048,
+        )
+        self._sweeper = asyncio.create_task(self._sweep())
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP)
+            now = time.monotonic()
+            for front in list(self._connections):
+                front.sweep(now)
+            for pool in self._pools.values():
+                pool.sweep()
+
+    async def stop(self, grace: float = GRACE) -> None:
+        """No new connections; requests under way get ``grace`` seconds."""
+        if self._server is not None:
+            self._server.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for front in list(self._connections):
+            if front.busy and not front.streaming:
+                front.closing = True
+            else:
+                front.close()
+        deadline = time.monotonic() + grace
+        while self._connections and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        for pool in self._pools.values():
+            pool.close()

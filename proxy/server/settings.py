@@ -1,0 +1,80 @@
+"""What a proxy worker is told: plain data, handed over as a JSON file of mode 0600."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSettings:
+    """One shard."""
+
+    name: str
+    """As in ``--shard NAME=…`` and in the workspaces' status."""
+    kubeconfig: str
+    """File whose current context has full rights on the shard."""
+    front_proxy_context: str | None = None
+    """Context of that file with the front-proxy certificate; without one, requests impersonate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what one client may make a worker hold."""
+
+    target: int = 16 * 1024
+    """Bytes of path and query; selectors can be long."""
+    headers: int = 64 * 1024
+    """Bytes of all header names and values; impersonation of users with many groups needs room."""
+    header_count: int = 200
+    body: int = 3 * 1024 * 1024
+    """Bytes of a request body: kube-apiserver's own limit (``MaxRequestBodyBytes``)."""
+    pipelined: int = 16
+    """Requests waiting on one connection before it is no longer read."""
+    header_timeout: float = 30.0
+    """Seconds for a request to arrive whole, so that slow senders cannot hold connections."""
+    idle_timeout: float = 180.0
+    """Seconds of silence between requests; client-go keeps connections for 90."""
+    answer_timeout: float = 65.0
+    """Seconds for a shard to begin its answer: kube-apiserver gives up after 60 itself."""
+    buffered: int = 256 * 1024
+    """Bytes of an answer of known length that are collected for one write."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """One proxy."""
+
+    bind_address: str
+    port: int
+    cert_file: str
+    """PEM of the serving certificate and its chain."""
+    key_file: str
+    external_url: str
+    """``https://HOST:PORT`` as clients reach it."""
+    shards: tuple[ShardSettings, ...]
+    client_ca_file: str | None = None
+    """PEM of CAs whose client certificates are accepted."""
+    token_files: tuple[str, ...] = ()
+    """Static tokens: kcp's own and ``--token-auth-file``."""
+    verbosity: int = 0
+    limits: Limits = field(default_factory=Limits)
+
+    def write(self, path: Path) -> None:
+        """Atomically, for the owner alone."""
+        temporary = path.with_name(f".{path.name}.new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(asdict(self), file, indent=2)
+        temporary.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> ServerSettings:
+        values: dict[str, Any] = json.loads(path.read_text())
+        values["shards"] = tuple(ShardSettings(**shard) for shard in values["shards"])
+        values["limits"] = Limits(**values["limits"])
+        values["token_files"] = tuple(values["token_files"])
+        return cls(**values)
