@@ -1,0 +1,94 @@
+"""Puts a worker together: one place where the parts of the data plane meet."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from proxy.auth.authenticator import Authenticator
+from proxy.auth.authorizer import Authorizer
+from proxy.auth.identity import FRONT_PROXY, IMPERSONATION
+from proxy.auth.tokenfile import TokenFiles
+from proxy.discovery import Discovery
+from proxy.kube.client import Client
+from proxy.kube.config import load_kubeconfig
+from proxy.server.gateway import WorkspaceGateway
+from proxy.server.serve import Server
+from proxy.server.settings import ServerSettings, ShardSettings
+from proxy.server.upstream import ShardEndpoint
+from proxy.tenancy.index import WorkspaceIndex
+
+log = logging.getLogger(__name__)
+
+
+def endpoint_of(shard: ShardSettings) -> ShardEndpoint:
+    """Where requests of clients go, and how the shard is told who asks. Raises ConfigError."""
+    connection = load_kubeconfig(shard.kubeconfig, shard.front_proxy_context)
+    url = urlsplit(connection.server)
+    token = connection.bearer()
+    return ShardEndpoint(
+        name=shard.name,
+        host=url.hostname or "",
+        port=url.port or (443 if url.scheme == "https" else 80),
+        tls=connection.ssl_context(),
+        identity=FRONT_PROXY if shard.front_proxy_context else IMPERSONATION,
+        server_hostname=connection.tls_server_name,
+        authorization=f"Bearer {token}".encode() if token else None,
+    )
+
+
+class Worker:
+    """One worker process: index, authentication, authorization and discovery follow the shards while it serves."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        clients: Mapping[str, Client] = {
+            shard.name: Client(load_kubeconfig(shard.kubeconfig), user_agent="kcp-proxy") for shard in settings.shards
+        }
+        endpoints = {shard.name: endpoint_of(shard) for shard in settings.shards}
+        self._clients = clients
+        self.index = WorkspaceIndex(clients)
+        self._authenticator = Authenticator(TokenFiles(settings.token_files), clients)
+        self._authorizer = Authorizer(self.index, clients)
+        self._discovery = Discovery(clients)
+        gateway = WorkspaceGateway(
+            index=self.index,
+            authenticator=self._authenticator,
+            authorizer=self._authorizer,
+            discovery=self._discovery,
+            endpoints=endpoints,
+            unready=self.unready,
+        )
+        self._server = Server(gateway, settings, endpoints.values())
+
+    def unready(self) -> str | None:
+        """What keeps this worker from serving, in a line."""
+        if not self.index.synced:
+            return "workspaces are not listed yet"
+        missing = self._discovery.unsynced()
+        if missing:
+            return f"discovery of shard {', '.join(missing)} is not read yet"
+        if self.index.get("root") is None:
+            return "workspace root does not exist yet"
+        return None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until ``stop``. Raises OSError where the address cannot be listened at."""
+        tasks = [
+            asyncio.create_task(part.run())
+            for part in (self.index, self._authenticator, self._authorizer, self._discovery)
+        ]
+        await self._server.start()
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopping}:
+                task.result()  # none of them ends but by an error; a new process begins afresh
+        finally:
+            await self._server.stop()
+            for task in [*tasks, stopping]:
+                task.cancel()
+            await asyncio.gather(*tasks, stopping, return_exceptions=True)
+            for client in self._clients.values():
+                await client.close()

@@ -1,0 +1,51 @@
+"""A proxy worker process: ``python -m proxy.server.worker SETTINGS.json``.
+
+Any number of workers share the listening address; the kernel spreads connections over them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import uvloop
+
+from proxy.kube.config import ConfigError
+from proxy.server.compose import Worker
+from proxy.server.settings import ServerSettings
+
+
+async def run(settings: ServerSettings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await Worker(settings).run(stop)
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1:
+        print("usage: python -m proxy.server.worker SETTINGS.json", file=sys.stderr)
+        return 2
+    settings = ServerSettings.read(Path(arguments[0]))
+    level = logging.DEBUG if settings.verbosity > 4 else logging.INFO if settings.verbosity > 1 else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Requests make no reference cycles; a full collection over what lives for good would stop the loop for nothing.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(settings))
+    except (OSError, ConfigError, ValueError) as error:
+        print(f"proxy worker: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
