@@ -1,0 +1,186 @@
+"""Makes any kube-apiserver a shard: applies CRDs, policies, flow schemas and roles, and waits until they work.
+
+Idempotent and quick the second time: an object that was made from the same manifest is left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+
+from proxy.kube.client import Client, Object, Resource
+from proxy.kube.errors import StatusError
+from proxy.shard.manifests import HASH, RESOURCES, Manifest, load_manifests
+
+log = logging.getLogger(__name__)
+
+MANAGER = "kcp"
+"""Field manager of everything applied here."""
+LABEL = "0.kcp.dev/w"
+TIMEOUT = 60.0
+"""Seconds for everything to take effect; 1 or 2 in practice."""
+POLL = 0.04
+POLICY_GROUP = "admissionregistration.k8s.io"
+POLICY_VERSIONS = ("v1", "v1beta1", "v1alpha1")
+"""In which MutatingAdmissionPolicy is served, the best first: v1 since Kubernetes 1.36."""
+
+CLUSTER_ROLES = RESOURCES["ClusterRole"]
+SHARED_ROLES = {
+    "admin": ("system:aggregate-to-admin", "system:aggregate-to-edit", "system:aggregate-to-view"),
+    "edit": ("system:aggregate-to-edit", "system:aggregate-to-view"),
+    "view": ("system:aggregate-to-view",),
+}
+"""Roles that all workspaces share, and Kubernetes' own parts that they are made of."""
+AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
+
+
+class BootstrapError(Exception):
+    """A kube-apiserver that cannot be made a shard; one line."""
+
+
+async def bootstrap(client: Client, *, timeout: float = TIMEOUT) -> list[str]:
+    """Apply all manifests and wait until they work: CRDs are served, policies act, shared roles are in place.
+
+    The server must answer requests, but need not be ready. Returns what was changed, ``Kind name`` each.
+    Raises BootstrapError where the server lacks what is needed, StatusError where it refuses.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            manifests = load_manifests()
+            versions = await _policy_versions(client)
+            manifests = [_in_version(manifest, versions) for manifest in manifests]
+            # The label policy goes last: when it is seen to act, those applied before it do too.
+            first = [manifest for manifest in manifests if not _is_label_policy(manifest)]
+            last = [manifest for manifest in manifests if _is_label_policy(manifest)]
+            roles = asyncio.create_task(_share_roles(client))
+            try:
+                changed = await _apply_all(client, first)
+                changed += await _apply_all(client, last)
+                await asyncio.gather(*(_served(client, manifest) for manifest in manifests if manifest.is_crd))
+                await _policy_acts(client)
+                changed += await roles
+            finally:
+                roles.cancel()
+    except TimeoutError as error:
+        raise BootstrapError(f"{client.connection.server}: what a shard needs did not take effect in time") from error
+    if changed:
+        log.info("%s: applied %s", client.connection.server, ", ".join(changed))
+    return changed
+
+
+async def _apply_all(client: Client, manifests: Iterable[Manifest]) -> list[str]:
+    results = await asyncio.gather(*(_apply(client, manifest) for manifest in manifests))
+    return [name for name in results if name]
+
+
+async def _apply(client: Client, manifest: Manifest) -> str | None:
+    try:
+        existing = await client.get(manifest.resource, manifest.name)
+        if (existing["metadata"].get("annotations") or {}).get(HASH) == manifest.hash:
+            return None
+    except StatusError as error:
+        if error.code != 404:
+            raise
+    await _retried(lambda: client.apply(manifest.resource, manifest.obj, manager=MANAGER))
+    return str(manifest)
+
+
+async def _retried(call: Callable[[], Awaitable[Object]]) -> Object:
+    # A server that has only just begun to serve refuses writes until admission has read what it needs.
+    for _ in range(100):
+        try:
+            return await call()
+        except StatusError as error:
+            if error.code not in (409, 429, 500, 503) and "not yet ready" not in error.message:
+                raise
+            failure = error
+        await asyncio.sleep(POLL * 2)
+    raise failure
+
+
+async def _policy_versions(client: Client) -> str:
+    """The version in which MutatingAdmissionPolicy is to be written."""
+    for version in POLICY_VERSIONS:
+        try:
+            found = await client.request("GET", f"/apis/{POLICY_GROUP}/{version}")
+        except StatusError as error:
+            if error.code != 404:
+                raise
+            continue
+        if any(resource["name"] == "mutatingadmissionpolicies" for resource in found["resources"]):
+            return version
+    raise BootstrapError(
+        f"{client.connection.server} does not serve MutatingAdmissionPolicy: a shard needs Kubernetes 1.36, "
+        "or an older one with that feature gate and API switched on"
+    )
+
+
+def _in_version(manifest: Manifest, version: str) -> Manifest:
+    if not str(manifest.obj["kind"]).startswith("MutatingAdmissionPolicy"):
+        return manifest
+    resource = replace(manifest.resource, version=version)
+    return Manifest(resource, manifest.obj | {"apiVersion": resource.api_version})
+
+
+def _is_label_policy(manifest: Manifest) -> bool:
+    return manifest.name == "workspace-label.kcp.dev"
+
+
+async def _served(client: Client, crd: Manifest) -> None:
+    """Wait until every version of a CRD is really served: its condition Established comes a moment before that."""
+    spec = crd.obj["spec"]
+    for version in spec["versions"]:
+        if version["served"]:
+            resource = Resource(spec["group"], version["name"], spec["names"]["plural"], namespaced=False)
+            await _until(lambda resource=resource: client.request("GET", resource.path(), params={"limit": 1}))  # type: ignore[misc]
+
+
+async def _policy_acts(client: Client) -> None:
+    """Wait until the label policy does its work: an API server takes up to a second to look at new policies."""
+    probe = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kaaaaaaaa-probe"}}
+
+    async def labelled() -> bool:
+        answer = await client.request("POST", "/api/v1/namespaces", body=probe, params={"dryRun": "All"})
+        return (answer["metadata"].get("labels") or {}).get(LABEL) == "kaaaaaaaa"
+
+    await _until(labelled)
+
+
+async def _share_roles(client: Client) -> list[str]:
+    """Give admin, edit and view their rules for good.
+
+    They are aggregated from roles by label, and all workspaces share them: a workspace's own role with such a label
+    would flow into everybody's. So the aggregation ends here, and Kubernetes' own parts are written down instead.
+    """
+    await _until(lambda: client.request("GET", "/readyz/poststarthook/rbac/bootstrap-roles"))
+    changed = []
+    for name, parts in SHARED_ROLES.items():
+        sources = await asyncio.gather(*(client.get(CLUSTER_ROLES, part) for part in parts))
+        rules = [rule for source in sources for rule in source["rules"]]
+        role = await client.get(CLUSTER_ROLES, name)
+        annotations = role["metadata"].get("annotations") or {}
+        if role.get("rules") == rules and not role.get("aggregationRule") and annotations.get(AUTOUPDATE) == "false":
+            continue
+        wanted: Object = {
+            "metadata": {"annotations": {AUTOUPDATE: "false"}},  # else the API server brings the aggregation back
+            "aggregationRule": None,
+            "rules": rules,
+        }
+        await client.patch(CLUSTER_ROLES, name, wanted)
+        changed.append(f"ClusterRole {name}")
+    return changed
+
+
+async def _until(call: Callable[[], Awaitable[object]]) -> None:
+    """Repeat until ``call`` gives something true; failures count as not yet. Bounded by the caller's time limit."""
+    began = time.monotonic()
+    while True:
+        try:
+            if await call():
+                return
+        except StatusError as error:
+            log.debug("not yet: %s", error)
+        await asyncio.sleep(POLL if time.monotonic() - began < 5 else 0.5)

@@ -1,0 +1,186 @@
+"""Command lines of the control-plane programs: pure functions from settings to arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.shard.pki import KeyPair, SigningKey
+
+ETCD_SOCKET = "client:0"
+"""Unix socket in etcd's folder, named by a relative path: those are limited to 107 bytes, folders are not. The ``:0``
+is there because etcd and its clients want the form host:port."""
+ETCD_PEER_SOCKET = "peer:0"
+
+ISSUER = "https://kubernetes.default.svc"
+"""Issuer of service-account tokens, and the only audience that the API server itself accepts."""
+
+SHARD_CONTROLLERS = (
+    "namespace-controller",
+    "garbage-collector-controller",
+    "serviceaccount-controller",
+    "root-ca-certificate-publisher-controller",
+    "resourcequota-controller",
+)
+"""All that a workspace needs; without the others Deployments and the like stay inert, and no ClusterRole of a
+workspace is aggregated into the roles that all of them share."""
+
+SHARD_ADMISSION_OFF = (
+    # They look for cluster-wide defaults of one owner, where each workspace has objects of its own.
+    "DefaultIngressClass",
+    "DefaultStorageClass",
+    "Priority",
+    "RuntimeClass",
+    # They serve nodes and volumes, of which a shard has none.
+    "PersistentVolumeClaimResize",
+    "PodTopologyLabels",
+    "StorageObjectInUseProtection",
+    "TaintNodesByCondition",
+)
+
+FRONT_PROXY_USER = "kcp-front-proxy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EtcdAccess:
+    """An etcd that runs elsewhere."""
+
+    servers: str
+    """As kube-apiserver's ``--etcd-servers``: URLs separated by commas."""
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    prefix: str | None = None
+    """Where the keys are; several control planes may share one etcd under different prefixes."""
+
+    def flags(self) -> list[str]:
+        given = {
+            "etcd-servers": self.servers,
+            "etcd-cafile": self.ca_file,
+            "etcd-certfile": self.cert_file,
+            "etcd-keyfile": self.key_file,
+            "etcd-prefix": self.prefix,
+        }
+        return [f"--{name}={value}" for name, value in given.items() if value]
+
+
+def etcd(program: Path, *, folder: Path, durable: bool, args: tuple[str, ...] = ()) -> list[str]:
+    """etcd of one member, reachable only through sockets in ``folder``, which must be closed to others (0700).
+
+    To be run in ``folder``. ``durable=False`` leaves out fsync: for tests.
+    """
+    client, peer = f"unix://{ETCD_SOCKET}", f"unix://{ETCD_PEER_SOCKET}"
+    return [
+        str(program),
+        "--name=kcp",
+        f"--data-dir={folder / 'data'}",
+        f"--listen-client-urls={client}",
+        f"--advertise-client-urls={client}",
+        f"--listen-peer-urls={peer}",
+        f"--initial-advertise-peer-urls={peer}",
+        f"--initial-cluster=kcp={peer}",
+        "--log-level=warn",
+        # 8 GiB, the most that etcd's makers recommend; its default of 2 is soon full.
+        "--quota-backend-bytes=8589934592",
+        *(() if durable else ("--unsafe-no-fsync",)),
+        *args,
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiServerFiles:
+    """Certificates and keys of a kube-apiserver."""
+
+    serving: KeyPair
+    client_ca: Path
+    front_proxy_ca: Path
+    service_account: SigningKey
+
+
+def kube_apiserver(
+    program: Path,
+    *,
+    etcd: EtcdAccess,
+    files: ApiServerFiles,
+    bind_address: str,
+    port: int,
+    service_range: str,
+    node_ports: str,
+    admission_off: tuple[str, ...] = (),
+    args: tuple[str, ...] = (),
+) -> list[str]:
+    """A kube-apiserver with RBAC, client certificates and the front-proxy protocol, and no anonymous access.
+
+    https://kubernetes.io/docs/reference/command-line-tools-reference/kube-apiserver/; ``args`` come last, and of a flag
+    given twice the last counts.
+    """
+    return [
+        str(program),
+        *etcd.flags(),
+        f"--bind-address={bind_address}",
+        f"--secure-port={port}",
+        # Nobody looks for this server by the endpoints of service "kubernetes"; without an address given here it would
+        # look for a default route and fail where there is none.
+        "--advertise-address=127.0.0.1",
+        "--endpoint-reconciler-type=none",
+        f"--tls-cert-file={files.serving.cert_file}",
+        f"--tls-private-key-file={files.serving.key_file}",
+        f"--client-ca-file={files.client_ca}",
+        f"--requestheader-client-ca-file={files.front_proxy_ca}",
+        f"--requestheader-allowed-names={FRONT_PROXY_USER}",
+        "--requestheader-username-headers=X-Remote-User",
+        "--requestheader-uid-headers=X-Remote-Uid",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        f"--service-account-issuer={ISSUER}",
+        f"--service-account-key-file={files.service_account.public_file}",
+        f"--service-account-signing-key-file={files.service_account.private_file}",
+        "--anonymous-auth=false",
+        "--authorization-mode=RBAC",
+        f"--service-cluster-ip-range={service_range}",
+        f"--service-node-port-range={node_ports}",
+        "--profiling=false",
+        *((f"--disable-admission-plugins={','.join(admission_off)}",) if admission_off else ()),
+        *args,
+    ]
+
+
+def kube_controller_manager(
+    program: Path,
+    *,
+    kubeconfig: Path,
+    controllers: tuple[str, ...],
+    root_ca: Path,
+    args: tuple[str, ...] = (),
+) -> list[str]:
+    """A kube-controller-manager, alone (no leader election) and without a port of its own.
+
+    ``root_ca`` becomes ConfigMap kube-root-ca.crt of every namespace. Its client may ask often: a new namespace waits
+    for its ServiceAccount and ConfigMap.
+    """
+    return [
+        str(program),
+        f"--kubeconfig={kubeconfig}",
+        f"--controllers={','.join(controllers)}",
+        f"--root-ca-file={root_ca}",
+        "--use-service-account-credentials",
+        "--leader-elect=false",
+        "--secure-port=0",
+        "--profiling=false",
+        "--kube-api-qps=300",
+        "--kube-api-burst=600",
+        "--concurrent-namespace-syncs=20",
+        *args,
+    ]
+
+
+def kube_scheduler(program: Path, *, kubeconfig: Path, args: tuple[str, ...] = ()) -> list[str]:
+    """A kube-scheduler, alone and without a port of its own."""
+    return [
+        str(program),
+        f"--kubeconfig={kubeconfig}",
+        "--leader-elect=false",
+        "--secure-port=0",
+        "--profiling=false",
+        *args,
+    ]
