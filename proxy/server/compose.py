@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 
 def endpoint_of(shard: ShardSettings) -> ShardEndpoint:
     """Where requests of clients go, and how the shard is told who asks. Raises ConfigError."""
-    connection = load_kubeconfig(shard.kubeconfig, shard.front_proxy_context)
+    front_proxy = shard.front_proxy_kubeconfig
+    connection = load_kubeconfig(front_proxy or shard.kubeconfig, shard.front_proxy_context if front_proxy else None)
     url = urlsplit(connection.server)
     token = connection.bearer()
     return ShardEndpoint(
@@ -33,7 +34,7 @@ def endpoint_of(shard: ShardSettings) -> ShardEndpoint:
         host=url.hostname or "",
         port=url.port or (443 if url.scheme == "https" else 80),
         tls=connection.ssl_context(),
-        identity=FRONT_PROXY if shard.front_proxy_context else IMPERSONATION,
+        identity=FRONT_PROXY if front_proxy else IMPERSONATION,
         server_hostname=connection.tls_server_name,
         authorization=f"Bearer {token}".encode() if token else None,
     )

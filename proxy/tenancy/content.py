@@ -1,0 +1,126 @@
+"""What a workspace holds on its shard: what it starts with, and the removal of all of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from proxy.kube.client import METADATA_LIST, Client, Object, Resource
+from proxy.kube.errors import StatusError
+from proxy.mapping.token import LABEL
+from proxy.tenancy.api import DEFAULT, GROUP, NAMESPACES, TYPES, TYPES_IN, WORKSPACES
+
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)
+PAIR = frozenset({"workspaces", "clusterworkspaces"})
+
+
+async def create_if_absent(client: Client, resource: Resource, obj: Object) -> None:
+    try:
+        await client.create(resource, obj)
+    except StatusError as error:
+        if error.code != 409:
+            raise
+
+
+async def initialize(client: Client, prefix: str, workspace_type: str) -> None:
+    """Make what a workspace of that type starts with; what is there already stays."""
+    namespace: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": prefix + DEFAULT}}
+    types: list[Object] = [
+        {
+            "apiVersion": TYPES.api_version,
+            "kind": "ClusterWorkspaceType",
+            "metadata": {"name": prefix + name},
+            "spec": {},
+        }
+        for name in TYPES_IN.get(workspace_type, ())
+    ]
+    await asyncio.gather(
+        create_if_absent(client, NAMESPACES, namespace), *(create_if_absent(client, TYPES, item) for item in types)
+    )
+
+
+async def remove(client: Client, token: str) -> list[str]:
+    """Ask for everything of the workspace with ``token`` to be deleted; what is still there, in a few words each.
+
+    To be called again until the answer is empty. Child workspaces must be gone before: they are left alone here.
+    """
+    selector = f"{LABEL}={token}"
+    left: list[str] = []
+    crds = await _delete_all(client, CRDS, selector)
+    left += [f"customresourcedefinitions: {crds}"] if crds else []
+    namespaces = await _delete_namespaces(client, selector)
+    left += namespaces
+    for resource in await cluster_resources(client):
+        if resource in (NAMESPACES, CRDS) or (resource.group == GROUP and resource.plural in PAIR):
+            continue
+        count = await _delete_all(client, resource, selector)
+        left += [f"{resource.plural}: {count}"] if count else []
+    return left
+
+
+async def cluster_resources(client: Client) -> list[Resource]:
+    """All cluster-scoped resources of a shard that can be listed and deleted, private ones too."""
+    documents = await asyncio.gather(
+        client.request("GET", "/api", accept=AGGREGATED), client.request("GET", "/apis", accept=AGGREGATED)
+    )
+    found = []
+    for document in documents:
+        for group in document.get("items") or ():
+            found += _of_group(group["metadata"].get("name", ""), group["versions"])
+    return found
+
+
+def _of_group(group: str, versions: Iterable[dict[str, Any]]) -> list[Resource]:
+    seen: dict[str, Resource] = {}
+    for version in versions:
+        for entry in version.get("resources") or ():
+            if entry["scope"] == "Cluster" and {"list", "delete"} <= set(entry["verbs"]):
+                seen.setdefault(entry["resource"], Resource(group, version["version"], entry["resource"], False))
+    return list(seen.values())
+
+
+async def _delete_all(client: Client, resource: Resource, selector: str) -> int:
+    """How many objects there were before this deletion."""
+    try:
+        listed = await client.list(resource, label_selector=selector, accept=METADATA_LIST)
+    except StatusError as error:
+        if error.code in (404, 405):
+            return 0
+        raise
+    for item in listed["items"]:
+        if not item["metadata"].get("deletionTimestamp"):
+            await _delete(client, resource, item["metadata"]["name"])
+    return len(listed["items"])
+
+
+async def _delete_namespaces(client: Client, selector: str) -> list[str]:
+    listed = await client.list(NAMESPACES, label_selector=selector)
+    left = []
+    for item in listed["items"]:
+        name = item["metadata"]["name"]
+        if not item["metadata"].get("deletionTimestamp"):
+            await _delete(client, NAMESPACES, name)
+        waiting = [
+            condition.get("message", "")
+            for condition in (item.get("status") or {}).get("conditions") or ()
+            if condition["status"] == "True" and condition["type"] != "NamespaceDeletionContentFailure"
+        ]
+        left.append(
+            f"namespace {name[len(selector.partition('=')[2]) + 1 :]}" + (f" ({waiting[0]})" if waiting else "")
+        )
+    return left
+
+
+async def _delete(client: Client, resource: Resource, name: str) -> None:
+    try:
+        await client.delete(resource, name)
+    except StatusError as error:
+        if error.code not in (404, 409):
+            raise
+
+
+async def delete_children(client: Client, token: str) -> int:
+    """Ask for all workspaces in the workspace with ``token`` to be deleted; how many there still are."""
+    return await _delete_all(client, WORKSPACES, f"{LABEL}={token}")

@@ -1,0 +1,89 @@
+"""The tenancy controllers: run in one process of an installation."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from proxy.kube.client import Client, Object
+from proxy.kube.errors import StatusError
+from proxy.tenancy import api, content
+from proxy.tenancy.index import LOGICAL_CLUSTERS, READY, Workspace, WorkspaceIndex
+from proxy.tenancy.lifecycle import Lifecycle, create_logical_cluster
+
+log = logging.getLogger(__name__)
+
+
+async def run(
+    shards: Mapping[str, Client],
+    *,
+    external_url: str,
+    root_shard: str,
+    index: WorkspaceIndex | None = None,
+    ready: asyncio.Event | None = None,
+) -> None:
+    """Run until cancelled. ``ready`` is set once root and root:default can be entered."""
+    own_index = index or WorkspaceIndex(shards)
+    lifecycle = Lifecycle(shards, own_index, external_url)
+    async with asyncio.TaskGroup() as group:
+        if index is None:
+            group.create_task(own_index.run())
+        group.create_task(lifecycle.run())
+        group.create_task(_root(shards, own_index, external_url, root_shard, ready))
+
+
+async def _root(
+    shards: Mapping[str, Client], index: WorkspaceIndex, url: str, root_shard: str, ready: asyncio.Event | None
+) -> None:
+    """Make sure that root is there, with its default workspace and an object for each shard."""
+    delay = 0.1
+    while True:
+        try:
+            await index.wait_synced()
+            root = await ensure_root(shards[root_shard], index)
+            await _ensure_shards(shards, root, url, shards[root_shard])
+            break
+        except StatusError as error:
+            log.warning("workspace root: %s", error)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 10.0)
+    while True:
+        found = await index.wait_for(f"{api.ROOT}:{api.DEFAULT}", 5.0)
+        if found is not None and found.phase == READY:
+            break
+        await asyncio.sleep(0.02)
+    if ready is not None:
+        ready.set()
+
+
+async def ensure_root(client: Client, index: WorkspaceIndex) -> Workspace:
+    """The workspace root, made where it is missing, with ``root:default`` in it."""
+    root = index.get(api.ROOT)
+    if root is None:
+        token = await create_logical_cluster(client, {"path": api.ROOT, "type": api.ROOT_TYPE})
+        root = await index.wait_for(api.ROOT, 10.0)
+        if root is None or root.token != token:
+            raise StatusError(503, "workspace root does not appear")
+    await content.initialize(client, root.prefix, api.ROOT_TYPE)
+    if root.phase != READY:
+        await client.patch(LOGICAL_CLUSTERS, root.token, {"status": {"phase": READY}}, subresource="status")
+    default: Object = {
+        "apiVersion": api.WORKSPACES.api_version,
+        "kind": "Workspace",
+        "metadata": {"name": root.prefix + api.DEFAULT},
+        "spec": {"type": "Organization"},
+    }
+    await content.create_if_absent(client, api.WORKSPACES, default)
+    return root
+
+
+async def _ensure_shards(shards: Mapping[str, Client], root: Workspace, url: str, client: Client) -> None:
+    for name in shards:
+        obj: Object = {
+            "apiVersion": api.SHARDS.api_version,
+            "kind": "ClusterWorkspaceShard",
+            "metadata": {"name": root.prefix + name},
+            "spec": {"baseURL": url},
+        }
+        await client.apply(api.SHARDS, obj, manager="kcp")

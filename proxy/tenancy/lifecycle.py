@@ -1,0 +1,410 @@
+"""The life of workspaces: from a Workspace in its parent to content on a shard, and back to nothing.
+
+A Workspace and a ClusterWorkspace of one name in one parent are a pair: whichever is missing is made, deleting one
+deletes both. The LogicalCluster on the shard is the fact: it is made first and removed last, so a controller that dies
+anywhere goes on where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from proxy.kube.client import Client, Object
+from proxy.kube.errors import StatusError
+from proxy.kube.informer import Informer
+from proxy.kube.workqueue import WorkQueue
+from proxy.mapping.token import PREFIX_LENGTH, new_token, token_of
+from proxy.tenancy import api, content
+from proxy.tenancy.index import DELETING, LOGICAL_CLUSTERS, READY, Workspace, WorkspaceIndex
+
+log = logging.getLogger(__name__)
+
+WORKERS = 8
+ORPHANS_EVERY = 60.0
+
+
+class Key(NamedTuple):
+    """One pair: the parent's shard, and the name that both objects have there."""
+
+    shard: str
+    name: str
+
+
+class Lifecycle:
+    """``external_url``: ``https://HOST:PORT`` as clients reach the proxy."""
+
+    def __init__(self, shards: Mapping[str, Client], index: WorkspaceIndex, external_url: str) -> None:
+        self._shards = shards
+        self._index = index
+        self._url = external_url.rstrip("/")
+        self._workspaces: dict[str, Informer] = {}
+        self._pairs: dict[str, Informer] = {}
+        self._types: dict[str, Informer] = {}
+        self._made: dict[str, tuple[str, str]] = {}
+        """uid of a ClusterWorkspace → (token, shard) of its new LogicalCluster, which the index may not know yet."""
+        self._chosen: dict[str, int] = dict.fromkeys(shards, 0)
+        self.queue: WorkQueue[Key] = WorkQueue(self._reconcile, name="workspaces", workers=WORKERS, max_delay=10.0)
+        for shard, client in shards.items():
+            for table, resource in (
+                (self._workspaces, api.WORKSPACES),
+                (self._pairs, api.CLUSTER_WORKSPACES),
+                (self._types, api.TYPES),
+            ):
+                informer = table[shard] = Informer(client, resource)
+                informer.add_handler(self._type_event(shard) if table is self._types else self._event(shard))
+        index.add_listener(self._index_event)
+
+    async def run(self) -> None:
+        """Follow and act until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for informer in self._informers():
+                group.create_task(informer.run())
+            for informer in self._informers():
+                await informer.wait_synced()
+            await self._index.wait_synced()
+            group.create_task(self._sweep_orphans())
+            group.create_task(self.queue.run())
+
+    def _informers(self) -> list[Informer]:
+        return [*self._workspaces.values(), *self._pairs.values(), *self._types.values()]
+
+    # events
+
+    def _event(self, shard: str) -> Callable[[str, Object | None, Object], None]:
+        return lambda kind, old, new: self.queue.add(Key(shard, new["metadata"]["name"]))
+
+    def _type_event(self, shard: str) -> Callable[[str, Object | None, Object], None]:
+        def event(kind: str, old: Object | None, new: Object) -> None:
+            token = token_of(new["metadata"]["name"])
+            for _, name in list(self._pairs[shard].store):
+                if token is not None and name.startswith(f"{token}-"):
+                    self.queue.add(Key(shard, name))
+
+        return event
+
+    def _index_event(self, workspace: Workspace, exists: bool) -> None:
+        """A parent waits for its children, a pair for its LogicalCluster."""
+        for path in (workspace.path, workspace.parent):
+            key = self._key(path) if path else None
+            if key is not None:
+                self.queue.add(key)
+
+    def _key(self, path: str) -> Key | None:
+        """Key of the pair of the workspace at ``path``."""
+        above, _, name = path.rpartition(":")
+        parent = self._index.get(above)
+        return Key(parent.shard, parent.prefix + name) if parent is not None else None
+
+    # one pair
+
+    async def _reconcile(self, key: Key) -> float | None:
+        workspace = self._workspaces[key.shard].store.get(("", key.name))
+        pair = self._pairs[key.shard].store.get(("", key.name))
+        token = token_of(key.name)
+        if token is None or (workspace is None and pair is None):
+            return None
+        parent = self._index.by_token(token)
+        if parent is None and not await self._is_gone(token):
+            return 0.1  # the index has not heard of the parent yet
+        if api.deleting(workspace) or api.deleting(pair) or parent is None or parent.phase == DELETING:
+            return await self._delete(key, workspace, pair, parent)
+        return await self._ensure(key, workspace, pair, parent)
+
+    async def _is_gone(self, token: str) -> bool:
+        """Whether no shard has the LogicalCluster; raises StatusError where one cannot be asked."""
+        for client in self._shards.values():
+            try:
+                await client.get(LOGICAL_CLUSTERS, token)
+            except StatusError as error:
+                if error.code != 404:
+                    raise
+            else:
+                return False
+        return True
+
+    async def _ensure(self, key: Key, workspace: Object | None, pair: Object | None, parent: Workspace) -> float | None:
+        client = self._shards[key.shard]
+        name = key.name[PREFIX_LENGTH:]
+        if pair is None:
+            pair = await self._create_half(client, api.CLUSTER_WORKSPACES, "ClusterWorkspace", workspace)
+        if workspace is None:
+            workspace = await self._create_half(client, api.WORKSPACES, "Workspace", pair)
+        kind = pair["spec"]["type"]
+        path = f"{parent.path}:{name}"
+        url = f"{self._url}/clusters/{path}"
+        status: dict[str, Any] = pair.get("status") or {}
+        if status.get("phase") == READY and (workspace.get("status") or {}).get("phase") == READY:
+            # Addresses change with the proxy's own; nothing else does once a workspace is Ready.
+            if status.get("baseURL") != url or workspace["status"].get("URL") != url:
+                await self._write_status(client, key, url, status)
+            return None
+        if ("", parent.prefix + api.type_name(kind)) not in self._types[key.shard].store:
+            message = f'ClusterWorkspaceType "{api.type_name(kind)}" not found in {parent.path}'
+            await self._write_waiting(client, key, status, "UnknownType", message)
+            return None
+        uid = pair["metadata"]["uid"]
+        place = self._place_of(path, uid)
+        if place is None:
+            if self._index.get(path) is not None:
+                return 0.1  # another workspace of that path is still on its way out
+            place = await self._schedule(path, kind, pair)
+        token, shard = place
+        prefix = f"{token}-"
+        await asyncio.gather(
+            content.initialize(self._shards[shard], prefix, kind), self._grant_owner(client, parent, name, pair)
+        )
+        await self._shards[shard].patch(LOGICAL_CLUSTERS, token, {"status": {"phase": READY}}, subresource="status")
+        conditions = api.set_condition(list(status.get("conditions") or ()), api.SCHEDULED, True)
+        conditions = api.set_condition(conditions, api.SHARD_VALID, True)
+        location = {"current": shard, "target": shard}
+        await self._write_status(client, key, url, {"location": location, "conditions": conditions})
+        return None
+
+    async def _create_half(self, client: Client, resource: Any, kind: str, other: Object | None) -> Object:
+        """The missing object of a pair, after the one that is there."""
+        assert other is not None
+        meta = other["metadata"]
+        owner = (meta.get("annotations") or {}).get(api.OWNER)
+        obj: Object = {
+            "apiVersion": resource.api_version,
+            "kind": kind,
+            "metadata": {"name": meta["name"], "annotations": {api.OWNER: owner} if owner else {}},
+            "spec": {"type": other["spec"]["type"]},
+        }
+        try:
+            return await client.create(resource, obj)
+        except StatusError as error:
+            if error.code != 409:
+                raise
+            return await client.get(resource, meta["name"])
+
+    def _place_of(self, path: str, uid: str) -> tuple[str, str] | None:
+        """Token and shard of the LogicalCluster that belongs to the ClusterWorkspace with ``uid``."""
+        known = self._index.get(path)
+        if known is not None and known.uid == uid:
+            return known.token, known.shard
+        return self._made.get(uid)
+
+    async def _schedule(self, path: str, kind: str, pair: Object) -> tuple[str, str]:
+        """Make the LogicalCluster on the shard with the fewest workspaces."""
+        counts = dict.fromkeys(self._shards, 0)
+        for known in self._index.all():
+            counts[known.shard] = counts.get(known.shard, 0) + 1
+        away = set(self._index.missing_shards())
+        shard = min(counts, key=lambda name: (name in away, counts[name] + self._chosen[name], name))
+        owner = (pair["metadata"].get("annotations") or {}).get(api.OWNER, "")
+        spec = {"path": path, "type": kind, "parentUID": pair["metadata"]["uid"]}
+        parent_token = token_of(pair["metadata"]["name"])
+        if owner:
+            spec["owner"] = owner.replace(f"{parent_token}-", "", 1)
+        self._chosen[shard] += 1
+        try:
+            token = await create_logical_cluster(self._shards[shard], spec)
+        finally:
+            self._chosen[shard] -= 1
+        self._made[pair["metadata"]["uid"]] = (token, shard)
+        return token, shard
+
+    async def _grant_owner(self, client: Client, parent: Workspace, name: str, pair: Object) -> None:
+        """The creator may enter and administer: a role in the parent that names this one workspace."""
+        owner = (pair["metadata"].get("annotations") or {}).get(api.OWNER)
+        if not owner:
+            return
+        plain = owner.replace(parent.prefix, "", 1)
+        role_name = api.owner_role_name(parent.prefix, name, plain)
+        role: Object = {
+            "apiVersion": api.CLUSTER_ROLES.api_version,
+            "kind": "ClusterRole",
+            "metadata": {"name": role_name},
+            "rules": [
+                {
+                    "apiGroups": [api.GROUP],
+                    "resources": ["clusterworkspaces/content", "workspaces/content"],
+                    "resourceNames": [parent.prefix + name],
+                    "verbs": ["access", "admin"],
+                },
+                {
+                    "apiGroups": [api.GROUP],
+                    "resources": ["clusterworkspaces", "workspaces"],
+                    "resourceNames": [parent.prefix + name],
+                    "verbs": ["get", "delete"],
+                },
+            ],
+        }
+        binding: Object = {
+            "apiVersion": api.CLUSTER_ROLE_BINDINGS.api_version,
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": role_name},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": owner}],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role_name},
+        }
+        await asyncio.gather(
+            content.create_if_absent(client, api.CLUSTER_ROLES, role),
+            content.create_if_absent(client, api.CLUSTER_ROLE_BINDINGS, binding),
+        )
+
+    async def _write_status(self, client: Client, key: Key, url: str, details: Object) -> None:
+        await asyncio.gather(
+            client.patch(
+                api.CLUSTER_WORKSPACES,
+                key.name,
+                {"status": {**details, "phase": READY, "baseURL": url}},
+                subresource="status",
+            ),
+            client.patch(api.WORKSPACES, key.name, {"status": {"phase": READY, "URL": url}}, subresource="status"),
+        )
+
+    async def _write_waiting(self, client: Client, key: Key, status: Object, reason: str, message: str) -> None:
+        conditions = list(status.get("conditions") or ())
+        changed = api.set_condition(conditions, api.SCHEDULED, False, reason, message)
+        if changed == conditions and status.get("phase"):
+            return
+        phase = status.get("phase") or "Scheduling"
+        await asyncio.gather(
+            client.patch(
+                api.CLUSTER_WORKSPACES,
+                key.name,
+                {"status": {"phase": phase, "conditions": changed}},
+                subresource="status",
+            ),
+            client.patch(api.WORKSPACES, key.name, {"status": {"phase": phase}}, subresource="status"),
+        )
+
+    # the end
+
+    async def _delete(
+        self, key: Key, workspace: Object | None, pair: Object | None, parent: Workspace | None
+    ) -> float | None:
+        """Content first, then the LogicalCluster, then what the parent holds. Called until nothing is left."""
+        client = self._shards[key.shard]
+        for resource, obj in ((api.WORKSPACES, workspace), (api.CLUSTER_WORKSPACES, pair)):
+            if obj is not None and not api.deleting(obj):
+                await ignoring(404, client.delete(resource, key.name, uid=obj["metadata"]["uid"]))
+        token, shard = self._place_for_deletion(key, pair, parent)
+        if token is not None and shard is not None:
+            left = await self._empty(token, shard)
+            if left:
+                if pair is not None:
+                    await self._say_left(client, key, pair, left)
+                return 0.2 if len(left) < 3 else 0.5
+            await ignoring(404, self._shards[shard].delete(LOGICAL_CLUSTERS, token))
+        if parent is not None:
+            await self._revoke_owner(client, parent, key.name[PREFIX_LENGTH:], pair or workspace)
+        for resource, obj in ((api.CLUSTER_WORKSPACES, pair), (api.WORKSPACES, workspace)):
+            if obj is not None:
+                await self._release(client, resource, obj)
+        if pair is not None:
+            self._made.pop(pair["metadata"]["uid"], None)
+        return None
+
+    def _place_for_deletion(
+        self, key: Key, pair: Object | None, parent: Workspace | None
+    ) -> tuple[str | None, str | None]:
+        uid = pair["metadata"]["uid"] if pair is not None else None
+        if uid in self._made:
+            return self._made[uid]
+        if parent is not None:
+            known = self._index.get(f"{parent.path}:{key.name[PREFIX_LENGTH:]}")
+            if known is not None and (uid is None or known.uid == uid):
+                return known.token, known.shard
+        for other in self._index.all():
+            if uid is not None and other.uid == uid:
+                return other.token, other.shard
+        return None, None
+
+    async def _empty(self, token: str, shard: str) -> list[str]:
+        """Remove what the workspace with ``token`` holds; what is still there."""
+        client = self._shards[shard]
+        known = self._index.by_token(token)
+        if known is None or known.phase != DELETING:
+            patch = {"status": {"phase": DELETING}}
+            await ignoring(404, client.patch(LOGICAL_CLUSTERS, token, patch, subresource="status"))
+        children = await content.delete_children(client, token)
+        if children:
+            return [f"workspaces: {children}"]
+        return await content.remove(client, token)
+
+    async def _say_left(self, client: Client, key: Key, pair: Object, left: list[str]) -> None:
+        status = pair.get("status") or {}
+        before = list(status.get("conditions") or ())
+        message = f"still there: {', '.join(left[:5])}"
+        conditions = api.set_condition(before, api.CONTENT_DELETED, False, "SomeResourcesRemain", message)
+        if conditions != before:
+            patch = {"status": {"conditions": conditions}}
+            await ignoring(404, client.patch(api.CLUSTER_WORKSPACES, key.name, patch, subresource="status"))
+
+    async def _revoke_owner(self, client: Client, parent: Workspace, name: str, obj: Object | None) -> None:
+        owner = ((obj or {}).get("metadata", {}).get("annotations") or {}).get(api.OWNER)
+        if owner:
+            role = api.owner_role_name(parent.prefix, name, owner.replace(parent.prefix, "", 1))
+            await asyncio.gather(
+                ignoring(404, client.delete(api.CLUSTER_ROLE_BINDINGS, role)),
+                ignoring(404, client.delete(api.CLUSTER_ROLES, role)),
+            )
+
+    async def _release(self, client: Client, resource: Any, obj: Object) -> None:
+        """Take our finalizer off, if the object is still the one that was looked at."""
+        meta = obj["metadata"]
+        try:
+            current = await client.get(resource, meta["name"])
+            finalizers = current["metadata"].get("finalizers") or []
+            if current["metadata"]["uid"] != meta["uid"] or api.FINALIZER not in finalizers:
+                return
+            kept = [item for item in finalizers if item != api.FINALIZER]
+            version = current["metadata"]["resourceVersion"]
+            await client.patch(resource, meta["name"], {"metadata": {"finalizers": kept, "resourceVersion": version}})
+        except StatusError as error:
+            if error.code != 404:
+                raise
+
+    async def _sweep_orphans(self) -> None:
+        """LogicalClusters whose ClusterWorkspace is gone without our finalizer having been asked lose their content."""
+        while True:
+            for workspace in list(self._index.all()):
+                parent = self._index.get(workspace.parent) if workspace.parent else None
+                if workspace.parent is None or (parent is None and self._index.missing_shards()):
+                    continue
+                if parent is not None:
+                    pair = self._pairs[parent.shard].store.get(("", parent.prefix + workspace.name))
+                    if pair is not None and pair["metadata"]["uid"] == workspace.uid:
+                        continue
+                if workspace.uid in self._made and parent is not None:
+                    continue
+                log.warning("workspace %s has no ClusterWorkspace any more: removing its content", workspace.path)
+                try:
+                    if not await self._empty(workspace.token, workspace.shard):
+                        await ignoring(404, self._shards[workspace.shard].delete(LOGICAL_CLUSTERS, workspace.token))
+                except StatusError as error:
+                    log.warning("workspace %s: %s", workspace.path, error)
+            await asyncio.sleep(ORPHANS_EVERY)
+
+
+async def create_logical_cluster(client: Client, spec: Object) -> str:
+    """Its token: a name that nobody has, proved by making the object."""
+    while True:
+        token = new_token()
+        obj: Object = {
+            "apiVersion": LOGICAL_CLUSTERS.api_version,
+            "kind": "LogicalCluster",
+            "metadata": {"name": token},
+            "spec": spec,
+        }
+        try:
+            await client.create(LOGICAL_CLUSTERS, obj)
+        except StatusError as error:
+            if error.code != 409:
+                raise
+        else:
+            return token
+
+
+async def ignoring(code: int, call: Any) -> None:
+    """Await ``call``; an answer of ``code`` (and 409, which means that somebody else acted) is as good as success."""
+    try:
+        await call
+    except StatusError as error:
+        if error.code not in (code, 409):
+            raise
