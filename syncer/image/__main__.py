@@ -1,0 +1,40 @@
+"""``python -m syncer.image OUT.tar --tag localhost/kcp-syncer:dev``"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from syncer.image.build import Builder, default_cache
+from syncer.image.errors import ImageError
+
+
+@click.command()
+@click.argument("archive", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--tag", required=True, help="Name of the image, e.g. localhost/kcp-syncer:dev.")
+@click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=default_cache,
+    help="Folder that keeps layers for the next time.",
+)
+def main(archive: Path, tag: str, cache: Path) -> None:
+    """Write an image of the syncer as an OCI archive to ARCHIVE: no container engine is needed.
+
+    It holds the Python that runs this command, so build it on the platform on which it is to run.
+
+    \b
+      python -m syncer.image syncer.tar --tag localhost/kcp-syncer:dev
+      ctr -n k8s.io images import syncer.tar
+    """
+    try:
+        Builder(cache).syncer(archive, tag=tag)
+    except (ImageError, OSError) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    click.echo(f"{archive}: {tag}, {archive.stat().st_size / 1e6:.0f} MB")
+
+
+main()
