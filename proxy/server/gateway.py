@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
-from proxy.auth.authenticator import Authenticator
+from proxy.auth.authenticator import Authenticator, namespace_of_token
 from proxy.auth.authorizer import Access, Authorizer
 from proxy.auth.forbidden import forbidden, no_entry
 from proxy.auth.identity import User, identity_headers
@@ -24,12 +24,15 @@ from proxy.auth.whoami import whoami_body
 from proxy.discovery import Discovery, Scopes
 from proxy.kube.errors import StatusError
 from proxy.mapping.gate import gate, gate_mapped
+from proxy.mapping.names import NATIVE_GROUPS
 from proxy.mapping.paths import RequestInfo, bad_path, parse
 from proxy.mapping.request import Attributes, MappedRequest, map_request
 from proxy.mapping.stream import ResponseFilter, patterns, strip_bytes
+from proxy.mapping.token import token_of
 from proxy.server.listing import produce_list
 from proxy.server.messages import Decision, Forward, Reply, Request
 from proxy.server.replies import JSON, page_not_found, refusal, text
+from proxy.server.settling import produce_settled
 from proxy.server.upstream import ShardEndpoint
 from proxy.tenancy.index import DELETING, Workspace, WorkspaceIndex
 
@@ -39,6 +42,7 @@ CLUSTERS = b"/clusters/"
 ROOT = "root"
 HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
 READS = frozenset({"get", "list", "watch"})
+WRITES = frozenset({"create", "update", "patch"})
 APPEARS_WITHIN = 0.5
 """Seconds that a request for an unknown workspace waits: it may have been made a moment ago, through another worker."""
 
@@ -100,7 +104,7 @@ class WorkspaceGateway:
             health = self._health(target)
             if health is not None:
                 return health
-            path = ROOT
+            path = self._own_workspace(request) or ROOT
         workspace = self._index.get(path)
         user = self._authenticator.authenticate(request, workspace)
         if not isinstance(user, User):
@@ -129,6 +133,16 @@ class WorkspaceGateway:
             return None
         problem = self._unready() if path == "/readyz" else None
         return text(503, f"not ready: {problem}\n") if problem else text(200, "ok")
+
+    def _own_workspace(self, request: Request) -> str | None:
+        """Without ``/clusters/…`` a service account is at home: in-cluster configuration knows host and port alone.
+
+        The token only says where to look; whether it is good is asked there.
+        """
+        namespace = namespace_of_token(request.header(b"authorization"))
+        token = token_of(namespace) if namespace else None
+        workspace = self._index.by_token(token) if token else None
+        return workspace.path if workspace else None
 
     def _impersonate(
         self, request: Request, user: User, access: Access, workspace: Workspace
@@ -178,7 +192,7 @@ class WorkspaceGateway:
             allowed = yield allowed
         if not allowed:
             raise forbidden(user, info)
-        if workspace.phase == DELETING and info.verb in ("create", "update", "patch"):
+        if workspace.phase == DELETING and info.verb in WRITES:
             raise forbidden(user, info, f'"{workspace.path}" is being deleted')
         if resource == "selfsubjectreviews":
             return Reply(201, [JSON], whoami_body(user))
@@ -216,6 +230,8 @@ class WorkspaceGateway:
                 return forward(target)
 
             return produce_list(mapped.listing, page)
+        if info.group not in NATIVE_GROUPS and info.verb in WRITES:
+            return produce_settled(forward(mapped.target), workspace.token)
         return forward(mapped.target)
 
 
