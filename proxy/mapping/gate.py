@@ -1,6 +1,6 @@
 """The last look at a request before it leaves: is it confined to the workspace?
 
-Privileged requests are safe on a shard only because of this. It shares no code with the mapping and looks at nothing
+Privileged requests are safe on a shard only because of this. It is written apart from the mapping and looks at nothing
 but the bytes that will be sent; what it does not recognise it refuses.
 """
 
@@ -9,57 +9,57 @@ from __future__ import annotations
 import base64
 import re
 import urllib.parse
-from functools import lru_cache
+from typing import Any
 
 import orjson
 
 from proxy.kube.errors import StatusError
+from proxy.mapping.names import NATIVE_GROUPS
+from proxy.mapping.protobuf import MAGIC, SPECIAL, open_envelope
 from proxy.mapping.request import MappedRequest
-from proxy.mapping.wire import WireError, fields
+from proxy.mapping.wire import Field, Schema, WireError, decode
 
 _LABEL = "0.kcp.dev/w"
-_SHARED = rb"/apis/rbac\.authorization\.k8s\.io/v[a-z0-9]+/clusterroles/(?:cluster-admin|admin|edit|view)"
-_ASKED = (
-    rb"/apis/authorization\.k8s\.io/v[a-z0-9]+/(?:self)?subject(?:access|rules)reviews"
-    rb"|/apis/authentication\.k8s\.io/v[a-z0-9]+/tokenreviews"
+_TOKEN = r"k[a-z2-7]{8}"
+_SEGMENT = r"[A-Za-z0-9._:@!$&'()*+,=~-]+"
+_NATIVE = "|".join(re.escape(group) for group in sorted(NATIVE_GROUPS) if group)
+_PATH = re.compile(
+    rf"/(?:api|apis/(?:(?P<group>{_TOKEN})-[a-z0-9.-]+|(?P<native>{_NATIVE})))/v?[a-z0-9-]+"
+    rf"(?:/namespaces/(?P<namespace>{_TOKEN})-{_SEGMENT}(?:/(?P<inner>[a-z0-9-]+)(?:/{_SEGMENT}(?:/(?P<sub>[a-z]+))?)?)?"
+    rf"|/(?P<resource>[a-z0-9-]+)(?:/(?P<name>{_SEGMENT})(?:/[a-z]+)?)?)\Z"
 )
-
-
-@lru_cache(maxsize=4096)
-def _patterns(token: str) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
-    prefix = re.escape(token.encode()) + b"-"
-    # A native group or one of the workspace's own: never one that carries another token.
-    api = rb"/(?:api|apis/(?:" + prefix + rb")?(?!k[a-z2-7]{8}-)[a-z0-9][a-z0-9.-]*)/[a-z0-9]+"
-    name = prefix + rb"[^/?#;%\\]*(?:%[0-9A-F]{2}[^/?#;%\\]*)*"
-    below = rb"(?:/[A-Za-z0-9][^/?#;\\]*){0,3}"
-    inside = re.compile(
-        rb"(?:" + api + rb"/namespaces/" + name + below + rb"|" + api + rb"/[a-z0-9-]+/" + name + rb"(?:/[a-z0-9-]+)?"
-        rb"|/apis/apiextensions\.k8s\.io/v[a-z0-9]+/customresourcedefinitions/[^/?#;%\\]+\."
-        + prefix
-        + rb"[^/?#;%\\]+(?:/status)?"
-        rb")\Z"
-    )
-    collection = re.compile(api + rb"/[a-z0-9-]+\Z")
-    return inside, collection
-
-
-_shared = re.compile(_SHARED + rb"\Z")
-_asked = re.compile(rb"(?:" + _ASKED + rb")\Z")
+_SHARED = frozenset({"cluster-admin", "admin", "edit", "view"})
+_RBAC, _CRDS = "rbac.authorization.k8s.io", "customresourcedefinitions"
+_ASKED = frozenset(
+    {("authentication.k8s.io", "tokenreviews"), ("authorization.k8s.io", "subjectaccessreviews"),
+     ("authorization.k8s.io", "selfsubjectaccessreviews"), ("authorization.k8s.io", "selfsubjectrulesreviews")}
+)  # fmt: skip
 
 
 def gate(method: bytes, target: bytes, body: bytes, token: str) -> None:
     """Raises StatusError 403 unless the request can touch nothing outside of the workspace with ``token``."""
     path, _, query = target.partition(b"?")
-    inside, collection = _patterns(token)
-    if inside.match(path) and b"/../" not in path and b"/./" not in path:
-        return
-    if method in (b"GET", b"HEAD") and _shared.match(path):
-        return
-    if method == b"POST" and _asked.match(path):
-        return
-    if collection.match(path) and (_created_inside(body, token) if method == b"POST" else _selected(query, token)):
-        return
-    raise StatusError(403, "forbidden: the request is not confined to the workspace")
+    text = path.decode("ascii", "replace")
+    if "%" in text:
+        text = _decoded(text)
+    match = _PATH.match(text)
+    if match is None or "/../" in text or "/./" in text or text.endswith(("/.", "/..")):
+        raise _refused()
+    group, native, namespace, inner, _, resource, name = match.groups()
+    if (group or token) != token or (namespace or token) != token:
+        raise _refused()
+    kind = native or group or ""
+    if namespace is None:
+        if name is not None:
+            if not _named_inside(method, kind, resource, name, token):
+                raise _refused()
+        elif method != b"POST":
+            if not _selected(query, token):
+                raise _refused()
+        elif (kind, resource) not in _ASKED and not _created_inside(body, kind, resource, token):
+            raise _refused()
+    if body and (kind in _CHECKED_GROUPS or match["sub"] == "token"):
+        _look_into(body, kind, inner or resource, match["sub"] or "", token)
 
 
 def gate_mapped(method: bytes, mapped: MappedRequest, token: str) -> None:
@@ -69,6 +69,27 @@ def gate_mapped(method: bytes, mapped: MappedRequest, token: str) -> None:
         gate(method, mapped.listing.path.encode() + b"?" + query, b"", token)
         return
     gate(method, mapped.target, mapped.body, token)
+
+
+def _refused() -> StatusError:
+    return StatusError(403, "forbidden: the request is not confined to the workspace")
+
+
+def _decoded(path: str) -> str:
+    """A path with escapes, in which no escape may hide a separator; odd but harmless characters become ``_``."""
+    segments = [urllib.parse.unquote(segment, errors="replace") for segment in path.split("/")]
+    if any(re.search(r"[/\\%;?#\x00-\x1f\x7f\ufffd]", segment) for segment in segments):
+        raise _refused()
+    return "/".join(re.sub(r"[^A-Za-z0-9._:@!$&'()*+,=~-]", "_", segment) for segment in segments)
+
+
+def _named_inside(method: bytes, group: str, resource: str, name: str, token: str) -> bool:
+    prefix = f"{token}-"
+    if group == "apiextensions.k8s.io" and resource == _CRDS:
+        return name.partition(".")[2].startswith(prefix) or name.startswith(prefix)
+    if group == _RBAC and resource == "clusterroles" and name in _SHARED:
+        return method in (b"GET", b"HEAD")
+    return name.startswith(prefix)
 
 
 def _selected(query: bytes, token: str) -> bool:
@@ -88,22 +109,67 @@ def _selected(query: bytes, token: str) -> bool:
         return False
 
 
-def _created_inside(body: bytes, token: str) -> bool:
+def _created_inside(body: bytes, group: str, resource: str, token: str) -> bool:
     """Whether the new cluster-scoped object's name begins with the prefix (a CRD's: its group)."""
-    prefix = f"{token}-"
-    names: list[str] = []
-    if body.startswith(b"k8s\x00"):
-        try:
-            raw = [content for number, _, _, content in fields(body[4:]) if number == 2]
-            metas = [content for number, _, _, content in fields(raw[0]) if number == 1]
-            names = [c.decode() for meta in metas for number, _, _, c in fields(meta) if number in (1, 2) and c]
-        except (WireError, IndexError, UnicodeDecodeError):
-            return False
-    else:
-        try:
-            meta = orjson.loads(body).get("metadata") or {}
-            names = [meta[key] for key in ("name", "generateName") if meta.get(key)]
-        except (ValueError, AttributeError):
-            return False
+    try:
+        meta = (
+            _content(body, {1: Field("metadata", {1: Field("name"), 2: Field("generateName")})}).get("metadata") or {}
+        )
+        names = [meta[key] for key in ("name", "generateName") if meta.get(key)]
+    except (ValueError, AttributeError):
+        return False
     # Without any name the shard itself refuses; with one it must be ours.
-    return all(isinstance(name, str) and (name.startswith(prefix) or f".{prefix}" in name) for name in names)
+    return all(isinstance(name, str) and _named_inside(b"POST", group, resource, name, token) for name in names)
+
+
+_NAMES: Schema = {1: Field("metadata", {1: Field("name"), 2: Field("generateName")})}
+
+
+def _content(body: bytes, schema: Schema) -> Any:
+    return decode(open_envelope(body)[1], schema) if body.startswith(MAGIC) else orjson.loads(body)
+
+
+_CHECKED_GROUPS = frozenset({_RBAC, "authentication.k8s.io", "authorization.k8s.io"})
+"""Bodies in which a name left unmapped would reach into another workspace, or into the shard itself."""
+
+
+def _look_into(body: bytes, group: str, resource: str, sub: str, token: str) -> None:
+    """Whom a binding, a review or a token is about. Raises StatusError 403."""
+    if sub == "token":
+        group, resource = "", "serviceaccounts"
+    entry = SPECIAL.get((group, resource, sub if sub == "token" else ""))
+    try:
+        content = _content(body, entry[1] if entry else {})
+    except (ValueError, WireError):
+        raise _refused() from None
+    parts = [part.get("value") for part in content] if isinstance(content, list) else [content]
+    if not all(_about_us(part, f"{token}-") for part in parts):
+        raise _refused()
+    if sub == "token" or resource == "tokenreviews":
+        spec = content.get("spec") if isinstance(content, dict) else None
+        audiences = spec.get("audiences") if isinstance(spec, dict) else None
+        if not audiences or not all(str(audience).startswith(f"{token}-") for audience in audiences):
+            raise _refused()
+
+
+def _about_us(part: Any, prefix: str) -> bool:
+    """Whether all subjects and reviewed users in a piece of JSON, wherever they stand, are the workspace's."""
+    if isinstance(part, list):
+        return all(_about_us(item, prefix) for item in part)
+    if not isinstance(part, dict):
+        return True
+    name, kind, user = part.get("name"), part.get("kind"), part.get("user")
+    if kind in ("User", "Group") and name and not _mapped_user(str(name), prefix):
+        return False
+    if kind == "ServiceAccount" and part.get("namespace") and not str(part["namespace"]).startswith(prefix):
+        return False
+    if user and not _mapped_user(str(user), prefix):
+        return False
+    groups = part.get("groups")
+    if isinstance(groups, list) and not all(str(group).startswith(prefix) for group in groups):
+        return False
+    return all(_about_us(value, prefix) for key, value in part.items() if key != "metadata")
+
+
+def _mapped_user(name: str, prefix: str) -> bool:
+    return name.startswith((prefix, f"system:serviceaccount:{prefix}"))

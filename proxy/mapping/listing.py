@@ -50,7 +50,7 @@ class _Envelope(msgspec.Struct, rename={"api_version": "apiVersion", "columns": 
     api_version: str = ""
     metadata: _Meta = msgspec.field(default_factory=_Meta)
     items: list[msgspec.Raw] | None = None
-    columns: msgspec.Raw | None = None
+    columns: msgspec.Raw = msgspec.Raw(b"")
     rows: list[msgspec.Raw] | None = None
 
 
@@ -119,7 +119,7 @@ def split_page(body: bytes, token: str) -> Page:
         raise StatusError(500, f"a list from the shard cannot be read: {error}") from error
     own = items[:count]
     more = page.metadata.continue_ if count == len(items) else ""
-    columns = b'"columnDefinitions":' + bytes(page.columns) + b"," if page.columns is not None else b""
+    columns = b'"columnDefinitions":' + bytes(page.columns) + b"," if bytes(page.columns) else b""
     head = orjson.dumps({"kind": page.kind, "apiVersion": page.api_version})[:-1] + b',"metadata":'
     return Page(
         head, page.metadata.resource_version, more, b"," + columns + (b'"rows":[' if rows else b'"items":['), own

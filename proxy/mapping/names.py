@@ -57,6 +57,22 @@ def map_cluster_name(name: str, prefix: str, kind: str = "object", group: str = 
     return prefix + name
 
 
+def map_crd_name(name: str, prefix: str) -> str:
+    """``widgets.example.com`` → ``widgets.<prefix>example.com``."""
+    plural, dot, group = name.partition(".")
+    return f"{plural}.{prefix}{group}" if dot else prefix + name
+
+
+def is_shared_role(group: str, resource: str, name: str) -> bool:
+    """Whether this is a ClusterRole of the shard itself, whose name is the same on both sides."""
+    return name in SHARED_ROLES and resource == "clusterroles" and group == "rbac.authorization.k8s.io"
+
+
+def unmap(name: str, prefix: str) -> str:
+    """What the workspace calls a mapped name of any kind."""
+    return name.replace(prefix, "")
+
+
 def map_api_group(group: str, prefix: str) -> str:
     return group if group in NATIVE_GROUPS else prefix + group
 

@@ -8,26 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from proxy.kube.errors import StatusError
 from proxy.mapping.names import (
-    DEFAULT_AUDIENCE,
     NATIVE_GROUPS,
-    SHARED_ROLES,
+    is_shared_role,
     map_api_group,
     map_api_version,
     map_cluster_name,
-    map_group,
+    map_crd_name,
     map_namespace,
-    map_user,
 )
 from proxy.mapping.paths import RequestInfo
 from proxy.mapping.query import METADATA_NAME
-from proxy.mapping.scopes import PrivateScopes, kind_is_cluster_scoped, resource_is_cluster_scoped
+from proxy.mapping.rbac import GROUP as RBAC
+from proxy.mapping.rbac import map_binding, map_role, map_role_label
+from proxy.mapping.reviews import (
+    AUTHENTICATION,
+    AUTHORIZATION,
+    REVIEWS,
+    map_access_review,
+    map_audiences,
+    map_rules_review,
+)
+from proxy.mapping.scopes import CRDS, PrivateScopes, kind_is_cluster_scoped
+from proxy.mapping.shape import Object, mapping, mappings, text
 from proxy.mapping.token import LABEL
-
-Object = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,214 +48,153 @@ class Context:
     """False for patches, in which what is absent is not empty."""
 
 
+T = TypeVar("T")
+Rule = Callable[[Object, Context], None]
+
+
 def map_object(obj: Object, context: Context) -> Object:
-    """The object for the shard (changed in place). Raises StatusError 400 or 422 for what cannot be mapped."""
-    info, prefix = context.info, context.prefix
-    if info.group not in NATIVE_GROUPS and isinstance(obj.get("apiVersion"), str):
-        obj["apiVersion"] = map_api_version(obj["apiVersion"], prefix)
-    rule = RULES.get((info.group, info.resource, info.subresource))
-    if rule is None and info.subresource:
-        rule = RULES.get((info.group, info.resource, ""))
-    meta = obj.get("metadata")
-    if isinstance(meta, dict):
+    """The object for the shard (changed in place). Raises StatusError: 400 for a field of the wrong type, 403 for what
+    is not a workspace's to write, 422 for what cannot be mapped."""
+    if context.info.group not in NATIVE_GROUPS and text(obj, "apiVersion"):
+        obj["apiVersion"] = map_api_version(obj["apiVersion"], context.prefix)
+    meta = mapping(obj, "metadata")
+    if meta:
         _metadata(meta, context)
+    rule = special(RULES, context.info)
     if rule is not None:
         rule(obj, context)
     return obj
 
 
+def special(table: dict[tuple[str, str, str], T], info: RequestInfo) -> T | None:
+    """What ``table`` says of a resource; a subresource without an entry of its own has the resource's."""
+    return table.get((info.group, info.resource, info.subresource)) or table.get((info.group, info.resource, ""))
+
+
 def _metadata(meta: Object, context: Context) -> None:
     info, prefix = context.info, context.prefix
-    if _filled(meta, "namespace"):
+    if text(meta, "namespace"):
         meta["namespace"] = map_namespace(meta["namespace"], prefix)
-    if not info.namespace or info.resource == "namespaces":
-        kind = info.resource
+    if (not info.namespace or info.resource == "namespaces") and (info.group, info.resource) not in REVIEWS:
         for key in ("name", "generateName"):
-            if not _filled(meta, key):
-                continue
-            if info.resource == "namespaces":
-                meta[key] = map_namespace(meta[key], prefix)
-            elif info.resource == "customresourcedefinitions" and info.group == "apiextensions.k8s.io":
-                meta[key] = map_crd_name(meta[key], prefix)
-            elif (info.group, info.resource) in REVIEWS:
-                continue
-            else:
-                _not_shared(info, meta[key])
-                meta[key] = map_cluster_name(meta[key], prefix, kind, info.group)
-    for owner in _dicts(meta.get("ownerReferences")):
-        version = owner.get("apiVersion")
-        if not isinstance(version, str):
-            continue
-        group = version.partition("/")[0] if "/" in version else ""
-        owner["apiVersion"] = map_api_version(version, prefix)
-        if _filled(owner, "name") and kind_is_cluster_scoped(group, str(owner.get("kind")), context.scopes):
-            owner["name"] = prefix + owner["name"]
-    for entry in _dicts(meta.get("managedFields")):
-        if _filled(entry, "apiVersion"):
+            if text(meta, key):
+                meta[key] = map_own_name(meta[key], context)
+    for owner in mappings(meta, "ownerReferences"):
+        _owner(owner, context)
+    for entry in mappings(meta, "managedFields"):
+        if text(entry, "apiVersion"):
             entry["apiVersion"] = map_api_version(entry["apiVersion"], prefix)
-    labels = meta.get("labels")
-    if isinstance(labels, dict):
-        if LABEL in labels:
-            raise invalid(context, "metadata.labels", f'"{LABEL}" is reserved')
-        if info.resource == "namespaces" and _filled(labels, METADATA_NAME):
-            labels[METADATA_NAME] = prefix + labels[METADATA_NAME]
+    labels = mapping(meta, "labels")
+    if labels:
+        _labels(meta, labels, context)
 
 
-def _not_shared(info: RequestInfo, name: str) -> None:
-    if info.group == RBAC and info.resource == "clusterroles" and name in SHARED_ROLES:
-        raise StatusError(
-            403,
-            f'clusterroles.rbac.authorization.k8s.io "{name}" is forbidden: it is shared and read-only',
-            details={"name": name, "group": info.group, "kind": info.resource},
-        )
+def map_own_name(name: str, context: Context) -> str:
+    """Name of the cluster-scoped object that is written. Raises StatusError for one that is taken or does not fit."""
+    info, prefix = context.info, context.prefix
+    if (info.group, info.resource) == CRDS:
+        refuse_native_group(name, name.partition(".")[2])
+        return map_crd_name(name, prefix)
+    if (info.group, info.resource) == ("", "namespaces"):
+        return map_namespace(name, prefix)
+    if is_shared_role(info.group, info.resource, name):
+        raise shared_role(name)
+    return map_cluster_name(name, prefix, info.resource, info.group)
 
 
-def map_crd_name(name: str, prefix: str) -> str:
-    """``widgets.example.com`` → ``widgets.<prefix>example.com``."""
-    plural, dot, group = name.partition(".")
-    if dot and group in NATIVE_GROUPS:
-        raise StatusError(
-            403,
-            f'customresourcedefinitions.apiextensions.k8s.io "{name}" is forbidden: group "{group}" is served by the '
-            "control plane itself",
-            details={"name": name, "group": "apiextensions.k8s.io", "kind": "customresourcedefinitions"},
-        )
-    return f"{plural}.{prefix}{group}" if dot else name
-
-
-def _crd(obj: Object, context: Context) -> None:
-    spec = obj.get("spec")
-    if not isinstance(spec, dict):
+def _owner(owner: Object, context: Context) -> None:
+    version, kind, name = text(owner, "apiVersion"), text(owner, "kind"), text(owner, "name")
+    if name and not (version and kind):
+        raise invalid(context, "metadata.ownerReferences", "an entry needs apiVersion and kind")
+    group = version.rpartition("/")[0]
+    if version:
+        owner["apiVersion"] = map_api_version(version, context.prefix)
+    if not name:
         return
-    if _filled(spec, "group"):
-        map_crd_name(f"x.{spec['group']}", context.prefix)
-        spec["group"] = context.prefix + spec["group"]
-    conversion = spec.get("conversion")
-    if isinstance(conversion, dict) and (conversion.get("strategy") == "Webhook" or conversion.get("webhook")):
+    if (group, kind) == (CRDS[0], "CustomResourceDefinition"):
+        owner["name"] = map_crd_name(name, context.prefix)
+    elif kind_is_cluster_scoped(group, kind, context.scopes):
+        owner["name"] = context.prefix + name
+
+
+def _labels(meta: Object, labels: Object, context: Context) -> None:
+    info = context.info
+    if LABEL in labels:
+        raise invalid(context, "metadata.labels", f'"{LABEL}" is reserved')
+    if (info.group, info.resource) == ("", "namespaces") and text(labels, METADATA_NAME):
+        labels[METADATA_NAME] = context.prefix + labels[METADATA_NAME]
+    elif (info.group, info.resource) == (RBAC, "clusterroles"):
+        meta["labels"] = {map_role_label(key, context.prefix): value for key, value in labels.items()}
+
+
+def _crd(crd: Object, context: Context) -> None:
+    spec = mapping(crd, "spec") or {}
+    group = text(spec, "group")
+    if group:
+        refuse_native_group(context.info.name or f"*.{group}", group)
+        spec["group"] = context.prefix + group
+    conversion = mapping(spec, "conversion") or {}
+    if text(conversion, "strategy") == "Webhook" or conversion.get("webhook"):
         raise invalid(context, "spec.conversion.strategy", "conversion webhooks are not served in a workspace")
 
 
-def _role(obj: Object, context: Context) -> None:
-    for rule in _dicts(obj.get("rules")):
-        groups = rule.get("apiGroups")
-        resources = [name for name in rule.get("resources") or () if isinstance(name, str)]
-        names = rule.get("resourceNames")
-        if isinstance(names, list) and names:
-            plain = [group for group in groups or () if isinstance(group, str)]
-            rule["resourceNames"] = _resource_names(names, plain, resources, context)
-        if isinstance(groups, list):
-            rule["apiGroups"] = [
-                map_api_group(group, context.prefix) if isinstance(group, str) and group != "*" else group
-                for group in groups
-            ]
-
-
-def _resource_names(names: list[Any], groups: list[str], resources: list[str], context: Context) -> list[Any]:
-    """A name of a cluster-scoped object carries the prefix, one of a namespaced object does not; where a rule is for
-    both, or for all, it names both forms."""
-    scoped = {
-        resource_is_cluster_scoped(group, resource.partition("/")[0], context.scopes)
-        for group in groups
-        for resource in resources
-    }
-    if "*" in groups or "*" in resources:
-        scoped = {True, False}
-    mapped: list[Any] = []
-    for name in names:
-        if not isinstance(name, str):
-            mapped.append(name)
-            continue
-        if False in scoped or not scoped:
-            mapped.append(name)
-        if True in scoped:
-            mapped.append(map_crd_name(name, context.prefix) if _crds(groups, resources) else context.prefix + name)
-    return mapped
-
-
-def _crds(groups: list[str], resources: list[str]) -> bool:
-    return "apiextensions.k8s.io" in groups and "customresourcedefinitions" in resources
-
-
-def _binding(obj: Object, context: Context) -> None:
-    for subject in _dicts(obj.get("subjects")):
-        kind = subject.get("kind")
-        if _filled(subject, "name"):
-            if kind == "User":
-                subject["name"] = map_user(subject["name"], context.prefix)
-            elif kind == "Group":
-                subject["name"] = map_group(subject["name"], context.prefix)
-        if _filled(subject, "namespace"):
-            subject["namespace"] = context.prefix + subject["namespace"]
-    role = obj.get("roleRef")
-    if isinstance(role, dict) and _filled(role, "name"):
-        kind = role.get("kind")
-        if kind == "ClusterRole" and role["name"] not in SHARED_ROLES:
-            role["name"] = context.prefix + role["name"]
-
-
-def _access_review(obj: Object, context: Context) -> None:
-    spec = obj.get("spec")
-    if not isinstance(spec, dict):
-        return
-    if _filled(spec, "user"):
-        spec["user"] = map_user(spec["user"], context.prefix)
-    if isinstance(spec.get("groups"), list):
-        spec["groups"] = [map_group(str(group), context.prefix) for group in spec["groups"]]
-    wanted = spec.get("resourceAttributes")
-    if isinstance(wanted, dict):
-        group, resource = str(wanted.get("group") or ""), str(wanted.get("resource") or "")
-        if _filled(wanted, "namespace"):
-            wanted["namespace"] = context.prefix + wanted["namespace"]
-        if _filled(wanted, "name") and resource_is_cluster_scoped(group, resource, context.scopes):
-            wanted["name"] = context.prefix + wanted["name"]
-        if group and group != "*":
-            wanted["group"] = map_api_group(group, context.prefix)
-
-
-def _rules_review(obj: Object, context: Context) -> None:
-    spec = obj.get("spec")
-    if isinstance(spec, dict) and _filled(spec, "namespace"):
-        spec["namespace"] = context.prefix + spec["namespace"]
-
-
-def _audiences(obj: Object, context: Context) -> None:
-    # Absence means "the server's own audience": the shard's would open the shard itself.
-    spec = obj.setdefault("spec", {})
-    if not isinstance(spec, dict):
-        return
-    audiences = spec.get("audiences") or [DEFAULT_AUDIENCE]
-    if isinstance(audiences, list):
-        spec["audiences"] = [context.prefix + str(audience) for audience in audiences]
-
-
-def _event(obj: Object, context: Context) -> None:
+def _event(event: Object, context: Context) -> None:
     # An event must stand in the namespace of what it is about; for cluster-scoped things that is literally
-    # "default", which on the shard is another workspace's business: such events name their own namespace instead.
+    # "default", which on the shard is no workspace's: such events name their own namespace instead.
     for key in ("involvedObject", "regarding", "related"):
-        about = obj.get(key)
-        if not isinstance(about, dict):
+        about = mapping(event, key)
+        if about is None:
             continue
-        if _filled(about, "namespace"):
+        if text(about, "namespace"):
             about["namespace"] = context.prefix + about["namespace"]
         elif context.complete and key != "related" and context.info.namespace:
             about["namespace"] = context.prefix + context.info.namespace
 
 
-def _quota(obj: Object, context: Context) -> None:
-    for place in (obj.get("spec"), obj.get("status")):
-        if not isinstance(place, dict):
-            continue
+def _quota(quota: Object, context: Context) -> None:
+    for part in (mapping(quota, "spec"), mapping(quota, "status")):
         for key in ("hard", "used"):
-            if isinstance(place.get(key), dict):
-                place[key] = {_quota_key(name, context.prefix): value for name, value in place[key].items()}
+            amounts = mapping(part, key) if part else None
+            if part and amounts:
+                part[key] = {_quota_key(name, context.prefix): value for name, value in amounts.items()}
 
 
 def _quota_key(name: str, prefix: str) -> str:
     """``count/widgets.example.com`` counts a private kind; everything else is native."""
-    if not name.startswith("count/"):
-        return name
-    resource, dot, group = name[len("count/") :].partition(".")
-    return f"count/{resource}{dot}{map_api_group(group, prefix) if dot else ''}"
+    resource, dot, group = name.partition(".")
+    return f"{resource}.{map_api_group(group, prefix)}" if dot and name.startswith("count/") else name
+
+
+def _secret(secret: Object, context: Context) -> None:
+    # Where a shard runs the token controller, it would fill such a secret with a token that opens the shard itself.
+    if text(secret, "type") == "kubernetes.io/service-account-token":
+        raise invalid(context, "type", "service account token secrets are not served; use a TokenRequest")
+
+
+def refuse_native_group(name: str, group: str) -> None:
+    """A kind in a group of the control plane would be the same for all workspaces."""
+    if group in NATIVE_GROUPS and group:
+        raise StatusError(
+            403,
+            f'customresourcedefinitions.apiextensions.k8s.io "{name}" is forbidden: group "{group}" is served by the '
+            "control plane itself",
+            details={"name": name, "group": CRDS[0], "kind": CRDS[1]},
+        )
+
+
+def shared_role(name: str) -> StatusError:
+    """403 for a write to a ClusterRole of the shard."""
+    return StatusError(
+        403,
+        f'clusterroles.{RBAC} "{name}" is forbidden: it is shared by all workspaces and read-only',
+        details={"name": name, "group": RBAC, "kind": "clusterroles"},
+    )
+
+
+def literal_token(context: Context) -> StatusError:
+    """Responses lose the token wherever it stands, so content that holds it would not come back as it was."""
+    token = context.prefix[:-1]
+    return StatusError(422, f'the request holds "{token}", which is reserved in this workspace and would not be kept')
 
 
 def invalid(context: Context, field: str, why: str) -> StatusError:
@@ -264,32 +210,28 @@ def invalid(context: Context, field: str, why: str) -> StatusError:
     return StatusError(422, f'{what} "{info.name}" is invalid: {field}: Invalid value: {why}', details=details)
 
 
-def _filled(obj: Object, key: str) -> bool:
-    value = obj.get(key)
-    return isinstance(value, str) and value != ""
+def _role(role: Object, context: Context) -> None:
+    map_role(role, context.prefix, context.scopes)
 
 
-def _dicts(value: Any) -> list[Object]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+def _binding(binding: Object, context: Context) -> None:
+    map_binding(binding, context.prefix)
 
 
-RBAC = "rbac.authorization.k8s.io"
-AUTHORIZATION = "authorization.k8s.io"
-AUTHENTICATION = "authentication.k8s.io"
+def _access_review(review: Object, context: Context) -> None:
+    map_access_review(review, context.prefix, context.scopes)
 
-REVIEWS = frozenset(
-    {
-        (AUTHORIZATION, "subjectaccessreviews"),
-        (AUTHORIZATION, "selfsubjectaccessreviews"),
-        (AUTHORIZATION, "selfsubjectrulesreviews"),
-        (AUTHENTICATION, "tokenreviews"),
-        (AUTHENTICATION, "selfsubjectreviews"),
-    }
-)
-"""Cluster-scoped resources that are asked, not stored: they have no names."""
 
-RULES: dict[tuple[str, str, str], Callable[[Object, Context], None]] = {
-    ("apiextensions.k8s.io", "customresourcedefinitions", ""): _crd,
+def _rules_review(review: Object, context: Context) -> None:
+    map_rules_review(review, context.prefix)
+
+
+def _audiences(request: Object, context: Context) -> None:
+    map_audiences(request, context.prefix)
+
+
+RULES: dict[tuple[str, str, str], Rule] = {
+    (*CRDS, ""): _crd,
     (RBAC, "roles", ""): _role,
     (RBAC, "clusterroles", ""): _role,
     (RBAC, "rolebindings", ""): _binding,
@@ -303,5 +245,6 @@ RULES: dict[tuple[str, str, str], Callable[[Object, Context], None]] = {
     ("", "events", ""): _event,
     ("events.k8s.io", "events", ""): _event,
     ("", "resourcequotas", ""): _quota,
+    ("", "secrets", ""): _secret,
 }
-"""By group, resource and subresource (a subresource without a rule of its own takes the resource's)."""
+"""By group, resource and subresource: what is mapped besides the metadata."""

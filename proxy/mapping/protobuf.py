@@ -7,7 +7,9 @@ Field numbers: the ``generated.proto`` files of k8s.io/api, apimachinery and api
 from __future__ import annotations
 
 from proxy.kube.errors import StatusError
-from proxy.mapping.objects import Context, map_object
+from proxy.mapping.names import NATIVE_GROUPS
+from proxy.mapping.objects import Context, map_object, special
+from proxy.mapping.paths import RequestInfo
 from proxy.mapping.wire import BYTES, Field, Schema, WireError, decode, encode, field, fields
 
 MAGIC = b"k8s\x00"
@@ -40,39 +42,72 @@ _REVIEW: Schema = _OBJECT | {
         {1: Field("resourceAttributes", _ATTRIBUTES), 3: Field("user"), 4: Field("groups", repeated=True)},
     )
 }
+_AGGREGATION: Schema = {
+    1: Field(
+        "clusterRoleSelectors",
+        {1: Field("matchLabels", map=True), 2: Field("matchExpressions", {1: Field("key")}, repeated=True)},
+        repeated=True,
+    )
+}
 _REFERENCE: Schema = {2: Field("namespace")}
 
-SPECIAL: dict[str, Schema] = {
-    "Role": _ROLE,
-    "ClusterRole": _ROLE,
-    "RoleBinding": _BINDING,
-    "ClusterRoleBinding": _BINDING,
-    "SubjectAccessReview": _REVIEW,
-    "LocalSubjectAccessReview": _REVIEW,
-    "SelfSubjectAccessReview": _OBJECT | {2: Field("spec", {1: Field("resourceAttributes", _ATTRIBUTES)})},
-    "SelfSubjectRulesReview": _OBJECT | {2: Field("spec", {1: Field("namespace")})},
-    "TokenRequest": _OBJECT | {2: Field("spec", {1: Field("audiences", repeated=True)})},
-    "TokenReview": _OBJECT | {2: Field("spec", {2: Field("audiences", repeated=True)})},
-    "ResourceQuota": _OBJECT
-    | {
-        2: Field("spec", {1: Field("hard", map=True)}),
-        3: Field("status", {1: Field("hard", map=True), 2: Field("used", map=True)}),
-    },
-    "CustomResourceDefinition": _OBJECT
-    | {2: Field("spec", {1: Field("group"), 9: Field("conversion", {1: Field("strategy")})})},
+CRD_GROUP, RBAC = "apiextensions.k8s.io", "rbac.authorization.k8s.io"
+AUTHENTICATION, AUTHORIZATION = "authentication.k8s.io", "authorization.k8s.io"
+
+SPECIAL: dict[tuple[str, str, str], tuple[str, Schema]] = {
+    (RBAC, "roles", ""): ("Role", _ROLE),
+    (RBAC, "clusterroles", ""): ("ClusterRole", _ROLE | {3: Field("aggregationRule", _AGGREGATION)}),
+    (RBAC, "rolebindings", ""): ("RoleBinding", _BINDING),
+    (RBAC, "clusterrolebindings", ""): ("ClusterRoleBinding", _BINDING),
+    (AUTHORIZATION, "subjectaccessreviews", ""): ("SubjectAccessReview", _REVIEW),
+    (AUTHORIZATION, "localsubjectaccessreviews", ""): ("LocalSubjectAccessReview", _REVIEW),
+    (AUTHORIZATION, "selfsubjectaccessreviews", ""): (
+        "SelfSubjectAccessReview",
+        _OBJECT | {2: Field("spec", {1: Field("resourceAttributes", _ATTRIBUTES)})},
+    ),
+    (AUTHORIZATION, "selfsubjectrulesreviews", ""): (
+        "SelfSubjectRulesReview",
+        _OBJECT | {2: Field("spec", {1: Field("namespace")})},
+    ),
+    (AUTHENTICATION, "tokenreviews", ""): (
+        "TokenReview",
+        _OBJECT | {2: Field("spec", {2: Field("audiences", repeated=True)})},
+    ),
+    ("", "serviceaccounts", "token"): (
+        "TokenRequest",
+        _OBJECT | {2: Field("spec", {1: Field("audiences", repeated=True)})},
+    ),
+    ("", "resourcequotas", ""): (
+        "ResourceQuota",
+        _OBJECT
+        | {
+            2: Field("spec", {1: Field("hard", map=True, raw=True)}),
+            3: Field("status", {1: Field("hard", map=True, raw=True), 2: Field("used", map=True, raw=True)}),
+        },
+    ),
+    ("", "secrets", ""): ("Secret", _OBJECT | {3: Field("type")}),
+    ("", "events", ""): (
+        "Event",
+        _OBJECT | {2: Field("involvedObject", _REFERENCE), 13: Field("related", _REFERENCE)},
+    ),
+    ("events.k8s.io", "events", ""): (
+        "Event",
+        _OBJECT | {8: Field("regarding", _REFERENCE), 9: Field("related", _REFERENCE)},
+    ),
+    (CRD_GROUP, "customresourcedefinitions", ""): (
+        "CustomResourceDefinition",
+        _OBJECT | {2: Field("spec", {1: Field("group"), 9: Field("conversion", {1: Field("strategy")})})},
+    ),
 }
-EVENTS: dict[str, Schema] = {
-    "v1": _OBJECT | {2: Field("involvedObject", _REFERENCE), 13: Field("related", _REFERENCE)},
-    "events.k8s.io/v1": _OBJECT | {8: Field("regarding", _REFERENCE), 9: Field("related", _REFERENCE)},
-}
-WITHOUT_METADATA: dict[str, Schema] = {"DeleteOptions": {}}
+"""By group, resource and subresource, as `objects.RULES`: the kind that a body must be of, and its mapped fields."""
+
 PLAIN = frozenset(
     {
         "ConfigMap", "ControllerRevision", "CronJob", "CSIDriver", "CSINode", "CSIStorageCapacity", "DaemonSet",
         "Deployment", "EndpointSlice", "Endpoints", "Eviction", "HorizontalPodAutoscaler", "Ingress", "IngressClass",
         "Job", "Lease", "LimitRange", "Namespace", "NetworkPolicy", "PersistentVolume", "PersistentVolumeClaim", "Pod",
         "PodDisruptionBudget", "PodTemplate", "PriorityClass", "ReplicaSet", "ReplicationController", "ResourceClaim",
-        "ResourceClaimTemplate", "RuntimeClass", "Scale", "Secret", "SelfSubjectReview", "Service", "ServiceAccount",
+        "ResourceClaimTemplate", "RuntimeClass", "Scale", "SelfSubjectReview", "Service", "ServiceAccount",
         "StatefulSet", "StorageClass", "VolumeAttributesClass",
     }
 )  # fmt: skip
@@ -83,31 +118,42 @@ _TYPE_META: Schema = {1: Field("apiVersion"), 2: Field("kind")}
 
 def map_protobuf(body: bytes, context: Context) -> bytes:
     """The body for the shard. Raises StatusError 400 for a malformed one, 415 for a kind that is not in the tables."""
-    if not body.startswith(MAGIC):
-        raise StatusError(400, "the body is not a Kubernetes protobuf message: wrong prefix")
     try:
-        envelope = fields(body[len(MAGIC) :])
-        type_meta = [content for number, kind, _, content in envelope if number == 1 and kind == BYTES]
-        raw = [content for number, kind, _, content in envelope if number == 2 and kind == BYTES]
-        encodings = [content for number, _, _, content in envelope if number == 3 and content]
-        if len(type_meta) != 1 or len(raw) > 1 or encodings:
-            raise WireError("not one object")
-        kind = decode(type_meta[0], _TYPE_META)
-        schema = schema_of(kind.get("apiVersion", ""), kind.get("kind", ""))
-        content = raw[0] if raw else b""
-        mapped = encode(content, schema, map_object(decode(content, schema), context))
+        type_meta, content = open_envelope(body)
+        kind = decode(type_meta, _TYPE_META).get("kind", "")
+        if context.info.verb in ("delete", "deletecollection"):
+            if kind != "DeleteOptions":
+                raise WireError(f"it is of kind {kind[:80]}, not DeleteOptions")
+            mapped = content
+        else:
+            schema = schema_of(context.info, kind)
+            mapped = encode(content, schema, map_object(decode(content, schema), context))
     except WireError as error:
         raise StatusError(400, f"the body is not a valid protobuf message: {error}") from None
-    return MAGIC + field(1, type_meta[0]) + field(2, mapped)
+    return MAGIC + field(1, type_meta) + field(2, mapped)
 
 
-def schema_of(api_version: str, kind: str) -> Schema:
-    """The fields of a kind that are mapped. Raises StatusError 415 for one that is unknown here."""
-    if kind == "Event" and api_version in EVENTS:
-        return EVENTS[api_version]
-    schema = SPECIAL.get(kind) or (_OBJECT if kind in PLAIN else WITHOUT_METADATA.get(kind))
-    if schema is None:
-        raise StatusError(
-            415, f'protobuf bodies of kind "{kind[:80]}" ({api_version[:80]}) are not accepted; send JSON'
-        )
-    return schema
+def open_envelope(body: bytes) -> tuple[bytes, bytes]:
+    """TypeMeta and content of a runtime.Unknown. Raises WireError for anything but one object in the clear."""
+    if not body.startswith(MAGIC):
+        raise WireError("wrong prefix")
+    parts: dict[int, list[bytes]] = {}
+    for number, kind, _, content in fields(body[len(MAGIC) :]):
+        if kind != BYTES:
+            raise WireError("unexpected field in the envelope")
+        parts.setdefault(number, []).append(content)
+    if len(parts.get(1, ())) != 1 or len(parts.get(2, ())) > 1 or any(parts.get(3, ())) or parts.keys() - {1, 2, 3, 4}:
+        raise WireError("not one object")
+    return parts[1][0], parts.get(2, [b""])[0]
+
+
+def schema_of(info: RequestInfo, kind: str) -> Schema:
+    """The fields of a body that are mapped. Raises StatusError 415 for a kind that does not belong there."""
+    entry = special(SPECIAL, info)
+    if entry is not None and entry[0] == kind:
+        return entry[1]
+    if entry is None and kind in PLAIN and info.group in NATIVE_GROUPS:
+        return _OBJECT
+    raise StatusError(
+        415, f'protobuf bodies of kind "{kind[:80]}" are not accepted for {info.resource or "this resource"}; send JSON'
+    )

@@ -5,25 +5,33 @@ from __future__ import annotations
 import re
 
 from proxy.kube.errors import StatusError
-from proxy.mapping.names import map_namespace
+from proxy.mapping.names import map_crd_name
 from proxy.mapping.paths import RequestInfo
-from proxy.mapping.scopes import PrivateScopes, resource_is_cluster_scoped
+from proxy.mapping.rbac import GROUP as RBAC
+from proxy.mapping.rbac import map_role_label
+from proxy.mapping.scopes import CRDS, PrivateScopes, resource_is_cluster_scoped
 from proxy.mapping.token import LABEL
 
-_LISTS = frozenset({"labelSelector", "fieldSelector", "resourceVersion", "resourceVersionMatch", "timeoutSeconds"})
-_WRITES = frozenset({"dryRun", "fieldManager", "fieldValidation"})
+_ALL = frozenset({"timeout"})
+_LISTS = _ALL | {"labelSelector", "fieldSelector", "resourceVersion", "resourceVersionMatch", "timeoutSeconds"}
+_WRITES = _ALL | {"dryRun", "fieldManager", "fieldValidation"}
+_DELETES = _ALL | {
+    "dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy",
+    "ignoreStoreReadErrorWithClusterBreakingPotential",
+}  # fmt: skip
 ALLOWED = {
-    "get": frozenset({"resourceVersion", "includeObject"}),
+    "get": _ALL | {"resourceVersion", "includeObject"},
     "list": _LISTS | {"limit", "continue", "includeObject"},
     "watch": _LISTS | {"watch", "limit", "continue", "allowWatchBookmarks", "sendInitialEvents", "includeObject"},
     "create": _WRITES,
     "update": _WRITES,
     "patch": _WRITES | {"force"},
-    "delete": frozenset({"dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy"}),
-    "deletecollection": _LISTS
-    | {"limit", "continue", "dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy"},
+    "delete": _DELETES,
+    "deletecollection": _LISTS | _DELETES | {"limit", "continue"},
 }
 """A kube-apiserver ignores keys that it does not know; here they are dropped, so that none can gain a meaning."""
+REFUSED = frozenset({"shardSelector"})
+"""Known keys that would change an answer and cannot be honoured: dropping them would answer another question."""
 
 _KEY = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?/)?[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 _VALUE = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
@@ -35,6 +43,7 @@ _REQUIREMENT = re.compile(
     rf")\s*(?:,|\Z)"
 )
 METADATA_NAME = "kubernetes.io/metadata.name"
+_EXACT_NAME = re.compile(r"\s*metadata\.name==?([^=\\%/!]+)\Z")
 NAMESPACE_FIELDS = frozenset({"metadata.namespace", "involvedObject.namespace", "regarding.namespace"})
 
 
@@ -44,56 +53,69 @@ def map_query(info: RequestInfo, prefix: str, scopes: PrivateScopes) -> list[tup
     mapped: list[tuple[str, str]] = []
     seen: set[str] = set()
     for key, value in info.query:
+        if key in REFUSED and value:
+            raise StatusError(400, f'query parameter "{key}" is not supported in a workspace')
         if key not in allowed or (key in seen and key != "dryRun"):
             continue
         seen.add(key)
-        if key == "labelSelector" and value:
-            value = map_label_selector(value, prefix)
+        if key == "labelSelector" and value.strip():
+            value = map_label_selector(value, info, prefix)
         elif key == "fieldSelector" and value:
-            value = map_field_selector(value, prefix, resource_is_cluster_scoped(info.group, info.resource, scopes))
+            value = map_field_selector(
+                value,
+                prefix,
+                cluster_scoped=resource_is_cluster_scoped(info.group, info.resource, scopes),
+                crds=(info.group, info.resource) == CRDS,
+            )
         elif key == "includeObject" and value == "None":
             value = "Metadata"  # which workspace a row belongs to is read from its object
         mapped.append((key, value))
     return mapped
 
 
-def map_label_selector(selector: str, prefix: str) -> str:
-    """Names that the shard wrote into labels are mapped, the internal label is refused, all else stays as it is."""
+def map_label_selector(selector: str, info: RequestInfo, prefix: str) -> str:
+    """The selector written anew: what the shard has mapped or put into labels is mapped, the internal label refused.
+
+    Grammar: ``k8s.io/apimachinery/pkg/labels.Parse``. Raises StatusError 400.
+    """
     position = 0
     parts: list[str] = []
     while position < len(selector):
         match = _REQUIREMENT.match(selector, position)
-        if match is None or match.end() == position:
+        if match is None or (match.end() == len(selector) and selector[-1] == ","):
             raise _unparsable(selector)
         key = match["exists"] or match["key"] or match["setkey"]
         if key == LABEL:
             raise StatusError(400, f'unable to parse requirement: label key "{LABEL}" is reserved')
+        before = ""
+        if (info.group, info.resource) == ("", "namespaces") and key == METADATA_NAME:
+            before = prefix
+        elif (info.group, info.resource) == (RBAC, "clusterroles"):
+            key = map_role_label(key, prefix)
         if match["exists"]:
             parts.append(("!" if match["not"] else "") + key)
         elif match["key"]:
-            parts.append(key + match["op"] + _label_value(key, match["value"] or "", prefix))
+            value = match["value"] or ""
+            parts.append(key + match["op"] + (before + value if value else ""))
         else:
             values = [value.strip() for value in match["values"].split(",")]
             if any(value and not re.fullmatch(_VALUE, value) for value in values):
                 raise _unparsable(selector)
-            joined = ",".join(_label_value(key, value, prefix) for value in values)
+            joined = ",".join(before + value if value else "" for value in values)
             parts.append(f"{key} {match['setop']} ({joined})")
         position = match.end()
-    if selector.rstrip().endswith(","):
-        raise _unparsable(selector)
     return ",".join(parts)
-
-
-def _label_value(key: str, value: str, prefix: str) -> str:
-    return prefix + value if key == METADATA_NAME and value else value
 
 
 def _unparsable(selector: str) -> StatusError:
     return StatusError(400, f'unable to parse requirement: "{selector[:200]}" is not a label selector')
 
 
-def map_field_selector(selector: str, prefix: str, cluster_scoped: bool) -> str:
-    """``metadata.name=foo,metadata.namespace!=x``; values may escape ``,`` ``=`` and ``\\`` with a backslash."""
+def map_field_selector(selector: str, prefix: str, *, cluster_scoped: bool, crds: bool = False) -> str:
+    """``metadata.name=foo,metadata.namespace!=x``; values may escape ``,`` ``=`` and ``\\`` with a backslash.
+
+    Grammar: ``k8s.io/apimachinery/pkg/fields.ParseSelector``. Raises StatusError 400.
+    """
     terms = []
     for term in re.findall(r"(?:[^,\\]|\\.)+", selector, re.DOTALL):
         match = re.match(r"\s*([A-Za-z0-9.\[\]/_-]+)(==|!=|=)(.*)\Z", term, re.DOTALL)
@@ -102,15 +124,18 @@ def map_field_selector(selector: str, prefix: str, cluster_scoped: bool) -> str:
                 continue
             raise StatusError(400, f'invalid selector: "{selector[:200]}"; can\'t understand "{term[:100]}"')
         field, operator, value = match.groups()
-        if value and (field in NAMESPACE_FIELDS):
-            value = map_namespace(value, prefix)
-        elif value and field == "metadata.name" and cluster_scoped:
+        if value and field in NAMESPACE_FIELDS:
             value = prefix + value
+        elif value and field == "metadata.name" and cluster_scoped:
+            value = map_crd_name(value, prefix) if crds else prefix + value
         terms.append(field + operator + value)
     return ",".join(terms)
 
 
 def name_in_field_selector(info: RequestInfo) -> str:
     """The one name that a list or watch is restricted to, which authorization then looks at (as RequestInfo does)."""
-    match = re.fullmatch(r"metadata\.name==?([^,=\\]+)", info.first("fieldSelector"))
-    return match.group(1) if match else ""
+    for term in info.first("fieldSelector").split(","):
+        match = _EXACT_NAME.match(term)
+        if match and match[1] not in (".", ".."):
+            return match[1]
+    return ""

@@ -9,24 +9,30 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from proxy.kube.errors import StatusError
-from proxy.mapping.body import map_body
+from proxy.mapping.body import DELETES, map_body
 from proxy.mapping.listing import Listing, check_token, make_token
-from proxy.mapping.names import SHARED_ROLES, map_api_group, map_cluster_name, map_namespace
-from proxy.mapping.objects import AUTHENTICATION, AUTHORIZATION, RBAC, REVIEWS, Context, map_crd_name
+from proxy.mapping.names import is_shared_role, map_api_group, map_crd_name
+from proxy.mapping.objects import Context, literal_token, map_own_name, shared_role
 from proxy.mapping.paths import RequestInfo, quote
 from proxy.mapping.query import map_query, name_in_field_selector
-from proxy.mapping.scopes import PrivateScopes, resource_is_cluster_scoped
+from proxy.mapping.rbac import GROUP as RBAC
+from proxy.mapping.reviews import AUTHENTICATION, AUTHORIZATION
+from proxy.mapping.scopes import CRDS, PrivateScopes, resource_is_cluster_scoped
 from proxy.mapping.token import LABEL
 
 Header = tuple[bytes, bytes]
 
-WITH_BODY = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 READ_ONLY = frozenset({"get", "list", "watch"})
 REFUSED_SUBRESOURCES = frozenset(
-    {("", "bindings", ""), ("", "pods", "binding"), ("", "pods", "exec"), ("", "pods", "attach"),
+    {("", "bindings", ""), ("", "pods", "binding"), ("", "pods", "exec"), ("", "pods", "attach"), ("", "pods", "log"),
      ("", "pods", "portforward"), ("", "pods", "proxy"), ("", "services", "proxy"), ("", "nodes", "proxy")}
 )  # fmt: skip
 """They act on nodes, which a shard has none of."""
+REFUSED_GROUPS = frozenset(
+    {"admissionregistration.k8s.io", "apiregistration.k8s.io", "flowcontrol.apiserver.k8s.io",
+     "internal.apiserver.k8s.io", "storagemigration.k8s.io"}
+)  # fmt: skip
+"""What stands there acts on a whole shard, whatever its name."""
 
 
 class Attributes(NamedTuple):
@@ -55,11 +61,11 @@ class MappedRequest:
 
 
 def attributes_of(info: RequestInfo, prefix: str, scopes: PrivateScopes) -> Attributes:
-    """What is asked for, as the shard's RBAC names it. Raises StatusError for names that do not fit."""
-    name = info.name or (name_in_field_selector(info) if info.verb in ("list", "watch", "deletecollection") else "")
-    namespace = map_namespace(info.namespace, prefix) if info.namespace else ""
+    """What is asked for, as the shard's RBAC names it."""
+    name = info.name or (name_in_field_selector(info) if info.verb in ("list", "watch") else "")
     if name and _prefixed(info, scopes):
-        name = _cluster_name(info, name, prefix)
+        name = map_crd_name(name, prefix) if (info.group, info.resource) == CRDS else prefix + name
+    namespace = prefix + info.namespace if info.namespace else ""
     group = map_api_group(info.group, prefix)
     return Attributes(info.verb, group, info.resource, info.subresource, namespace, name, True, "")
 
@@ -69,65 +75,63 @@ def map_request(
 ) -> MappedRequest:
     """Raises StatusError for everything that cannot be mapped without doubt."""
     prefix = f"{token}-"
-    if (info.group, info.resource, info.subresource) in REFUSED_SUBRESOURCES:
+    if (info.group, info.resource, info.subresource) in REFUSED_SUBRESOURCES or info.group in REFUSED_GROUPS:
         raise StatusError(404, "the server could not find the requested resource")
     attributes = attributes_of(info, prefix, scopes)
-    if info.verb not in READ_ONLY and _shared_role(info):
-        raise StatusError(
-            403,
-            f'clusterroles.{RBAC} "{info.name}" is forbidden: it is shared by all workspaces and read-only',
-            details={"name": info.name, "group": RBAC, "kind": "clusterroles"},
-        )
-    path = _path(info, attributes, prefix)
-    query = map_query(info, prefix, scopes)
+    path = _path(info, attributes)
+    query = map_query(info, prefix, scopes) if info.query else []
     listing = None
     if not info.name and not info.namespace and info.verb != "create":
         query, listing = _confined(info, path, query, token)
-    query.append(("pretty", "false"))
-    target = f"{path}?{urllib.parse.urlencode(query)}".encode()
+    # Only compact JSON loses the internal label on its way back.
+    target = f"{path}?{urllib.parse.urlencode(query)}&pretty=false" if query else f"{path}?pretty=false"
     sent = [header for header in headers if header[0] in FORWARDED]
     sent.append((b"accept", map_accept(_value(headers, b"accept"))))
-    if info.verb in WITH_BODY and (body or info.verb not in ("delete", "deletecollection")):
+    if info.verb in READ_ONLY:  # a kube-apiserver does not look at the body of a GET
+        return MappedRequest(target.encode(), sent, b"", attributes, False, listing)
+    context = Context(info, prefix, scopes, complete=info.verb != "patch")
+    _may_be_written(context)
+    if body or info.verb not in DELETES:
         if _value(headers, b"content-encoding") not in (b"", b"identity"):
             raise StatusError(415, "encoded request bodies are not accepted")
-        context = Context(info, prefix, scopes, complete=info.verb != "patch")
         content_type = _value(headers, b"content-type").decode("latin-1")
         body, content_type = map_body(body, content_type, context)
         sent.append((b"content-type", content_type.encode()))
-    elif body:
-        body = b""  # a GET with a body: a kube-apiserver does not look at it
-    own = info.verb in ("create", "update", "patch") and (info.group == RBAC or _is_review(info))
-    return MappedRequest(target, sent, body, attributes, own, listing)
+    own = info.verb not in DELETES and (info.group == RBAC or _is_review(info))
+    return MappedRequest(target.encode(), sent, body, attributes, own)
 
 
 FORWARDED = frozenset({b"user-agent", b"traceparent", b"tracestate"})
 """Request headers that go on as they are; accept and content-type are mapped, everything else ends here."""
 
 
+def _may_be_written(context: Context) -> None:
+    """Whether there may be an object of the name in the path: its body, which may lack the name, is looked at later."""
+    info = context.info
+    if context.prefix[:-1] in info.name or context.prefix[:-1] in info.namespace:
+        raise literal_token(context)
+    if info.verb in DELETES:
+        if is_shared_role(info.group, info.resource, info.name):
+            raise shared_role(info.name)
+    elif info.name and (not info.namespace or info.resource == "namespaces"):
+        map_own_name(info.name, context)
+
+
 def _is_review(info: RequestInfo) -> bool:
-    return info.group in (AUTHORIZATION,) or (info.group == AUTHENTICATION and info.resource == "selfsubjectreviews")
-
-
-def _shared_role(info: RequestInfo) -> bool:
-    return info.group == RBAC and info.resource == "clusterroles" and info.name in SHARED_ROLES
+    """Answers what the user itself may do. A SubjectAccessReview does not: it names whom it is about."""
+    return info.resource.startswith("selfsubject") and info.group in (AUTHORIZATION, AUTHENTICATION)
 
 
 def _prefixed(info: RequestInfo, scopes: PrivateScopes) -> bool:
     """Whether the object's own name carries the prefix."""
-    if info.name:
-        return (not info.namespace or (info.group == "" and info.resource == "namespaces")) and not _shared_role(info)
-    return resource_is_cluster_scoped(info.group, info.resource, scopes)
+    if not info.name:
+        return resource_is_cluster_scoped(info.group, info.resource, scopes)
+    if info.namespace:
+        return info.group == "" and info.resource == "namespaces"
+    return not is_shared_role(info.group, info.resource, info.name)
 
 
-def _cluster_name(info: RequestInfo, name: str, prefix: str) -> str:
-    if info.group == "apiextensions.k8s.io" and info.resource == "customresourcedefinitions":
-        return map_crd_name(name, prefix) if "." in name else prefix + name
-    if info.resource == "namespaces" and info.group == "":
-        return map_namespace(name, prefix)
-    return map_cluster_name(name, prefix, info.resource, info.group)
-
-
-def _path(info: RequestInfo, attributes: Attributes, prefix: str) -> str:
+def _path(info: RequestInfo, attributes: Attributes) -> str:
     parts = ["", "apis", attributes.group, info.version] if info.group else ["", "api", info.version]
     if attributes.namespace and not (info.group == "" and info.resource == "namespaces"):
         parts += ["namespaces", quote(attributes.namespace)]
@@ -147,7 +151,7 @@ def _confined(
     parameters = dict(query)
     selected = parameters.get("labelSelector") or parameters.get("fieldSelector")
     # A CRD's name does not begin with the token (its group does), so it has no place in the order.
-    ordered = not (info.group == "apiextensions.k8s.io" and info.resource == "customresourcedefinitions")
+    ordered = (info.group, info.resource) != CRDS
     if info.verb == "list" and ordered and not selected:
         version = parameters.get("resourceVersion", "")
         at = -1
@@ -176,21 +180,29 @@ def page_target(listing: Listing, next_token: str, limit: int) -> bytes:
     return f"{listing.path}?{urllib.parse.urlencode(query)}".encode()
 
 
+_ACCEPT_PARAMETERS = frozenset({b"as", b"v", b"g", b"q", b"stream", b"charset"})
+"""What goes on of an accepted media type; not ``pretty``, for only compact answers lose the internal label."""
+
+
 @lru_cache(maxsize=256)
 def map_accept(accept: bytes) -> bytes:
     """What the shard may answer with: JSON in its forms. Raises StatusError 406 if the client takes none of them."""
-    if not accept:
+    if not accept.strip():
         return b"application/json"
     kept = []
     for part in accept.split(b","):
-        media = part.partition(b";")[0].strip().lower()
-        if media == b"application/json":
-            kept.append(part.strip())
-        elif media in (b"*/*", b"application/*"):
-            kept.append(b"application/json")
+        media, *parameters = (piece.strip() for piece in part.split(b";"))
+        if media.lower() not in (b"application/json", b"*/*", b"application/*"):
+            continue
+        kept.append(
+            b";".join(
+                [b"application/json"]
+                + [item for item in parameters if item.partition(b"=")[0].strip().lower() in _ACCEPT_PARAMETERS]
+            )
+        )
     if not kept:
         raise StatusError(406, "only the following media types are accepted: application/json")
-    return b",".join(kept)
+    return b",".join(dict.fromkeys(kept))
 
 
 def _value(headers: Sequence[Header], name: bytes) -> bytes:
@@ -198,6 +210,3 @@ def _value(headers: Sequence[Header], name: bytes) -> bytes:
         if key == name:
             return value
     return b""
-
-
-__all__ = ["REVIEWS", "Attributes", "MappedRequest", "attributes_of", "map_accept", "map_request", "page_target"]

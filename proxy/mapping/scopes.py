@@ -54,6 +54,10 @@ _RESOURCES = frozenset((group, resource) for group, table in CLUSTER_SCOPED.item
 _KINDS = frozenset((group, kind) for group, table in CLUSTER_SCOPED.items() for kind in table.values())
 
 
+CRDS = ("apiextensions.k8s.io", "customresourcedefinitions")
+"""The one cluster-scoped resource whose names do not begin with the prefix: it stands before their group."""
+
+
 class PrivateScopes(Protocol):
     """What only the workspace's own CRDs tell; group plain."""
 

@@ -6,31 +6,44 @@ in this order (``creationTimestamp`` or a name always stands before ``labels``):
     "0.kcp.dev/w":"TOKEN",                 other labels follow
     ,"labels":{"0.kcp.dev/w":"TOKEN"}      the only label
     ,"0.kcp.dev/w":"TOKEN"                 a user's label sorts before it
+    "0.kcp.dev/w":"TOKEN"                  alone in another map than an object's labels (a label selector of RBAC)
 
 A token is plain ASCII, so no JSON escape can hide it.
 """
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from proxy.mapping.token import LABEL
 
+Patterns: TypeAlias = tuple[bytes, bytes, bytes, bytes, bytes]
 
-def patterns(token: str) -> tuple[bytes, ...]:
+
+def patterns(token: str) -> Patterns:
     """What is removed, in order."""
     label = f'"{LABEL}":"{token}"'
     return (
         f"{label},".encode(),
         f',"labels":{{{label}}}'.encode(),
         f",{label}".encode(),
+        label.encode(),
         f"{token}-".encode(),
     )
 
 
 def strip_bytes(data: bytes, token: str) -> bytes:
     """A complete body, or a header's value, as the workspace sees it."""
-    for pattern in patterns(token):
-        data = data.replace(pattern, b"")
-    return data
+    return _remove(data, patterns(token))
+
+
+def _remove(data: bytes, patterns: Patterns) -> bytes:
+    followed, only, last, label, prefix = patterns
+    if followed in data:
+        data = data.replace(followed, b"")
+    if label in data:
+        data = data.replace(only, b"").replace(last, b"").replace(label, b"")
+    return data.replace(prefix, b"")
 
 
 class ResponseFilter:
@@ -38,7 +51,7 @@ class ResponseFilter:
 
     __slots__ = ("_patterns", "_rest")
 
-    def __init__(self, patterns: tuple[bytes, ...]) -> None:
+    def __init__(self, patterns: Patterns) -> None:
         self._patterns = patterns
         self._rest = b""
 
@@ -51,16 +64,11 @@ class ResponseFilter:
             data = data[:-keep]
         else:
             self._rest = b""
-        for pattern in self._patterns:
-            if pattern in data:
-                data = data.replace(pattern, b"")
-        return data
+        return _remove(data, self._patterns)
 
     def flush(self) -> bytes:
         data, self._rest = self._rest, b""
-        for pattern in self._patterns:
-            data = data.replace(pattern, b"")
-        return data
+        return _remove(data, self._patterns)
 
     def _unfinished(self, data: bytes) -> int:
         """Length of the longest end of ``data`` that is the beginning of a pattern but not yet the whole."""

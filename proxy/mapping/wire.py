@@ -18,12 +18,14 @@ class WireError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: text unless ``schema`` (a message) or ``map`` (string to string) says otherwise."""
+    """One field: text unless ``schema`` (a message) or ``map`` (from text) says otherwise."""
 
     name: str
     schema: Schema | None = None
     repeated: bool = False
     map: bool = False
+    raw: bool = False
+    """A map whose values are messages, carried over as they are; else they are text."""
 
 
 Schema = dict[int, Field]
@@ -98,7 +100,7 @@ def decode(data: bytes, schema: Schema, depth: int = 0) -> dict[str, Any]:
         if kind != BYTES:
             raise WireError(f"field {number} has wire type {kind}")
         if spec.map:
-            key, entry = _entry(content)
+            key, entry = _entry(content, spec.raw)
             out.setdefault(spec.name, {})[key] = entry
             continue
         value: Any = _text(content) if spec.schema is None else decode(content, spec.schema, depth + 1)
@@ -138,14 +140,17 @@ def encode(data: bytes, schema: Schema, values: dict[str, Any]) -> bytes:
     return b"".join(out)
 
 
-def _entry(content: bytes) -> tuple[str, bytes]:
-    """Key, and the value's field as it is (a map's values may be messages)."""
-    key, value = "", b""
+def _entry(content: bytes, raw: bool) -> tuple[str, bytes | str]:
+    """Key and value of a map's entry; a raw value is its whole field."""
+    key: str = ""
+    value: bytes | str = b"" if raw else ""
     for number, kind, whole, inner in fields(content):
-        if number == 1 and kind == BYTES:
+        if number not in (1, 2) or kind != BYTES:
+            raise WireError(f"field {number} in a map")
+        if number == 1:
             key = _text(inner)
-        elif number == 2:
-            value = whole
+        else:
+            value = whole if raw else _text(inner)
     return key, value
 
 

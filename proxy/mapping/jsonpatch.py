@@ -1,0 +1,78 @@
+"""JSON patches (RFC 6902): each operation mapped as the part of an object that it touches.
+
+The value is put where it belongs in an otherwise empty object, that object is mapped like any other body, and value
+and path are read off again: one set of rules, and keys that are mapped (a quota's) change in the path as well.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxy.kube.errors import StatusError
+from proxy.mapping.objects import RULES, Context, map_object, special
+from proxy.mapping.shape import Object
+
+MAX_STEPS = 100
+LISTS = frozenset(
+    {"subjects", "rules", "apiGroups", "resources", "resourceNames", "clusterRoleSelectors", "matchExpressions",
+     "ownerReferences", "managedFields"}
+)  # fmt: skip
+"""Fields on the way to mapped ones that are lists: what follows in a path is an index, in whatever notation."""
+
+
+def map_json_patch(patch: Any, context: Context) -> list[Object]:
+    """Raises StatusError 400 for what is no patch, 422 for an operation that cannot be mapped by itself."""
+    if not isinstance(patch, list) or not all(isinstance(operation, dict) for operation in patch):
+        raise StatusError(400, "the patch provided is not a list of operations")
+    return [_operation(operation, context) for operation in patch]
+
+
+def _operation(operation: Object, context: Context) -> Object:
+    path, source = operation.get("path"), operation.get("from")
+    mapped: Object = {"op": operation.get("op")}
+    if source is not None:
+        for pointer in (path, source):
+            if not _is_plain(steps_of(pointer), context):
+                raise StatusError(422, f'patch operations "move" and "copy" may not touch "{pointer}" in a workspace')
+        mapped["from"], _ = _map_at(source, None, context)
+    mapped["path"], value = _map_at(path, operation.get("value"), context)
+    if "value" in operation:
+        mapped["value"] = value
+    return mapped
+
+
+def steps_of(pointer: Any) -> list[str]:
+    """Decoded reference tokens of a JSON pointer (RFC 6901). Raises StatusError 400."""
+    if not isinstance(pointer, str) or (pointer and not pointer.startswith("/")):
+        raise StatusError(400, "a patch operation has no valid path")
+    steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+    if len(steps) > MAX_STEPS:
+        raise StatusError(400, "a patch operation's path is too deep")
+    return steps
+
+
+def _map_at(pointer: Any, value: Any, context: Context) -> tuple[str, Any]:
+    """Pointer and value for the shard; None stands for no value."""
+    steps = steps_of(pointer)
+    whole = value
+    for parent, step in zip(reversed(["", *steps[:-1]]), reversed(steps), strict=True):
+        whole = ([] if whole is None else [whole]) if parent in LISTS else {step: whole}
+    if not isinstance(whole, dict):
+        if steps or value is not None:
+            raise StatusError(400, "a patch operation does not make an object")
+        return pointer, value
+    whole = map_object(whole, context)
+    mapped = []
+    for step in steps:
+        if len(whole) > 1:
+            raise StatusError(422, f'a patch cannot change "{pointer}" alone in a workspace: give the entry around it')
+        key, whole = next(iter(whole.items())) if isinstance(whole, dict) else (step, whole[0] if whole else None)
+        mapped.append(key)
+    return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in mapped), whole
+
+
+def _is_plain(steps: list[str], context: Context) -> bool:
+    """Whether what stands there, or under it, is never mapped: it may be moved about by the shard itself."""
+    if steps[:1] == ["metadata"]:
+        return len(steps) >= 3 and steps[1] in ("labels", "annotations")
+    return bool(steps) and steps[0] != "apiVersion" and special(RULES, context.info) is None

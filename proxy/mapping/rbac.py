@@ -1,0 +1,93 @@
+"""RBAC objects: who (subjects), which role, and what rules are about.
+
+All of it is evaluated by the shard against all workspaces, so nothing here may be left as a client wrote it.
+"""
+
+from __future__ import annotations
+
+from proxy.kube.errors import StatusError
+from proxy.mapping.names import SHARED_ROLES, map_api_group, map_crd_name, map_group, map_user
+from proxy.mapping.scopes import CRDS, PrivateScopes, resource_is_cluster_scoped
+from proxy.mapping.shape import Object, mapping, mappings, text, texts
+from proxy.mapping.token import LABEL
+
+GROUP = "rbac.authorization.k8s.io"
+AGGREGATE = "rbac.authorization.k8s.io/aggregate-to-"
+"""Labels by which a shard's aggregation controller, where it runs, collects rules into ``admin``, ``edit``, ``view``,
+which all workspaces share."""
+
+
+def map_role(role: Object, prefix: str, scopes: PrivateScopes) -> None:
+    for rule in mappings(role, "rules"):
+        groups, resources, names = texts(rule, "apiGroups"), texts(rule, "resources"), texts(rule, "resourceNames")
+        if names:
+            rule["resourceNames"] = _resource_names(names, groups, resources, prefix, scopes)
+        if groups:
+            rule["apiGroups"] = [group if group == "*" else map_api_group(group, prefix) for group in groups]
+    aggregation = mapping(role, "aggregationRule")
+    for selector in mappings(aggregation, "clusterRoleSelectors") if aggregation else ():
+        labels = mapping(selector, "matchLabels") or {}
+        if LABEL in labels:
+            raise _unprocessable(f'label "{LABEL}" is reserved')
+        # Aggregation looks at all ClusterRoles of a shard; only this workspace's may contribute.
+        selector["matchLabels"] = {LABEL: prefix[:-1]} | {
+            map_role_label(key, prefix): value for key, value in labels.items()
+        }
+        for expression in mappings(selector, "matchExpressions"):
+            expression["key"] = map_role_label(text(expression, "key"), prefix)
+
+
+def map_role_label(key: str, prefix: str) -> str:
+    """Label of a ClusterRole: one that would feed the shared roles is disarmed by the prefix, which responses lose."""
+    return prefix + key if key.startswith(AGGREGATE) else key
+
+
+def _resource_names(
+    names: list[str], groups: list[str], resources: list[str], prefix: str, scopes: PrivateScopes
+) -> list[str]:
+    """A name of a cluster-scoped object carries the prefix, one of a namespaced object does not; where a rule is for
+    both, or for all, it names both forms."""
+    plain = [resource.partition("/")[0] for resource in resources]
+    if not groups or not plain or "*" in groups or "*" in plain:
+        cluster_scoped, namespaced = True, True
+    else:
+        scoped = {resource_is_cluster_scoped(group, resource, scopes) for group in groups for resource in plain}
+        cluster_scoped, namespaced = True in scoped, False in scoped
+    mapped: list[str] = []
+    for name in names:
+        shared = name in SHARED_ROLES and "clusterroles" in plain
+        if namespaced or shared:
+            mapped.append(name)
+        if cluster_scoped and not (shared and set(plain) == {"clusterroles"}):
+            mapped.append(map_crd_name(name, prefix) if CRDS[1] in plain else prefix + name)
+    return mapped
+
+
+def map_binding(binding: Object, prefix: str) -> None:
+    for subject in mappings(binding, "subjects"):
+        map_subject(subject, prefix)
+    role = mapping(binding, "roleRef")
+    if role and text(role, "name"):
+        kind = text(role, "kind")
+        if kind not in ("Role", "ClusterRole"):
+            raise _unprocessable(f'roleRef.kind: Unsupported value: "{kind}": supported values: "ClusterRole", "Role"')
+        if kind == "ClusterRole" and role["name"] not in SHARED_ROLES:
+            role["name"] = prefix + role["name"]
+
+
+def map_subject(subject: Object, prefix: str) -> None:
+    kind, name, namespace = text(subject, "kind"), text(subject, "name"), text(subject, "namespace")
+    if kind == "User" and name:
+        subject["name"] = map_user(name, prefix)
+    elif kind == "Group" and name:
+        subject["name"] = map_group(name, prefix)
+    elif kind != "ServiceAccount" and name:
+        raise _unprocessable(
+            f'subjects.kind: Unsupported value: "{kind}": supported values: "Group", "ServiceAccount", "User"'
+        )
+    if namespace:
+        subject["namespace"] = prefix + namespace
+
+
+def _unprocessable(why: str) -> StatusError:
+    return StatusError(422, f"the body of the request is invalid: {why}")
