@@ -1,0 +1,236 @@
+"""``kubectl kcp workload``: the physical clusters that run a workspace's workloads."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import string
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+import click
+
+from proxy.cli.flags import Plain, Session, kubectl_flags
+from proxy.cli.rest import RestClient
+from proxy.cli.ws import quote, split
+from proxy.kube.errors import StatusError
+
+ALWAYS = ("configmaps", "deployments.apps", "secrets", "serviceaccounts")
+"""Resources that are synced without being asked for."""
+TOKEN_SECONDS = 10 * 365 * 24 * 3600
+"""How long the syncer's token is good: it stands in a manifest that is applied once."""
+CLUSTERS = "/apis/workload.kcp.dev/v1alpha1/workloadclusters"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+_RESOURCE = re.compile(r"[a-z0-9-]+(\.[a-z0-9.-]+)?\Z")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?\Z")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def workload() -> None:
+    """Manage the clusters that run a workspace's workloads."""
+
+
+@workload.command(
+    epilog="""\b
+Examples:
+  kubectl kcp workload sync east --syncer-image IMAGE > syncer.yaml
+  kubectl --kubeconfig east.kubeconfig apply -f syncer.yaml
+  kubectl kcp workload sync east --syncer-image IMAGE --resources services,ingresses.networking.k8s.io""",
+)
+@click.argument("name")
+@click.option("--syncer-image", metavar="IMAGE", help="Image of the syncer.")
+@click.option(
+    "--resources",
+    "more",
+    multiple=True,
+    metavar="RESOURCE",
+    help="Further resources to sync (plural[.group]); may be repeated or a list with commas.",
+)
+@click.option("--replicas", type=int, default=1, show_default=True, help="0 or 1 syncers.")
+@click.option(
+    "--kcp-namespace",
+    default="default",
+    show_default=True,
+    help="Namespace of the syncer's service account in the workspace.",
+)
+@kubectl_flags
+def sync(
+    session: Session, name: str, syncer_image: str | None, more: Sequence[str], replicas: int, kcp_namespace: str
+) -> None:
+    """Make the WorkloadCluster NAME in the current workspace, and print what starts its syncer on the cluster itself."""
+    if not syncer_image:
+        raise Plain("a value must be specified for --syncer-image")
+    if replicas not in (0, 1):
+        raise Plain("only 0 and 1 are valid values for --replicas")
+    if not _NAME.match(name) or len(name) > 63:
+        raise Plain(f"{name!r} is not a valid name for a cluster")
+    client = session.client
+    _, workspace = split(client.server)
+    if workspace is None:
+        raise click.ClickException(f'the current context is the URL "{client.server}", not a workspace')
+    synced = sorted({*ALWAYS, *(part.strip() for item in more for part in item.split(",") if part.strip())})
+    for resource in synced:
+        if not _RESOURCE.match(resource):
+            raise Plain(f"{resource!r} is not a resource (plural or plural.group)")
+    token = prepare(client, name, kcp_namespace, synced)
+    click.echo(
+        manifest(
+            workspace=workspace,
+            cluster=name,
+            image=syncer_image,
+            replicas=replicas,
+            synced=synced,
+            server=client.server,
+            ca=_ca(session),
+            token=token,
+        ),
+        nl=False,
+    )
+
+
+def prepare(client: RestClient, name: str, namespace: str, synced: Sequence[str]) -> str:
+    """What the syncer needs in the workspace, made where missing; its token."""
+    try:
+        cluster = {
+            "apiVersion": "workload.kcp.dev/v1alpha1",
+            "kind": "WorkloadCluster",
+            "metadata": {"name": name},
+            "spec": {},
+        }
+        ensure(client, CLUSTERS, cluster)
+    except StatusError as error:
+        if error.code == 404:
+            raise click.ClickException(
+                "this workspace has no WorkloadClusters: only Universal workspaces do"
+            ) from error
+        raise
+    account = f"syncer-{name}"
+    path = f"/api/v1/namespaces/{quote(namespace)}/serviceaccounts"
+    ensure(client, path, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}})
+    role: dict[str, Any] = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": account},
+        "rules": rules_above(name, synced),
+    }
+    ensure(client, f"{RBAC}/clusterroles", role, update=True)
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": account},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": account},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
+    }
+    ensure(client, f"{RBAC}/clusterrolebindings", binding)
+    request = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest",
+        "spec": {"expirationSeconds": TOKEN_SECONDS},
+    }
+    token: str = client.request("POST", f"{path}/{account}/token", request)["status"]["token"]
+    return token
+
+
+def rules_above(name: str, synced: Sequence[str]) -> list[dict[str, Any]]:
+    """What a syncer may do in the workspace: follow what it syncs, report, import types, ask for pods' tokens."""
+    rules: list[dict[str, Any]] = [
+        {
+            "apiGroups": ["workload.kcp.dev"],
+            "resources": ["workloadclusters"],
+            "resourceNames": [name],
+            "verbs": ["get"],
+        },
+        {
+            "apiGroups": ["workload.kcp.dev"],
+            "resources": ["workloadclusters/status"],
+            "resourceNames": [name],
+            "verbs": ["get", "patch", "update"],
+        },
+        {
+            "apiGroups": ["apiresource.kcp.dev"],
+            "resources": ["apiresourceimports"],
+            "verbs": ["create", "delete", "get", "list", "patch", "update", "watch"],
+        },
+        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"]},
+    ]
+    for group, plurals in by_group(synced).items():
+        rules.append({"apiGroups": [group], "resources": plurals, "verbs": ["get", "list", "watch"]})
+        status = [f"{plural}/status" for plural in plurals]
+        rules.append({"apiGroups": [group], "resources": status, "verbs": ["get", "patch", "update"]})
+    return rules
+
+
+def by_group(synced: Sequence[str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for resource in synced:
+        plural, _, group = resource.partition(".")
+        groups.setdefault(group, []).append(plural)
+    return dict(sorted(groups.items()))
+
+
+def ensure(client: RestClient, path: str, obj: dict[str, Any], *, update: bool = False) -> None:
+    """Create; what is there already stays, or with ``update`` gets the new content."""
+    try:
+        client.request("POST", path, obj)
+    except StatusError as error:
+        if error.reason != "AlreadyExists":
+            raise
+        if update:
+            changed = {key: value for key, value in obj.items() if key not in ("metadata", "apiVersion", "kind")}
+            where = f"{path}/{quote(obj['metadata']['name'])}"
+            client.request("PATCH", where, changed, content_type="application/merge-patch+json")
+
+
+def syncer_id(workspace: str, cluster: str) -> str:
+    """Name of what is made on the physical cluster."""
+    return "kcpsync" + hashlib.sha224((workspace + cluster).encode()).hexdigest()
+
+
+def manifest(
+    *,
+    workspace: str,
+    cluster: str,
+    image: str,
+    replicas: int,
+    synced: Sequence[str],
+    server: str,
+    ca: bytes,
+    token: str,
+) -> str:
+    """YAML for ``kubectl apply`` on the physical cluster."""
+    if any(character in image for character in "\n\r\"'#{}[] "):
+        raise Plain(f"{image!r} is not an image")
+    text = resources.files("manifests").joinpath("workload", "syncer.yaml.template").read_text()
+    rules = "".join(
+        f'- apiGroups:\n  - "{group}"\n  resources:\n'
+        + "".join(f"  - {plural}\n" for plural in plurals)
+        + '  verbs:\n  - "*"\n'
+        for group, plurals in by_group(synced).items()
+    )
+    return string.Template(text).substitute(
+        id=syncer_id(workspace, cluster),
+        workspace=workspace,
+        workspace_label=workspace.replace(":", "_")[-63:].strip("_-"),
+        cluster=cluster,
+        image=image,
+        replicas=replicas,
+        rules=rules,
+        resources="".join(f"        - --resources={resource}\n" for resource in synced),
+        server=server,
+        ca_data=base64.b64encode(ca).decode(),
+        token=token,
+    )
+
+
+def _ca(session: Session) -> bytes:
+    """PEM of the CA that the syncer is to trust: the one of the user's own kubeconfig."""
+    config, overrides = session.config, session.overrides
+    context = config.get("contexts", overrides.context or config.current_context) or {}
+    cluster = config.get("clusters", overrides.cluster or context.get("cluster")) or {}
+    if overrides.certificate_authority or cluster.get("certificate-authority"):
+        with open(overrides.certificate_authority or cluster["certificate-authority"], "rb") as file:
+            return file.read()
+    return base64.b64decode(str(cluster.get("certificate-authority-data") or ""))

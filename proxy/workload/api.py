@@ -1,0 +1,61 @@
+"""The workload APIs as the controllers see them."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from proxy.kube.client import Object, Resource
+
+CLUSTERS = Resource("workload.kcp.dev", "v1alpha1", "workloadclusters", namespaced=False)
+IMPORTS = Resource("apiresource.kcp.dev", "v1alpha1", "apiresourceimports", namespaced=False)
+NEGOTIATED = Resource("apiresource.kcp.dev", "v1alpha1", "negotiatedapiresources", namespaced=False)
+NAMESPACES = Resource("", "v1", "namespaces", namespaced=False)
+CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)
+
+CLUSTER_LABEL = "workloads.kcp.dev/cluster"
+"""On namespaces and what is in them: the WorkloadCluster that runs it."""
+OPT_OUT = "experimental.workloads.kcp.dev/scheduling-disabled"
+
+READY, HEARTBEAT = "Ready", "HeartbeatHealthy"
+
+
+def now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+def stamp(moment: datetime.datetime | None = None) -> str:
+    return (moment or now()).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_time(value: str | None) -> datetime.datetime | None:
+    return datetime.datetime.fromisoformat(value) if value else None
+
+
+def conditions_of(obj: Object) -> list[dict[str, Any]]:
+    return list((obj.get("status") or {}).get("conditions") or ())
+
+
+def is_true(obj: Object, kind: str) -> bool:
+    return any(item["type"] == kind and item["status"] == "True" for item in conditions_of(obj))
+
+
+def with_condition(
+    conditions: list[dict[str, Any]], kind: str, status: bool, reason: str = "", message: str = ""
+) -> list[dict[str, Any]]:
+    """``conditions`` with one set, in order of type; its time changes only with its status."""
+    value = "True" if status else "False"
+    before = next((item for item in conditions if item["type"] == kind), None)
+    kept = before is not None and before["status"] == value
+    item: dict[str, Any] = {
+        "type": kind,
+        "status": value,
+        "lastTransitionTime": before["lastTransitionTime"] if kept and before else stamp(),
+    }
+    if not status:
+        item["severity"] = "Error"
+    if reason:
+        item["reason"] = reason
+    if message:
+        item["message"] = message
+    return sorted([*(other for other in conditions if other["type"] != kind), item], key=lambda entry: entry["type"])

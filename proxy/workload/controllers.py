@@ -1,0 +1,29 @@
+"""The workload controllers: run in one process of an installation, for all shards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from proxy.kube.client import Client, Object
+from proxy.kube.informer import Informer
+from proxy.workload.api import CLUSTERS
+from proxy.workload.clusters import Heartbeats
+from proxy.workload.imports import Negotiation
+from proxy.workload.placement import Placement
+
+
+async def run(shards: Mapping[str, Client], *, auto_publish: bool) -> None:
+    """Run until cancelled. ``auto_publish``: imported types are served without further ado."""
+    async with asyncio.TaskGroup() as group:
+        for client in shards.values():
+            clusters = Informer(client, CLUSTERS, transform=_without_managed_fields)
+            heartbeats = Heartbeats(client, clusters)
+            placement = Placement(client, clusters)
+            for part in (clusters, heartbeats, placement, Negotiation(client, auto_publish=auto_publish)):
+                group.create_task(part.run())
+
+
+def _without_managed_fields(obj: Object) -> Object:
+    obj["metadata"].pop("managedFields", None)
+    return obj
