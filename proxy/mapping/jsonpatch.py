@@ -55,8 +55,9 @@ def _map_at(pointer: Any, value: Any, context: Context) -> tuple[str, Any]:
     """Pointer and value for the shard; None stands for no value."""
     steps = steps_of(pointer)
     whole = value
-    for parent, step in zip(reversed(["", *steps[:-1]]), reversed(steps), strict=True):
-        whole = ([] if whole is None else [whole]) if parent in LISTS else {step: whole}
+    for at in range(len(steps) - 1, -1, -1):
+        indexed = at > 0 and steps[at - 1] in LISTS
+        whole = ([] if whole is None else [whole]) if indexed else {steps[at]: whole}
     if not isinstance(whole, dict):
         if steps or value is not None:
             raise StatusError(400, "a patch operation does not make an object")

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from bisect import bisect_left
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import msgspec
@@ -114,11 +114,11 @@ def split_page(body: bytes, token: str) -> Page:
         rows = page.rows is not None
         items = (page.rows if rows else page.items) or []
         prefix = f"{token}-"
-        count = bisect_left(items, True, key=lambda raw: not _own(raw, prefix, rows))
+        # One by one: the place where others begin is not worth guessing, at a microsecond each.
+        own = list(takewhile(lambda raw: _own(raw, prefix, rows), items))
     except msgspec.MsgspecError as error:
         raise StatusError(500, f"a list from the shard cannot be read: {error}") from error
-    own = items[:count]
-    more = page.metadata.continue_ if count == len(items) else ""
+    more = page.metadata.continue_ if len(own) == len(items) else ""
     columns = b'"columnDefinitions":' + bytes(page.columns) + b"," if bytes(page.columns) else b""
     head = orjson.dumps({"kind": page.kind, "apiVersion": page.api_version})[:-1] + b',"metadata":'
     return Page(
