@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from proxy.kube.client import Client, Object, Resource
@@ -47,28 +48,39 @@ async def bootstrap(client: Client, *, timeout: float = TIMEOUT) -> list[str]:
     The server must answer requests, but need not be ready. Returns what was changed, ``Kind name`` each.
     Raises BootstrapError where the server lacks what is needed, StatusError where it refuses.
     """
-    try:
-        async with asyncio.timeout(timeout):
-            manifests = load_manifests()
-            versions = await _policy_versions(client)
-            manifests = [_in_version(manifest, versions) for manifest in manifests]
-            # The label policy goes last: when it is seen to act, those applied before it do too.
-            first = [manifest for manifest in manifests if not _is_label_policy(manifest)]
-            last = [manifest for manifest in manifests if _is_label_policy(manifest)]
-            roles = asyncio.create_task(_share_roles(client))
-            try:
-                changed = await _apply_all(client, first)
-                changed += await _apply_all(client, last)
-                await asyncio.gather(*(_served(client, manifest) for manifest in manifests if manifest.is_crd))
-                await _policy_acts(client)
-                changed += await roles
-            finally:
-                roles.cancel()
-    except TimeoutError as error:
-        raise BootstrapError(f"{client.connection.server}: what a shard needs did not take effect in time") from error
+    changed = await apply_manifests(client, timeout=timeout)
+    return changed + await await_effects(client, timeout=timeout)
+
+
+async def apply_manifests(client: Client, *, timeout: float = TIMEOUT) -> list[str]:
+    """The first half of `bootstrap`: everything is applied and CRDs are served; policies need not act yet."""
+    async with _in_time(client, timeout):
+        version = await _policy_version(client)
+        manifests = [_in_version(manifest, version) for manifest in load_manifests()]
+        # The label policy goes last: when it is seen to act, those applied before it do too.
+        changed = await _apply_all(client, [manifest for manifest in manifests if not _is_label_policy(manifest)])
+        changed += await _apply_all(client, [manifest for manifest in manifests if _is_label_policy(manifest)])
+        await asyncio.gather(*(_served(client, manifest) for manifest in manifests if manifest.is_crd))
     if changed:
         log.info("%s: applied %s", client.connection.server, ", ".join(changed))
     return changed
+
+
+async def await_effects(client: Client, *, timeout: float = TIMEOUT) -> list[str]:
+    """The second half of `bootstrap`: policies act, shared roles are in place. Before it, nothing may be written for a
+    workspace: it would lack its label."""
+    async with _in_time(client, timeout):
+        await _policy_acts(client)
+        return await _share_roles(client)
+
+
+@asynccontextmanager
+async def _in_time(client: Client, timeout: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(timeout):
+            yield
+    except TimeoutError as error:
+        raise BootstrapError(f"{client.connection.server}: what a shard needs did not take effect in time") from error
 
 
 async def _apply_all(client: Client, manifests: Iterable[Manifest]) -> list[str]:
@@ -101,7 +113,7 @@ async def _retried(call: Callable[[], Awaitable[Object]]) -> Object:
     raise failure
 
 
-async def _policy_versions(client: Client) -> str:
+async def _policy_version(client: Client) -> str:
     """The version in which MutatingAdmissionPolicy is to be written."""
     for version in POLICY_VERSIONS:
         try:

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from proxy.kube.client import Object, Resource
+from proxy.mapping.token import LABEL, token_of
 
 GROUP = "tenancy.kcp.dev"
 WORKSPACES = Resource(GROUP, "v1beta1", "workspaces", namespaced=False)
@@ -21,6 +22,22 @@ CLUSTER_ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "clusterrole
 FINALIZER = "tenancy.kcp.dev/workspace-finalizer"
 OWNER = "tenancy.kcp.dev/owner"
 """Annotation: mapped user name of the creator, kept by an admission policy of the shard."""
+
+
+def complete(resource: Resource, obj: Object) -> Object:
+    """``obj`` with the label of its workspace and, for the pair, the finalizer.
+
+    The shard's policies would add them too; but an API server mutates objects of a new CRD only some seconds after its
+    creation and refuses until then, which would hold up the first start.
+    """
+    meta = obj["metadata"]
+    token = token_of(meta["name"])
+    if token is not None:
+        meta["labels"] = {LABEL: token} | (meta.get("labels") or {})
+    if resource in (WORKSPACES, CLUSTER_WORKSPACES):
+        meta["finalizers"] = [FINALIZER]
+    return obj
+
 
 ROOT = "root"
 ROOT_TYPE = "Root"

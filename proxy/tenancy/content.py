@@ -9,7 +9,7 @@ from typing import Any
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.mapping.token import LABEL
-from proxy.tenancy.api import DEFAULT, GROUP, NAMESPACES, TYPES, TYPES_IN, WORKSPACES
+from proxy.tenancy.api import DEFAULT, GROUP, NAMESPACES, TYPES, TYPES_IN, WORKSPACES, complete
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)
@@ -19,6 +19,15 @@ PAIR = frozenset({"workspaces", "clusterworkspaces"})
 async def create_if_absent(client: Client, resource: Resource, obj: Object) -> None:
     try:
         await client.create(resource, obj)
+    except StatusError as error:
+        if error.code != 409:
+            raise
+
+
+async def apply_if_free(client: Client, resource: Resource, obj: Object) -> None:
+    """The same for our own kinds, by PATCH: an API server sits 2 s on a POST for a CRD that is younger than that."""
+    try:
+        await client.apply(resource, complete(resource, obj), manager="kcp", force=False)
     except StatusError as error:
         if error.code != 409:
             raise
@@ -37,7 +46,7 @@ async def initialize(client: Client, prefix: str, workspace_type: str) -> None:
         for name in TYPES_IN.get(workspace_type, ())
     ]
     await asyncio.gather(
-        create_if_absent(client, NAMESPACES, namespace), *(create_if_absent(client, TYPES, item) for item in types)
+        create_if_absent(client, NAMESPACES, namespace), *(apply_if_free(client, TYPES, item) for item in types)
     )
 
 

@@ -74,7 +74,7 @@ async def ensure_root(client: Client, index: WorkspaceIndex) -> Workspace:
         "metadata": {"name": root.prefix + api.DEFAULT},
         "spec": {"type": "Organization"},
     }
-    await content.create_if_absent(client, api.WORKSPACES, default)
+    await content.apply_if_free(client, api.WORKSPACES, default)
     return root
 
 
@@ -86,4 +86,4 @@ async def _ensure_shards(shards: Mapping[str, Client], root: Workspace, url: str
             "metadata": {"name": root.prefix + name},
             "spec": {"baseURL": url},
         }
-        await client.apply(api.SHARDS, obj, manager="kcp")
+        await client.apply(api.SHARDS, api.complete(api.SHARDS, obj), manager="kcp")

@@ -175,7 +175,7 @@ class Lifecycle:
             "spec": {"type": other["spec"]["type"]},
         }
         try:
-            return await client.create(resource, obj)
+            return await client.apply(resource, api.complete(resource, obj), manager="kcp", force=False)
         except StatusError as error:
             if error.code != 409:
                 raise
@@ -383,7 +383,11 @@ class Lifecycle:
 
 
 async def create_logical_cluster(client: Client, spec: Object) -> str:
-    """Its token: a name that nobody has, proved by making the object."""
+    """Its token: a name that nobody has, proved by making the object.
+
+    Applied, not posted: an API server sits 2 s on a POST for a CRD that is younger than that, which would hold up the
+    first start. The proof is the same, as the path of a LogicalCluster cannot be changed.
+    """
     while True:
         token = new_token()
         obj: Object = {
@@ -393,9 +397,9 @@ async def create_logical_cluster(client: Client, spec: Object) -> str:
             "spec": spec,
         }
         try:
-            await client.create(LOGICAL_CLUSTERS, obj)
+            await client.apply(LOGICAL_CLUSTERS, obj, manager="kcp", force=False)
         except StatusError as error:
-            if error.code != 409:
+            if error.code != 409 and not (error.code == 422 and "the path cannot change" in error.message):
                 raise
         else:
             return token

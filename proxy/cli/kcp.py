@@ -1,0 +1,49 @@
+"""`kcp`: the server's command."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "start": ("proxy.cli.start", "start"),
+    "binaries": ("proxy.cli.binaries", "binaries"),
+    "version": ("proxy.cli.version", "version"),
+}
+"""Imported when needed: `kcp version` need not wait for what `kcp start` needs."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name]
+        command: Any = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Examples:
+  kcp start                                   all in one: embedded shard and proxy, data in .kcp
+  kcp start --bind-address 127.0.0.1          for this machine alone
+  kcp start --no-embedded --shard eu=eu.conf  on a kube-apiserver that runs already
+  kcp binaries list                           which control-plane programs are used""",
+)
+def main() -> None:
+    """Many isolated Kubernetes control planes (workspaces) out of a few real kube-apiservers (shards)."""
+
+
+if __name__ == "__main__":
+    main()

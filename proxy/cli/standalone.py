@@ -1,0 +1,300 @@
+"""All of `kcp start` but its command line: shards, controllers and proxy workers in one supervised whole."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from proxy.binaries import ensure
+from proxy.cli.home import Home, base_url, external_host, serving_hosts, write_admin_kubeconfig
+from proxy.kube.client import Client
+from proxy.kube.config import load_kubeconfig
+from proxy.kube.errors import StatusError
+from proxy.server.settings import ServerSettings, ShardSettings
+from proxy.shard.addresses import is_any, url_host
+from proxy.shard.bootstrap import BootstrapError, apply_manifests, await_effects
+from proxy.shard.commands import EtcdAccess
+from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
+from proxy.shard.supervisor import Process, Program
+from proxy.tenancy import controllers as tenancy
+from proxy.workload import controllers as workload
+
+log = logging.getLogger(__name__)
+
+EMBEDDED = "root"
+"""Name of the embedded shard."""
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
+WORKER_GRACE = 2.5
+"""Seconds between SIGTERM and SIGKILL of a worker: together with the control plane's end it must stay under 5."""
+READY_POLL = 0.03
+IMPATIENCE = 30.0
+"""Seconds between lines that say what is still missing."""
+
+
+class StartError(Exception):
+    """kcp cannot start; one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExternalShard:
+    """A kube-apiserver that runs already."""
+
+    name: str
+    kubeconfig: Path
+    front_proxy_context: str | None
+    """Context with a front-proxy certificate; without one, the proxy impersonates users."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartSettings:
+    """What `kcp start` was told."""
+
+    root_directory: Path
+    kubeconfig_path: Path
+    bind_address: str
+    port: int
+    external_hostname: str | None
+    workers: int
+    embedded: bool
+    etcd: EtcdAccess | None
+    shards: tuple[ExternalShard, ...]
+    token_auth_file: Path | None
+    client_ca_file: Path | None
+    tls_cert_file: Path | None
+    tls_key_file: Path | None
+    auto_publish_apis: bool
+    verbosity: int
+    durable: bool = True
+
+
+Progress = Callable[[str], None]
+
+
+class Standalone:
+    """One running kcp: ``start()``, then ``stop()`` in any case."""
+
+    def __init__(self, settings: StartSettings, *, progress: Progress, notice: Progress) -> None:
+        """``progress`` gets what is being done now, ``notice`` what people should see while kcp runs."""
+        self.settings = settings
+        self.url = base_url(external_host(settings.bind_address, settings.external_hostname), settings.port)
+        self._progress = progress
+        self._notice = notice
+        self._stack = AsyncExitStack()
+        self._plane: ControlPlane | None = None
+        self._workers: list[Process] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Until /readyz of the proxy says yes and the kubeconfig is written.
+
+        Raises StartError, HomeError, ProcessError, BinaryError, PkiError, BootstrapError, ConfigError, StatusError.
+        """
+        settings = self.settings
+        home = Home(settings.root_directory)
+        self._stack.callback(home.close)
+        self._stack.callback(reserve(settings.bind_address, settings.port).close)
+        authority = home.serving_authority()
+        serving = home.serving_certificate(serving_hosts(settings.bind_address, settings.external_hostname))
+        root_ca = settings.tls_cert_file or authority.cert_file
+        shards: list[ShardSettings] = []
+        if settings.embedded:
+            self._progress("looking for programs")
+            found = await asyncio.to_thread(ensure, PROGRAMS, self._progress)
+            self._plane = ControlPlane(
+                ControlPlaneSettings(
+                    folder=home.folder,
+                    name=EMBEDDED,
+                    etcd=settings.etcd,
+                    root_ca=root_ca,
+                    durable=settings.durable,
+                    find_program=found.__getitem__,
+                ),
+                on_restart=lambda message: self._notice(f"{message}; starting it again"),
+            )
+            self._progress("starting etcd and kube-apiserver")
+            await self._plane.launch()
+            shards.append(
+                ShardSettings(
+                    name=EMBEDDED,
+                    kubeconfig=str(self._plane.kubeconfig),
+                    front_proxy_kubeconfig=str(self._plane.front_proxy_kubeconfig),
+                )
+            )
+        shards += [
+            ShardSettings(
+                name=shard.name,
+                kubeconfig=str(shard.kubeconfig),
+                front_proxy_kubeconfig=str(shard.kubeconfig) if shard.front_proxy_context else None,
+                front_proxy_context=shard.front_proxy_context,
+            )
+            for shard in settings.shards
+        ]
+        token = home.admin_token()
+        server = ServerSettings(
+            bind_address=settings.bind_address,
+            port=settings.port,
+            cert_file=str(settings.tls_cert_file or serving.cert_file),
+            key_file=str(settings.tls_key_file or serving.key_file),
+            external_url=self.url,
+            shards=tuple(shards),
+            client_ca_file=str(settings.client_ca_file) if settings.client_ca_file else None,
+            token_files=(
+                str(home.tokens_file),
+                *((str(settings.token_auth_file),) if settings.token_auth_file else ()),
+            ),
+            verbosity=settings.verbosity,
+        )
+        server.write(home.folder / "server.json")
+        clients = {shard.name: self._client(shard) for shard in shards}
+        if self._plane is not None:
+            await self._plane.wait_serving()
+        self._progress("preparing the shard" if len(shards) == 1 else "preparing the shards")
+        await self._prepare_root(clients[shards[0].name], home)
+        for shard in shards[1:]:
+            self._keep(f"shard {shard.name}", lambda shard=shard: self._prepare_later(shard.name, clients[shard.name]))  # type: ignore[misc]
+        root_ready = asyncio.Event()
+        self._keep(
+            "workspace controllers",
+            lambda: tenancy.run(clients, external_url=self.url, root_shard=shards[0].name, ready=root_ready),
+        )
+        self._keep("workload controllers", lambda: workload.run(clients, auto_publish=settings.auto_publish_apis))
+        self._progress("waiting for the proxy")
+        write_admin_kubeconfig(settings.kubeconfig_path, url=self.url, ca=root_ca.read_bytes(), token=token)
+        await root_ready.wait()
+        await self._await_ready()
+
+    async def stop(self) -> None:
+        """End everything, what depends on others first; under 5 s."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *(worker.stop() for worker in self._workers), return_exceptions=True)
+        if self._plane is not None:
+            await self._plane.stop()
+        await self._stack.aclose()
+
+    def _client(self, shard: ShardSettings) -> Client:
+        client = Client(load_kubeconfig(shard.kubeconfig), user_agent="kcp-controller")
+        self._stack.push_async_callback(client.close)
+        return client
+
+    async def _prepare_root(self, client: Client, home: Home) -> None:
+        """Make the first shard one; the workers start as soon as what they watch is served."""
+        try:
+            await apply_manifests(client)
+        except StatusError as error:
+            raise StartError(f"shard {client.connection.server}: {error.message}") from error
+        await self._start_workers(home)
+        waiting: list[Awaitable[object]] = [await_effects(client)]
+        if self._plane is not None:
+            waiting.append(self._plane.wait_ready())
+        await asyncio.gather(*waiting)
+
+    async def _prepare_later(self, name: str, client: Client) -> None:
+        """Make a further shard one; its absence keeps none of the others from working."""
+        try:
+            await apply_manifests(client)
+            await await_effects(client)
+        except (StatusError, BootstrapError) as error:
+            raise StartError(f"shard {name}: {error}") from error
+        await asyncio.Event().wait()
+
+    async def _start_workers(self, home: Home) -> None:
+        for number in range(self.settings.workers):
+            name = f"worker-{number}"
+            worker = Process(
+                Program(
+                    name=name,
+                    argv=[sys.executable, "-m", "proxy.server.worker", str(home.folder / "server.json")],
+                    log=home.log_folder / f"{name}.log",
+                    grace=WORKER_GRACE,
+                ),
+                on_restart=lambda message: self._notice(f"{message}; starting it again"),
+            )
+            await worker.start()
+            self._workers.append(worker)
+
+    async def _await_ready(self) -> None:
+        """Until /readyz is 200 over the real socket, often enough in a row that every worker was asked."""
+        settings = self.settings
+        host = "127.0.0.1" if is_any(settings.bind_address) else settings.bind_address
+        url = f"https://{url_host(host)}:{settings.port}/readyz"
+        impatient = time.monotonic() + IMPATIENCE
+        in_a_row = 0
+        # The certificate is checked by clients; here the question is only whether it answers.
+        connector = aiohttp.TCPConnector(ssl=False, force_close=True)
+        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=5)) as session:
+            while in_a_row < 2 * settings.workers:
+                for worker in self._workers:
+                    worker.raise_if_failed()
+                answer = "no answer"
+                try:
+                    async with session.get(url) as response:
+                        if response.status == 200:
+                            in_a_row += 1
+                            continue
+                        answer = (await response.text()).strip()
+                except (aiohttp.ClientError, OSError, TimeoutError):
+                    pass
+                in_a_row = 0
+                if time.monotonic() > impatient:
+                    impatient = time.monotonic() + IMPATIENCE
+                    self._notice(f"still waiting: {answer}")
+                await asyncio.sleep(READY_POLL)
+        for worker in self._workers:
+            worker.mark_ready()
+
+    def _keep(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        self._tasks.append(asyncio.create_task(keep_running(name, run), name=name))
+
+
+async def keep_running(name: str, run: Callable[[], Awaitable[None]], *, last_delay: float = 30.0) -> None:
+    """Run it again, later each time, whenever it fails: nothing of its state is kept here."""
+    delay = 0.5
+    while True:
+        began = time.monotonic()
+        try:
+            await run()
+            log.error("%s ended; starting again", name)
+        except StartError as error:
+            log.warning("%s", error)
+        except Exception:
+            log.exception("%s failed; starting again", name)
+        if time.monotonic() - began > last_delay:
+            delay = 0.5
+        await asyncio.sleep(delay * random.uniform(0.8, 1.2))
+        delay = min(delay * 2, last_delay)
+
+
+def reserve(address: str, port: int) -> socket.socket:
+    """Hold the listening address for the workers, who share it; others get it neither now nor while a worker restarts.
+
+    Raises StartError where somebody has it.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    # First without SO_REUSEPORT, with which even another kcp's address could be taken.
+    for share in (False, True):
+        holder = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if share:
+                holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            holder.bind((address, port))
+        except (OSError, OverflowError) as error:
+            holder.close()
+            reason = "is in use" if getattr(error, "errno", 0) == 98 else f"cannot be used: {error}"
+            raise StartError(f"port {port} of {address} {reason}") from error
+        if not share:
+            holder.close()
+    return holder

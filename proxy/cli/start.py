@@ -1,0 +1,300 @@
+"""`kcp start`: options, progress, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import logging.handlers
+import os
+import re
+import signal
+import ssl
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import uvloop
+
+from proxy.auth.tokenfile import parse as parse_tokens
+from proxy.binaries import BinaryError
+from proxy.cli.home import HomeError
+from proxy.cli.standalone import ExternalShard, Standalone, StartError, StartSettings
+from proxy.kube.config import ConfigError, load_kubeconfig
+from proxy.kube.errors import StatusError
+from proxy.shard.bootstrap import BootstrapError
+from proxy.shard.commands import EtcdAccess
+from proxy.shard.manifests import ManifestError
+from proxy.shard.pki import PkiError, private_folder
+from proxy.shard.supervisor import ProcessError
+
+FRONT_PROXY_CONTEXT = "front-proxy"
+"""Context of a shard's kubeconfig with a certificate that may speak for any user."""
+
+FAILURES = (
+    StartError,
+    HomeError,
+    ProcessError,
+    BinaryError,
+    PkiError,
+    BootstrapError,
+    ConfigError,
+    ManifestError,
+    StatusError,
+    OSError,
+)
+"""What a person can do something about: one line, exit code 1."""
+
+EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path, resolve_path=True)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  kcp start
+  kcp start --bind-address 127.0.0.1 --secure-port 7443 --root-directory /var/lib/kcp
+  kcp start --external-hostname kcp.example.com --tls-cert-file tls.crt --tls-private-key-file tls.key
+  kcp start --token-auth-file tokens.csv        lines of: token,user,uid,"group1,group2"
+  kcp start --shard eu=eu.kubeconfig            a second shard beside the embedded one"""
+)
+@click.option("--bind-address", default="0.0.0.0", show_default=True, help="Address to listen at.")  # noqa: S104
+@click.option(
+    "--secure-port", type=click.IntRange(1, 65535), default=6443, show_default=True, help="Port to listen at."
+)
+@click.option("--external-hostname", help="Host in the URLs that clients get (default: the address listened at).")
+@click.option(
+    "--root-directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=".kcp",
+    show_default=True,
+    help="Where all data is.",
+)
+@click.option(
+    "--kubeconfig-path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The administrator's kubeconfig to write (default: admin.kubeconfig in the root directory).",
+)
+@click.option("--workers", type=click.IntRange(1, 256), help="Proxy processes (default: one for each core).")
+@click.option("--etcd-servers", help="URLs of an etcd that runs already, instead of an embedded one.")
+@click.option("--etcd-cafile", type=EXISTING, help="CA of that etcd.")
+@click.option("--etcd-certfile", type=EXISTING, help="Client certificate for that etcd.")
+@click.option("--etcd-keyfile", type=EXISTING, help="Key of the client certificate.")
+@click.option("--etcd-prefix", help="Where in that etcd the data is.")
+@click.option("--token-auth-file", type=EXISTING, help='CSV file of users: token,user,uid,"group1,group2".')
+@click.option("--client-ca-file", type=EXISTING, help="CAs whose client certificates are accepted.")
+@click.option("--tls-cert-file", type=EXISTING, help="Serving certificate with its chain (default: an own one).")
+@click.option("--tls-private-key-file", type=EXISTING, help="Key of the serving certificate.")
+@click.option(
+    "--auto-publish-apis/--no-auto-publish-apis",
+    default=True,
+    show_default=True,
+    help="Show APIs imported from physical clusters in their workspace at once.",
+)
+@click.option(
+    "--shard",
+    "shards",
+    multiple=True,
+    metavar="NAME=KUBECONFIG",
+    help=f"A kube-apiserver that runs already, to be used as a shard; context {FRONT_PROXY_CONTEXT!r} of the file, if "
+    "there, holds a front-proxy certificate. Repeatable.",
+)
+@click.option("--embedded/--no-embedded", default=True, show_default=True, help="Run a shard of one's own.")
+@click.option("-v", "--verbosity", type=int, default=0, show_default=True, help="0 to 5; logs are in log/.")
+def start(
+    bind_address: str,
+    secure_port: int,
+    external_hostname: str | None,
+    root_directory: Path,
+    kubeconfig_path: Path | None,
+    workers: int | None,
+    etcd_servers: str | None,
+    etcd_cafile: Path | None,
+    etcd_certfile: Path | None,
+    etcd_keyfile: Path | None,
+    etcd_prefix: str | None,
+    token_auth_file: Path | None,
+    client_ca_file: Path | None,
+    tls_cert_file: Path | None,
+    tls_private_key_file: Path | None,
+    auto_publish_apis: bool,
+    shards: tuple[str, ...],
+    embedded: bool,
+    verbosity: int,
+) -> None:
+    """Run kcp until Ctrl+C: the shard (etcd, kube-apiserver, controllers) and the proxy in front of it.
+
+    Ready in a few seconds; everything is kept in the root directory and found again by the next start.
+    """
+    began = time.monotonic()
+    if bool(tls_cert_file) != bool(tls_private_key_file):
+        raise click.UsageError("--tls-cert-file and --tls-private-key-file belong together")
+    if not embedded and not shards:
+        raise click.UsageError("--no-embedded needs a --shard")
+    if not etcd_servers and any((etcd_cafile, etcd_certfile, etcd_keyfile, etcd_prefix)):
+        raise click.UsageError("the other --etcd-… options need --etcd-servers")
+    if not embedded and etcd_servers:
+        raise click.UsageError("--etcd-servers is for the embedded shard")
+    try:
+        settings = StartSettings(
+            root_directory=root_directory,
+            kubeconfig_path=(kubeconfig_path or root_directory / "admin.kubeconfig").absolute(),
+            bind_address=bind_address.strip("[]"),
+            port=secure_port,
+            external_hostname=external_hostname,
+            workers=workers or len(os.sched_getaffinity(0)),
+            embedded=embedded,
+            etcd=EtcdAccess(
+                servers=etcd_servers,
+                ca_file=etcd_cafile,
+                cert_file=etcd_certfile,
+                key_file=etcd_keyfile,
+                prefix=etcd_prefix,
+            )
+            if etcd_servers
+            else None,
+            shards=tuple(map(external_shard, shards)),
+            token_auth_file=token_auth_file,
+            client_ca_file=client_ca_file,
+            tls_cert_file=tls_cert_file,
+            tls_key_file=tls_private_key_file,
+            auto_publish_apis=auto_publish_apis,
+            verbosity=verbosity,
+        )
+        check_files(settings)
+        set_up_logging(private_folder(root_directory) / "log", verbosity)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(settings, began))
+    except FAILURES as error:
+        message = getattr(error, "message", None) or str(error)
+        raise click.ClickException(" ".join(str(message).split())) from error
+
+
+def external_shard(option: str) -> ExternalShard:
+    """Parse ``NAME=KUBECONFIG``. Raises StartError, ConfigError."""
+    name, _, file = option.partition("=")
+    if not file or not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,29}[a-z0-9])?", name):
+        raise StartError(f"--shard {option}: wanted NAME=KUBECONFIG, the name of lower case letters, digits and dashes")
+    path = Path(file).expanduser().absolute()
+    load_kubeconfig(path)
+    try:
+        load_kubeconfig(path, FRONT_PROXY_CONTEXT)
+    except ConfigError:
+        return ExternalShard(name=name, kubeconfig=path, front_proxy_context=None)
+    return ExternalShard(name=name, kubeconfig=path, front_proxy_context=FRONT_PROXY_CONTEXT)
+
+
+def check_files(settings: StartSettings) -> None:
+    """Look into files before anything is started. Raises StartError naming file and fault."""
+    names = [shard.name for shard in settings.shards] + (["root"] if settings.embedded else [])
+    if len(set(names)) != len(names):
+        raise StartError(f"shards need names of their own (the embedded one is root): {', '.join(sorted(names))}")
+    if settings.token_auth_file:
+        try:
+            parse_tokens(settings.token_auth_file.read_text(), str(settings.token_auth_file))
+        except ValueError as error:
+            raise StartError(f"--token-auth-file: {error}") from error
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if settings.client_ca_file:
+        try:
+            context.load_verify_locations(settings.client_ca_file)
+        except ssl.SSLError as error:
+            raise StartError(f"--client-ca-file: {settings.client_ca_file} holds no certificates") from error
+    if settings.tls_cert_file and settings.tls_key_file:
+        try:
+            context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+        except ssl.SSLError as error:
+            raise StartError(
+                f"--tls-cert-file {settings.tls_cert_file} and --tls-private-key-file {settings.tls_key_file} are no "
+                "certificate and its key"
+            ) from error
+
+
+def set_up_logging(folder: Path, verbosity: int) -> None:
+    """Everything goes to ``log/kcp.log``, warnings (with -v more) to stderr as well."""
+    private_folder(folder)
+    to_file = logging.handlers.RotatingFileHandler(folder / "kcp.log", maxBytes=16 * 2**20, backupCount=1)
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    to_file.setLevel(logging.DEBUG if verbosity > 4 else logging.INFO)
+    to_stderr = logging.StreamHandler()
+    to_stderr.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    to_stderr.setLevel(logging.DEBUG if verbosity > 4 else logging.INFO if verbosity > 1 else logging.ERROR)
+    logging.basicConfig(
+        level=logging.DEBUG if verbosity > 4 else logging.INFO, handlers=[to_file, to_stderr], force=True
+    )
+
+
+class Display:
+    """Progress on stderr: a spinner on a terminal, elsewhere a line for each step."""
+
+    def __init__(self) -> None:
+        self._status: object | None = None
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        if not sys.stderr.isatty():
+            yield
+            return
+        from rich.console import Console
+
+        with Console(stderr=True).status("starting") as status:
+            self._status = status
+            try:
+                yield
+            finally:
+                self._status = None
+
+    def progress(self, message: str) -> None:
+        if self._status is not None:
+            self._status.update(message)  # type: ignore[attr-defined]
+        elif not sys.stderr.isatty():
+            click.echo(message, err=True)
+
+    def notice(self, message: str) -> None:
+        click.echo(message, err=True)
+
+
+async def run(settings: StartSettings, began: float) -> None:
+    """Start, wait for a signal, stop."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():  # a second Ctrl+C: the children end with us
+            os._exit(1)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, on_signal)
+    display = Display()
+    kcp = Standalone(settings, progress=display.progress, notice=display.notice)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        with display.starting():
+            starting = asyncio.create_task(kcp.start())
+            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                starting.cancel()
+                await asyncio.wait((starting,))
+                return
+            starting.result()
+        click.echo(welcome(settings, kcp.url, time.monotonic() - began))
+        sys.stdout.flush()
+        await stopping
+        display.notice("stopping")
+    finally:
+        stopping.cancel()
+        await kcp.stop()
+
+
+def welcome(settings: StartSettings, url: str, seconds: float) -> str:
+    """What to do next."""
+    return f"""kcp is ready at {url} ({seconds:.1f} s)
+
+  export KUBECONFIG={settings.kubeconfig_path}
+  kubectl ws                                  the current workspace
+  kubectl ws create team-a --enter            a new one
+  kubectl api-resources
+
+Ctrl+C ends kcp; everything is kept in {settings.root_directory}"""
