@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
@@ -60,7 +60,7 @@ def write_layer(root: Path, target: Path) -> Layer:
     with (
         target.open("wb") as file,
         gzip.GzipFile("", "wb", COMPRESSION, _Digesting(file, outer), mtime=0) as packed,
-        tarfile.open(fileobj=_Digesting(packed, inner), mode="w|", format=tarfile.PAX_FORMAT) as tar,
+        tarfile.open(fileobj=cast(IO[bytes], _Digesting(packed, inner)), mode="w|", format=tarfile.PAX_FORMAT) as tar,
     ):
         for path in sorted(root.rglob("*")):
             _add(tar, path, str(path.relative_to(root)))

@@ -34,7 +34,8 @@ _LEFT_OUT = (
     *("test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "pydoc_data"),
     *("turtle.py", "config-*", "site-packages", "dist-packages", "__pycache__", "*.pyc", "*.a", "*.exe"),
     # Extension modules for terminals and databases, with libraries of their own, and for testing Python itself.
-    *("_tkinter*.so", "_curses*.so", "readline*.so", "_dbm*.so", "_gdbm*.so", "nis*.so", "_test*.so", "*_test.*.so", "xx*.so"),
+    *("_tkinter*.so", "_curses*.so", "readline*.so", "_dbm*.so", "_gdbm*.so", "nis*.so"),
+    *("_test*.so", "*_test.*.so", "xx*.so"),
 )  # fmt: skip
 _LOADED_AT_RUN_TIME = ("libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2")
 """glibc before 2.34 loads these for host names; ldd does not tell."""
