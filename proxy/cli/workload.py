@@ -59,7 +59,7 @@ Examples:
 def sync(
     session: Session, name: str, syncer_image: str | None, more: Sequence[str], replicas: int, kcp_namespace: str
 ) -> None:
-    """Make the WorkloadCluster NAME in the current workspace, and print what starts its syncer on the cluster itself."""
+    """Make the WorkloadCluster NAME in the current workspace and print what starts its syncer on the cluster."""
     if not syncer_image:
         raise Plain("a value must be specified for --syncer-image")
     if replicas not in (0, 1):

@@ -1,0 +1,46 @@
+"""Names on the physical cluster."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+LOCATOR = "kcp.dev/namespace-locator"
+"""Annotation of a namespace below: which namespace of which workspace it stands for."""
+CLUSTER_LABEL = "workloads.kcp.dev/cluster"
+"""Label on both sides of everything that is synced; its value is the name of the WorkloadCluster."""
+
+RENAMED = {
+    ("configmaps", "kube-root-ca.crt"): "kcp-root-ca.crt",
+    ("serviceaccounts", "default"): "kcp-default",
+}
+"""Objects that every namespace has on both sides: those from above get names of their own below."""
+_BACK = {(plural, below): above for (plural, above), below in RENAMED.items()}
+
+
+def locator(workspace: str, namespace: str) -> str:
+    """The annotation's value: compact JSON, keys in this order, as the name's hash is made of it."""
+    return json.dumps({"logical-cluster": workspace, "namespace": namespace}, separators=(",", ":"))
+
+
+def physical_namespace(workspace: str, namespace: str) -> str:
+    """``kcp`` and the hash of the locator: the same workspace and namespace always meet the same name."""
+    return "kcp" + hashlib.sha224(locator(workspace, namespace).encode()).hexdigest()
+
+
+def namespace_of(annotations: dict[str, str], workspace: str) -> str | None:
+    """The namespace above that a namespace below stands for; None if it is not one of ``workspace``."""
+    try:
+        value = json.loads(annotations.get(LOCATOR, ""))
+        here = value["logical-cluster"] == workspace
+        return str(value["namespace"]) if here else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def name_below(plural: str, name: str) -> str:
+    return RENAMED.get((plural, name), name)
+
+
+def name_above(plural: str, name: str) -> str:
+    return _BACK.get((plural, name), name)

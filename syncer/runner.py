@@ -1,0 +1,123 @@
+"""Puts a syncer together: reports, namespaces, and one sync for each API resource that both sides have."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.kube.client import Client, Object
+from proxy.kube.config import SERVICE_ACCOUNT, Connection
+from proxy.kube.errors import StatusError
+from syncer.apis import Api
+from syncer.namespaces import NAMESPACES, Namespaces
+from syncer.report import Report
+from syncer.sync import KindSync
+from syncer.tokens import Tokens
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One syncer: one workspace, one cluster."""
+
+    workspace: str
+    """Path, e.g. ``root:telcops:team-a``."""
+    cluster: str
+    """Name of the WorkloadCluster."""
+    above: Connection
+    """The workspace."""
+    below: Connection
+    """The physical cluster."""
+    resources: Sequence[str]
+    """``plural[.group]`` each."""
+    poll: float = 60.0
+    """Seconds between looks at the cluster's API resources."""
+    delete_on_removal: bool = False
+    """Whether what was synced goes with the syncer's own namespace on the cluster."""
+
+
+class Syncer:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._kinds: dict[str, KindSync] = {}
+        self._found: asyncio.Queue[list[Api]] = asyncio.Queue()
+
+    async def run(self) -> None:
+        """Sync until cancelled."""
+        settings = self._settings
+        async with (
+            Client(settings.above, user_agent="kcp-syncer") as above,
+            Client(settings.below, user_agent="kcp-syncer") as below,
+        ):
+            owner = await own_namespace(below) if settings.delete_on_removal else None
+            namespaces = Namespaces(above, below, workspace=settings.workspace, cluster=settings.cluster, owner=owner)
+            tokens = Tokens(above, below, namespaces.below)
+            report = Report(
+                above,
+                below,
+                cluster=settings.cluster,
+                wanted=settings.resources,
+                poll=settings.poll,
+                apis_found=self._found.put_nowait,
+            )
+            async with asyncio.TaskGroup() as group:
+                group.create_task(report.run())
+                group.create_task(namespaces.run())
+                group.create_task(tokens.run())
+                while True:
+                    for api in await self._found.get():
+                        if api.name in self._kinds or not api.resource.namespaced:
+                            continue
+                        kind = KindSync(
+                            api, above, below, cluster=settings.cluster, namespaces=namespaces, tokens=tokens
+                        )
+                        self._kinds[api.name] = kind
+                        group.create_task(self._sync(kind, above, namespaces))
+
+    async def _sync(self, kind: KindSync, above: Client, namespaces: Namespaces) -> None:
+        await served(above, kind.api)
+        log.info("syncing %s", kind.api.name)
+        async with asyncio.TaskGroup() as group:
+            for informer in kind.informers:
+                group.create_task(informer.run())
+            # Nothing is done on half a picture: an object missing from one side would be taken for deleted.
+            for informer in kind.informers:
+                await informer.wait_synced()
+            await namespaces.wait_synced()
+            group.create_task(kind.queue.run())
+
+
+async def served(above: Client, api: Api) -> None:
+    """Wait until the workspace serves the resource."""
+    resource = api.resource
+    path = f"/apis/{resource.group}/{resource.version}" if resource.group else f"/api/{resource.version}"
+    delay = 0.1
+    while True:
+        try:
+            listed = await above.request("GET", path)
+            if any(entry["name"] == resource.plural for entry in listed.get("resources") or ()):
+                return
+        except (StatusError, AttributeError) as error:
+            log.debug("%s: %s", path, error)
+        await asyncio.sleep(delay)
+        delay = min(delay * 1.5, 5.0)
+
+
+async def own_namespace(below: Client) -> Object | None:
+    """Owner reference to the namespace that this syncer runs in: what it owns goes when it goes."""
+    file = Path(SERVICE_ACCOUNT / "namespace")
+    if not file.exists():
+        log.warning("--on-removal=delete works only where the syncer runs as a pod")
+        return None
+    name = file.read_text().strip()
+    while True:
+        try:
+            found = await below.get(NAMESPACES, name)
+            return {"apiVersion": "v1", "kind": "Namespace", "name": name, "uid": found["metadata"]["uid"]}
+        except StatusError as error:
+            log.warning("namespace %s: %s", name, error)
+            await asyncio.sleep(2)
