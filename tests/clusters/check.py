@@ -29,7 +29,7 @@ async def check(cluster: PhysicalCluster, say: Callable[[str], None]) -> None:
         for title, step in checker.steps():
             started = time.monotonic()
             detail = await step()
-            say(f"{title:<28} ok  {time.monotonic() - started:5.1f} s  {detail}")
+            say(f"{title:<28} ok  {time.monotonic() - started:5.1f} s  {detail.partition(chr(10))[0]}".rstrip())
     finally:
         await checker.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
 

@@ -91,7 +91,11 @@ async def real_node(cluster: Spec) -> AsyncIterator[ControlPlane]:
     groups = cgroups.create(cluster.group)
     cgroups.write(groups, cluster.groups)
     program = Program(
-        name="node", argv=node.command("enter", cluster.folder), log=cluster.log / "node.log", env=environment()
+        name="node",
+        argv=node.command("enter", cluster.folder),
+        log=cluster.log / "node.log",
+        env=environment(),
+        grace=0,  # unshare does not listen; nothing on the node is worth more than a power cut would spare
     )
     inside = Process(program)
     await inside.start()  # beside the control plane: importing images takes about as long as that takes to start
