@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import logging
 from collections.abc import Callable, Sequence
@@ -37,6 +38,8 @@ class Report:
         self._poll = poll
         self._apis_found = apis_found
         self._synced: list[str] = []
+        self._imported = asyncio.Event()
+        """Set when the imports have changed, so that the next heartbeat says so at once."""
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -46,7 +49,9 @@ class Report:
     async def _beat(self) -> None:
         """Report life; a workspace that is away or does not know us any more is told about once, and tried again."""
         complained = ""
+        await self._imported.wait()
         while True:
+            self._imported.clear()
             wait = HEARTBEAT
             try:
                 # A heartbeat promises that work is done: not before the cluster itself could be reached.
@@ -61,7 +66,8 @@ class Report:
                     log.error("%s", text)
                     complained = text
                 wait = 2.0 if error.code >= 500 else 10.0
-            await asyncio.sleep(wait)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._imported.wait(), wait)
 
     async def _import_apis(self) -> None:
         complained = ""
@@ -73,7 +79,10 @@ class Report:
                 if missing:
                     log.warning("the cluster does not serve %s", ", ".join(sorted(missing)))
                 await self._write_imports(apis)
-                self._synced = [api.name for api in apis]
+                synced = [api.name for api in apis]
+                if synced != self._synced:
+                    self._synced = synced
+                    self._imported.set()
                 self._apis_found(apis)
                 complained = ""
             except StatusError as error:

@@ -230,7 +230,7 @@ class WorkspaceGateway:
                 return forward(target)
 
             return produce_list(mapped.listing, page)
-        if info.group not in NATIVE_GROUPS and info.verb in WRITES:
+        if info.verb in WRITES and (info.group not in NATIVE_GROUPS or info.group.endswith(".kcp.dev")):
             return produce_settled(forward(mapped.target), workspace.token)
         return forward(mapped.target)
 
