@@ -111,7 +111,7 @@ def split_page(body: bytes, token: str) -> Page:
     """Cut an answer to what is the workspace's own. Raises StatusError 500 for an answer that cannot be read."""
     try:
         page = _envelope.decode(body)
-        rows = page.rows is not None
+        rows = page.kind == "Table"
         items = (page.rows if rows else page.items) or []
         prefix = f"{token}-"
         # One by one: the place where others begin is not worth guessing, at a microsecond each.

@@ -171,7 +171,8 @@ def test_events_about_cluster_scoped_things_stand_in_their_own_namespace() -> No
 
 
 @pytest.mark.parametrize(
-    ("groups", "resources"), [(["*"], ["configmaps"]), ([""], ["*"]), ([""], ["*/status"]), ([""], ["configmaps", "namespaces"]), ([], [])]
+    ("groups", "resources"), [(["*"], ["configmaps"]), ([""], ["*"]), ([""], ["*/status"]), ([""],
+     ["configmaps", "namespaces"]), ([], [])]
 )  # fmt: skip
 def test_rules_for_both_scopes_name_both_forms(groups: list[str], resources: list[str]) -> None:
     rule = {"verbs": ["get"], "apiGroups": groups, "resources": resources, "resourceNames": ["a"]}
@@ -207,7 +208,8 @@ REFUSED: list[tuple[str, dict[str, Any], int]] = [
     (CRDS, {"spec": {"group": "a.b", "conversion": {"strategy": "Webhook"}}}, 422),
     (CRDS, {"spec": {"group": "a.b", "conversion": {"webhook": {"clientConfig": {}}}}}, 422),
     (f"{CORE}/configmaps", {"metadata": {"labels": {"0.kcp.dev/w": "kotheroth"}}}, 422),
-    (f"{RBAC}/clusterroles", {"aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"0.kcp.dev/w": "k"}}]}}, 422),
+    (f"{RBAC}/clusterroles",
+     {"aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"0.kcp.dev/w": "k"}}]}}, 422),
     (f"{CORE}/secrets", {"type": "kubernetes.io/service-account-token"}, 422),
     (f"{RBAC}/clusterrolebindings", {"subjects": [{"name": "alice"}]}, 422),
     (f"{RBAC}/clusterrolebindings", {"subjects": [{"kind": "user", "name": "alice"}]}, 422),

@@ -16,7 +16,8 @@ LABEL = f'"0.kcp.dev/w":"{TOKEN}"'
 pieces = st.sampled_from(
     [
         f"{TOKEN}-", TOKEN, "k3fq", "-", '"', ",", "{", "}", "}\n", f"{{{LABEL}}}",
-         f',"labels":{{{LABEL}}}', f'{LABEL},', f',{LABEL}', f'"a":"b",{LABEL}', f'"a":"b",{LABEL},"c":"d"', ',"labels":{', '"0.kcp.dev/w":"', "x", "default",
+         f',"labels":{{{LABEL}}}', f'{LABEL},', f',{LABEL}', f'"a":"b",{LABEL}', f'"a":"b",{LABEL},"c":"d"',
+          ',"labels":{', '"0.kcp.dev/w":"', "x", "default",
         '"namespace":"', f'"{TOKEN}-default"', "kotheroth-",
     ]
 )  # fmt: skip

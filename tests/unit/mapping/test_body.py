@@ -1,0 +1,125 @@
+"""Bodies as bytes: encodings, malformed ones, and content that could not come back."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from proxy.kube.errors import StatusError
+from proxy.mapping.body import map_body
+from tests.unit.mapping.support import TOKEN, P, context
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+MERGE = "application/merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+
+
+def refusal(method: str, path: str, body: bytes, content_type: str) -> StatusError:
+    with pytest.raises(StatusError) as caught:
+        map_body(body, content_type, context(method, path))
+    return caught.value
+
+
+def test_json_goes_on_as_json() -> None:
+    body, media = map_body(
+        b'{"metadata":{"namespace":"default"}}', "application/json; charset=utf-8", context("POST", MAPS)
+    )
+    assert (body, media) == (b'{"metadata":{"namespace":"k3fq7zn2a-default"}}', "application/json")
+    assert map_body(b"{}", "", context("POST", MAPS)) == (b"{}", "application/json")
+
+
+def test_yaml_goes_on_as_json() -> None:
+    body, media = map_body(b"metadata: {namespace: default}\ndata: {a: '1'}", "application/yaml", context("POST", MAPS))
+    assert orjson.loads(body) == {"metadata": {"namespace": f"{P}default"}, "data": {"a": "1"}}
+    assert media == "application/json"
+
+
+@pytest.mark.parametrize("body", [b'{"metadata":{"namespace":"default"}}', b"metadata:\n  namespace: default"])
+def test_apply_configurations(body: bytes) -> None:
+    mapped, media = map_body(body, APPLY, context("PATCH", f"{MAPS}/a"))
+    assert orjson.loads(mapped) == {"metadata": {"namespace": f"{P}default"}}
+    assert media == APPLY
+
+
+@pytest.mark.parametrize("media", [MERGE, "application/strategic-merge-patch+json"])
+def test_merge_patches(media: str) -> None:
+    mapped = map_body(b'{"metadata":{"namespace":null,"labels":{"a":null}}}', media, context("PATCH", f"{MAPS}/a"))
+    assert mapped == (b'{"metadata":{"namespace":null,"labels":{"a":null}}}', media)
+
+
+def test_delete_options_of_a_private_group() -> None:
+    options = b'{"kind":"DeleteOptions","apiVersion":"example.com/v1","propagationPolicy":"Foreground"}'
+    mapped, _ = map_body(options, "application/json", context("DELETE", "/apis/example.com/v1/planets/p"))
+    assert orjson.loads(mapped)["apiVersion"] == f"{P}example.com/v1"
+    core, _ = map_body(b'{"apiVersion":"meta.k8s.io/v1"}', "application/json", context("DELETE", f"{MAPS}/a"))
+    assert core == b'{"apiVersion":"meta.k8s.io/v1"}'
+
+
+@pytest.mark.parametrize(
+    ("method", "media"),
+    [
+        ("POST", MERGE), ("POST", "application/cbor"), ("POST", "text/plain"), ("PUT", APPLY),
+        ("PATCH", "application/json"), ("PATCH", ""), ("PATCH", "application/apply-patch+cbor"),
+        ("PATCH", "application/vnd.kubernetes.protobuf"), ("DELETE", "application/cbor"),
+    ],
+)  # fmt: skip
+def test_content_types_that_the_verb_does_not_take(method: str, media: str) -> None:
+    error = refusal(method, MAPS if method == "POST" else f"{MAPS}/a", b"{}", media)
+    assert (error.code, error.reason) == (415, "UnsupportedMediaType")
+    assert "accepted media types" in error.message
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b'{"a":}', b"\xff", b'{"a":"\xff"}', b"[]", b"1", b'"x"', b"null", b'{"a":NaN}', b"{}{}",
+             b'{"a":' * 2000 + b"1" + b"}" * 2000, b'{"a":' * 300 + b"1" + b"}" * 300]
+)  # fmt: skip
+def test_malformed_json(body: bytes) -> None:
+    assert refusal("POST", MAPS, body, "application/json").code == 400
+
+
+@pytest.mark.parametrize("body", [b"a: [", b"- a", b"a: 1\na: 2", b"", b"\x00", b"a: \xff"])
+def test_malformed_yaml(body: bytes) -> None:
+    assert refusal("PATCH", f"{MAPS}/a", body, APPLY).code == 400
+
+
+@pytest.mark.parametrize(
+    ("method", "media", "body"),
+    [
+        ("POST", "application/json", b'{"data":{"a":"xk3fq7zn2a-b"}}'),
+        ("POST", "application/json", b'{"data":{"k3fq7zn2a":"b"}}'),
+        ("POST", "application/json", rb'{"data":{"a":"\u006b3fq7zn2a-"}}'),
+        ("POST", "application/json", rb'{"data":{"a":"k3fq7zn2\u0061"}}'),
+        ("PATCH", MERGE, rb'{"data":{"a":"k3fq7zn2\u0061-"}}'),
+        ("PATCH", APPLY, rb'data: {a: "k3fq7zn2\x61-"}'),
+        ("PATCH", APPLY, b"data: {a: k3fq7zn2a-x}"),
+        ("PATCH", "application/json-patch+json", rb'[{"op":"add","path":"/data/\u006b3fq7zn2a","value":1}]'),
+    ],
+)
+def test_the_token_itself_would_not_come_back(method: str, media: str, body: bytes) -> None:
+    error = refusal(method, MAPS if method == "POST" else f"{MAPS}/a", body, media)
+    assert (error.code, error.reason) == (422, "Invalid")
+    assert TOKEN in error.message
+
+
+def test_other_tokens_are_just_text() -> None:
+    body, _ = map_body(b'{"metadata":{"namespace":"kotheroth-x"}}', "application/json", context("POST", MAPS))
+    assert orjson.loads(body) == {"metadata": {"namespace": f"{P}kotheroth-x"}}
+
+
+def test_duplicate_fields_under_strict_validation() -> None:
+    body = b'{"metadata":{"name":"a","name":"b"}}'
+    error = refusal("POST", f"{MAPS}?fieldValidation=Strict", body, "application/json")
+    assert (error.code, "duplicate field" in error.message) == (400, True)
+    # Otherwise the last one wins, for the shard as well.
+    assert map_body(body, "application/json", context("POST", MAPS))[0] == b'{"metadata":{"name":"b"}}'
+    escaped = rb'{"data":{"a":"\u0022\/"}}'
+    assert (
+        map_body(escaped, "application/json", context("POST", f"{MAPS}?fieldValidation=Strict"))[0]
+        == rb'{"data":{"a":"\"/"}}'
+    )
+
+
+def test_numbers_stay() -> None:
+    body = b'{"a":[9223372036854775807,-9223372036854775808,1.5,0.1,1e100,true,null]}'
+    mapped = map_body(body, "application/json", context("POST", MAPS))[0]
+    assert mapped == body.replace(b"1e100", b"1e+100")

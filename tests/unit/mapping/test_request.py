@@ -1,0 +1,235 @@
+"""Whole requests: what is sent to the shard for what a client asked."""
+
+from __future__ import annotations
+
+import base64
+import json
+import urllib.parse
+
+import pytest
+
+from proxy.kube.errors import StatusError
+from proxy.mapping.gate import gate_mapped
+from proxy.mapping.request import map_accept
+from tests.unit.mapping.support import TOKEN, P, send, sent_body, target
+
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+MINE = f"labelSelector=0.kcp.dev%2Fw%3D{TOKEN}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "mapped"),
+    [
+        ("GET", "/api/v1/namespaces/default", f"/api/v1/namespaces/{P}default"),
+        ("GET", "/api/v1/namespaces/default/pods", f"/api/v1/namespaces/{P}default/pods"),
+        ("GET", "/api/v1/namespaces/default/pods/p", f"/api/v1/namespaces/{P}default/pods/p"),
+        ("GET", "/api/v1/namespaces/default/pods?limit=5", f"/api/v1/namespaces/{P}default/pods?limit=5"),
+        ("PUT", "/api/v1/namespaces/default/finalize", f"/api/v1/namespaces/{P}default/finalize"),
+        ("GET", "/apis/apps/v1/namespaces/a/deployments/d/scale", f"/apis/apps/v1/namespaces/{P}a/deployments/d/scale"),
+        ("GET", "/apis/example.com/v1/namespaces/a/widgets", f"/apis/{P}example.com/v1/namespaces/{P}a/widgets"),
+        ("GET", "/apis/example.com/v1/planets/p", f"/apis/{P}example.com/v1/planets/{P}p"),
+        ("GET", "/apis/example.com/v1/planets/p/status", f"/apis/{P}example.com/v1/planets/{P}p/status"),
+        ("GET", f"{CRDS}/widgets.example.com", f"{CRDS}/widgets.{P}example.com"),
+        ("GET", f"{CRDS}/workspaces.tenancy.kcp.dev", f"{CRDS}/workspaces.{P}tenancy.kcp.dev"),
+        ("GET", f"{RBAC}/clusterroles/cluster-admin", f"{RBAC}/clusterroles/cluster-admin"),
+        ("GET", f"{RBAC}/clusterroles/system:node", f"{RBAC}/clusterroles/{P}system:node"),
+        ("GET", f"{RBAC}/clusterroles/a%20b", f"{RBAC}/clusterroles/{P}a%20b"),
+        ("GET", f"{RBAC}/clusterrolebindings/admin", f"{RBAC}/clusterrolebindings/{P}admin"),
+        ("GET", f"{RBAC}/namespaces/a/roles/admin", f"{RBAC}/namespaces/{P}a/roles/admin"),
+        ("GET", f"/api/v1/namespaces/{P}default", f"/api/v1/namespaces/{P}{P}default"),
+        ("GET", "/api/v1/namespaces/kotheroth-x", f"/api/v1/namespaces/{P}kotheroth-x"),
+        ("GET", "/apis/kotheroth-x.io/v1/planets/p", f"/apis/{P}kotheroth-x.io/v1/planets/{P}p"),
+        ("GET", "/api/v1/pods?watch=true", f"/api/v1/pods?watch=true&{MINE}"),
+        ("GET", "/api/v1/pods?watch=true&labelSelector=a", f"/api/v1/pods?watch=true&{MINE}%2Ca"),
+        ("GET", "/api/v1/pods?labelSelector=a", f"/api/v1/pods?{MINE}%2Ca"),
+        ("GET", "/api/v1/pods?fieldSelector=metadata.namespace%3Da",
+         f"/api/v1/pods?fieldSelector=metadata.namespace%3D{P}a&{MINE}"),
+        ("GET", CRDS, f"{CRDS}?{MINE}"),
+        ("GET", f"{CRDS}?limit=500", f"{CRDS}?limit=500&{MINE}"),
+        ("DELETE", f"{RBAC}/clusterroles", f"{RBAC}/clusterroles?{MINE}"),
+        ("DELETE", "/api/v1/namespaces/a/configmaps", f"/api/v1/namespaces/{P}a/configmaps"),
+    ],
+)  # fmt: skip
+def test_targets(method: str, path: str, mapped: str) -> None:
+    request = send(method, path, {} if method == "PUT" else None)
+    assert target(request) == mapped
+    assert request.target.endswith(b"pretty=false")
+    assert request.listing is None
+    gate_mapped(method.encode(), request, TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/api/v1/pods", ""),
+        ("/api/v1/namespaces", ""),
+        ("/api/v1/pods?limit=500", ""),
+        ("/api/v1/pods?resourceVersion=0", ""),
+        ("/apis/example.com/v1/planets?includeObject=Object", ""),
+    ],
+)
+def test_lists_without_selectors_are_put_together_from_pages(path: str, name: str) -> None:
+    request = send("GET", path)
+    assert request.listing is not None
+    token = json.loads(base64.urlsafe_b64decode(request.listing.start + "=="))
+    assert token == {"v": "meta.k8s.io/v1", "rv": -1, "start": P}
+    assert request.listing.limit == (500 if "limit" in path else 0)
+    gate_mapped(b"GET", request, TOKEN)
+
+
+def continue_token(start: str, version: int = 7) -> str:
+    raw = json.dumps({"v": "meta.k8s.io/v1", "rv": version, "start": start}).encode()
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def test_continue_tokens_go_on_inside_only() -> None:
+    request = send("GET", f"/api/v1/pods?limit=5&continue={continue_token(P + 'default/a')}")
+    assert request.listing is not None
+    assert json.loads(base64.urlsafe_b64decode(request.listing.start + "==")) == {
+        "v": "meta.k8s.io/v1",
+        "rv": 7,
+        "start": f"{P}default/a",
+    }
+
+
+@pytest.mark.parametrize("selector", ["", "&labelSelector=a"])
+@pytest.mark.parametrize(
+    "token",
+    ["", "x", "e30", continue_token("kotheroth-x/a"), continue_token("default/a"), continue_token("k3fq7zn2/a"),
+     continue_token(f"{P}a/../../x"), continue_token(f"{P}a/.."), continue_token(f"/{P}a"), continue_token(""),
+     base64.urlsafe_b64encode(b'{"v":"meta.k8s.io/v1","rv":"7","start":"k3fq7zn2a-"}').decode(),
+     base64.urlsafe_b64encode(b'{"v":"meta.k8s.io/v1","rv":7,"start":["k3fq7zn2a-"]}').decode(),
+     base64.urlsafe_b64encode(b'["k3fq7zn2a-"]').decode()],
+)  # fmt: skip
+def test_other_continue_tokens_are_refused(token: str, selector: str) -> None:
+    if not token:
+        return
+    with pytest.raises(StatusError) as caught:
+        send("GET", f"/api/v1/pods?limit=5&continue={urllib.parse.quote(token)}{selector}")
+    assert caught.value.code == 400
+
+
+def test_attributes_are_the_shards() -> None:
+    def seen(method: str, path: str, body: object = None) -> tuple[str, ...]:
+        found = send(method, path, body).attributes
+        return found.verb, found.group, found.resource, found.subresource, found.namespace, found.name
+
+    assert seen("GET", "/api/v1/namespaces/a") == ("get", "", "namespaces", "", f"{P}a", f"{P}a")
+    assert seen("GET", "/api/v1/namespaces/a/pods/b/status") == ("get", "", "pods", "status", f"{P}a", "b")
+    assert seen("GET", "/apis/example.com/v1/planets/p") == ("get", f"{P}example.com", "planets", "", "", f"{P}p")
+    assert seen("GET", f"{CRDS}/w.a.b")[-1] == f"w.{P}a.b"
+    assert seen("GET", f"{RBAC}/clusterroles/view")[-1] == "view"
+    assert seen("GET", "/api/v1/namespaces?fieldSelector=metadata.name%3Da") == (
+        "list",
+        "",
+        "namespaces",
+        "",
+        "",
+        f"{P}a",
+    )
+    assert seen("GET", "/api/v1/pods?fieldSelector=metadata.name%3Da&watch=1") == ("watch", "", "pods", "", "", "a")
+    # RequestInfo gives a name to list and watch only.
+    assert seen("DELETE", f"{RBAC}/clusterroles?fieldSelector=metadata.name%3Da")[-1] == ""
+
+
+def test_only_known_headers_go_on() -> None:
+    request = send(
+        "GET", "/api/v1/namespaces/a/pods/b", accept="application/json", user_agent="x", authorization="Bearer secret",
+        x_remote_user="root", x_remote_group="system:masters", impersonate_user="root", accept_encoding="gzip",
+        cookie="c", x_forwarded_for="1.2.3.4", content_type="application/json", host="h", traceparent="00-1",
+    )  # fmt: skip
+    assert sorted(request.headers) == [
+        (b"accept", b"application/json"),
+        (b"traceparent", b"00-1"),
+        (b"user-agent", b"x"),
+    ]
+
+
+TABLE = b"application/json;as=Table;v=v1;g=meta.k8s.io"
+
+
+@pytest.mark.parametrize(
+    ("accept", "mapped"),
+    [
+        (b"", b"application/json"),
+        (b"*/*", b"application/json"),
+        (b"application/json, */*", b"application/json"),
+        (b"application/vnd.kubernetes.protobuf,application/json", b"application/json"),
+        (b"application/cbor;q=1, application/json;q=0.9", b"application/json;q=0.9"),
+        (TABLE + b",application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
+         TABLE + b",application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"),
+        (b"application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,"
+         b"application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
+         b"application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"),
+        (b"application/json;pretty=1", b"application/json"),
+        (b"Application/JSON ; Pretty=1 ; charset=utf-8", b"application/json;charset=utf-8"),
+    ],
+)  # fmt: skip
+def test_accept(accept: bytes, mapped: bytes) -> None:
+    assert map_accept(accept) == mapped
+
+
+@pytest.mark.parametrize(
+    "accept", [b"application/yaml", b"application/vnd.kubernetes.protobuf", b"text/html", b"application/cbor"]
+)
+def test_answers_that_could_not_be_rewritten(accept: bytes) -> None:
+    with pytest.raises(StatusError) as caught:
+        map_accept(accept)
+    assert caught.value.code == 406
+
+
+def test_bodies() -> None:
+    request = send("POST", "/api/v1/namespaces/a/configmaps", {"metadata": {"name": "c", "namespace": "a"}})
+    assert sent_body(request) == {"metadata": {"name": "c", "namespace": f"{P}a"}}
+    assert (b"content-type", b"application/json") in request.headers
+    assert send("GET", "/api/v1/namespaces/a/configmaps/c", b"junk").body == b""
+    assert send("DELETE", "/api/v1/namespaces/a/configmaps/c").body == b""
+    assert sent_body(send("DELETE", "/api/v1/namespaces/a/configmaps/c", {"gracePeriodSeconds": 0})) == {
+        "gracePeriodSeconds": 0
+    }
+
+
+def test_whose_rights_count() -> None:
+    binding = {"metadata": {"name": "b"}, "roleRef": {"kind": "ClusterRole", "name": "x"}}
+    assert send("POST", f"{RBAC}/clusterrolebindings", binding).own_identity
+    assert send("PATCH", f"{RBAC}/clusterroles/x", {}, "application/merge-patch+json").own_identity
+    assert send("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", {}).own_identity
+    assert not send("GET", f"{RBAC}/clusterroles/x").own_identity
+    assert not send("DELETE", f"{RBAC}/clusterroles/x").own_identity
+    assert not send("POST", "/api/v1/namespaces/a/configmaps", {}).own_identity
+
+
+REFUSED = [
+    ("POST", "/api/v1/namespaces/a/pods/p/binding", {}, 404),
+    ("POST", "/api/v1/namespaces/a/bindings", {}, 404),
+    ("GET", "/api/v1/namespaces/a/pods/p/log", None, 404),
+    ("GET", "/api/v1/namespaces/a/pods/p/exec", None, 404),
+    ("GET", "/api/v1/namespaces/a/services/s/proxy", None, 404),
+    ("GET", "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", None, 404),
+    ("POST", "/apis/apiregistration.k8s.io/v1/apiservices", {}, 404),
+    ("PUT", f"{RBAC}/clusterroles/admin", {}, 403),
+    ("PATCH", f"{RBAC}/clusterroles/cluster-admin", {}, 403),
+    ("DELETE", f"{RBAC}/clusterroles/view", None, 403),
+    ("POST", f"{RBAC}/clusterroles", {"metadata": {"name": "edit"}}, 403),
+    ("PATCH", f"{CRDS}/x.apps", {}, 403),
+    ("PATCH", "/api/v1/namespaces/" + "n" * 54, {}, 422),
+    ("POST", "/api/v1/namespaces", {"metadata": {"name": "n" * 54}}, 422),
+    ("PATCH", f"/api/v1/namespaces/{P}x", {}, 422),
+    ("PATCH", f"/api/v1/namespaces/a/configmaps/{TOKEN}", {}, 422),
+    ("DELETE", f"/apis/{P}example.com/v1/planets/{P}x", None, 422),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "code"), REFUSED)
+def test_what_is_refused(method: str, path: str, body: object, code: int) -> None:
+    media = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    with pytest.raises(StatusError) as caught:
+        send(method, path, body, media)
+    assert caught.value.code == code
+
+
+def test_encoded_bodies_are_refused() -> None:
+    with pytest.raises(StatusError) as caught:
+        send("POST", "/api/v1/namespaces/a/configmaps", {}, content_encoding="gzip")
+    assert caught.value.code == 415
