@@ -8,6 +8,7 @@ import fcntl
 import io
 import os
 import secrets
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,11 @@ class Home:
 
     def __init__(self, folder: Path) -> None:
         """Makes ``folder`` (0700) and takes its lock. Raises HomeError."""
+        self.folder = folder.absolute()
         try:
-            self.folder = private_folder(folder.absolute())
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if self.folder.stat().st_mode & stat.S_IWOTH:
+                raise HomeError(f"{folder} is writable by everybody: not a place for keys")
             self._lock = self._take_lock()
         except OSError as error:
             raise HomeError(f"{folder}: {error.strerror}") from error

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import random
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -54,6 +57,14 @@ class ExternalShard:
     front_proxy_context: str | None
     """Context with a front-proxy certificate; without one, the proxy impersonates users."""
 
+    def settings(self) -> ShardSettings:
+        return ShardSettings(
+            name=self.name,
+            kubeconfig=str(self.kubeconfig),
+            front_proxy_kubeconfig=str(self.kubeconfig) if self.front_proxy_context else None,
+            front_proxy_context=self.front_proxy_context,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartSettings:
@@ -74,7 +85,6 @@ class StartSettings:
     tls_key_file: Path | None
     auto_publish_apis: bool
     verbosity: int
-    durable: bool = True
 
 
 Progress = Callable[[str], None]
@@ -103,75 +113,60 @@ class Standalone:
         home = Home(settings.root_directory)
         self._stack.callback(home.close)
         self._stack.callback(reserve(settings.bind_address, settings.port).close)
-        authority = home.serving_authority()
         serving = home.serving_certificate(serving_hosts(settings.bind_address, settings.external_hostname))
-        root_ca = settings.tls_cert_file or authority.cert_file
-        shards: list[ShardSettings] = []
-        if settings.embedded:
-            self._progress("looking for programs")
-            found = await asyncio.to_thread(ensure, PROGRAMS, self._progress)
-            self._plane = ControlPlane(
-                ControlPlaneSettings(
-                    folder=home.folder,
-                    name=EMBEDDED,
-                    etcd=settings.etcd,
-                    root_ca=root_ca,
-                    durable=settings.durable,
-                    find_program=found.__getitem__,
-                ),
-                on_restart=lambda message: self._notice(f"{message}; starting it again"),
-            )
-            self._progress("starting etcd and kube-apiserver")
-            await self._plane.launch()
-            shards.append(
-                ShardSettings(
-                    name=EMBEDDED,
-                    kubeconfig=str(self._plane.kubeconfig),
-                    front_proxy_kubeconfig=str(self._plane.front_proxy_kubeconfig),
-                )
-            )
-        shards += [
-            ShardSettings(
-                name=shard.name,
-                kubeconfig=str(shard.kubeconfig),
-                front_proxy_kubeconfig=str(shard.kubeconfig) if shard.front_proxy_context else None,
-                front_proxy_context=shard.front_proxy_context,
-            )
-            for shard in settings.shards
-        ]
+        cert_file, key_file = settings.tls_cert_file or serving.cert_file, settings.tls_key_file or serving.key_file
+        ca_file = settings.tls_cert_file or home.serving_authority().cert_file
         token = home.admin_token()
-        server = ServerSettings(
+
+        shards = [shard.settings() for shard in settings.shards]
+        if settings.embedded:
+            shards.insert(0, await self._embed(home, ca_file))
+        given_tokens = [str(settings.token_auth_file)] if settings.token_auth_file else []
+        server_file = home.folder / "server.json"
+        ServerSettings(
             bind_address=settings.bind_address,
             port=settings.port,
-            cert_file=str(settings.tls_cert_file or serving.cert_file),
-            key_file=str(settings.tls_key_file or serving.key_file),
+            cert_file=str(cert_file),
+            key_file=str(key_file),
             external_url=self.url,
             shards=tuple(shards),
             client_ca_file=str(settings.client_ca_file) if settings.client_ca_file else None,
-            token_files=(
-                str(home.tokens_file),
-                *((str(settings.token_auth_file),) if settings.token_auth_file else ()),
-            ),
+            token_files=(str(home.tokens_file), *given_tokens),
             verbosity=settings.verbosity,
-        )
-        server.write(home.folder / "server.json")
+        ).write(server_file)
         clients = {shard.name: self._client(shard) for shard in shards}
+        first = shards[0].name
         if self._plane is not None:
             await self._plane.wait_serving()
-        self._progress("preparing the shard" if len(shards) == 1 else "preparing the shards")
-        await self._prepare_root(clients[shards[0].name], home)
-        for shard in shards[1:]:
-            self._keep(f"shard {shard.name}", lambda shard=shard: self._prepare_later(shard.name, clients[shard.name]))  # type: ignore[misc]
-        root_ready = asyncio.Event()
-        self._keep(
-            "workspace controllers",
-            lambda: tenancy.run(clients, external_url=self.url, root_shard=shards[0].name, ready=root_ready),
+        self._progress(f"preparing shard {first}")
+        try:
+            await apply_manifests(clients[first])
+        except StatusError as error:
+            raise StartError(f"shard {first}: {error.message}") from error
+        # What the workers watch is served from here on; for controllers to write anything, policies must act first.
+        await self._start_workers(server_file, home.log_folder)
+        await asyncio.gather(
+            await_effects(clients[first]), *([self._plane.wait_ready()] if self._plane is not None else [])
         )
-        self._keep("workload controllers", lambda: workload.run(clients, auto_publish=settings.auto_publish_apis))
+        for shard in shards[1:]:
+            self._run(f"shard {shard.name}", self._prepare_later(shard.name, clients[shard.name]))
+        root_ready = asyncio.Event()
+        self._run(
+            "workspaces",
+            keep_running(
+                "workspace controllers",
+                lambda: tenancy.run(clients, external_url=self.url, root_shard=first, ready=root_ready),
+            ),
+        )
+        self._run(
+            "workloads",
+            keep_running(
+                "workload controllers", lambda: workload.run(clients, auto_publish=settings.auto_publish_apis)
+            ),
+        )
+        write_admin_kubeconfig(settings.kubeconfig_path, url=self.url, ca=ca_file.read_bytes(), token=token)
         self._progress("waiting for the proxy")
-        write_admin_kubeconfig(settings.kubeconfig_path, url=self.url, ca=root_ca.read_bytes(), token=token)
-        await root_ready.wait()
-        await self._await_ready()
+        await self._await_ready(root_ready)
 
     async def stop(self) -> None:
         """End everything, what depends on others first; under 5 s."""
@@ -182,79 +177,101 @@ class Standalone:
             await self._plane.stop()
         await self._stack.aclose()
 
+    async def _embed(self, home: Home, ca_file: Path) -> ShardSettings:
+        """Start the embedded shard's etcd and kube-apiserver; nothing is waited for."""
+        self._progress("looking for programs")
+        found = await asyncio.to_thread(ensure, PROGRAMS, self._progress)
+        self._plane = ControlPlane(
+            ControlPlaneSettings(
+                folder=home.folder,
+                name=EMBEDDED,
+                etcd=self.settings.etcd,
+                root_ca=ca_file,
+                find_program=found.__getitem__,
+            ),
+            on_restart=self._restarted,
+        )
+        self._progress("starting etcd and kube-apiserver")
+        await self._plane.launch()
+        return ShardSettings(
+            name=EMBEDDED,
+            kubeconfig=str(self._plane.kubeconfig),
+            front_proxy_kubeconfig=str(self._plane.front_proxy_kubeconfig),
+        )
+
     def _client(self, shard: ShardSettings) -> Client:
         client = Client(load_kubeconfig(shard.kubeconfig), user_agent="kcp-controller")
         self._stack.push_async_callback(client.close)
         return client
 
-    async def _prepare_root(self, client: Client, home: Home) -> None:
-        """Make the first shard one; the workers start as soon as what they watch is served."""
-        try:
-            await apply_manifests(client)
-        except StatusError as error:
-            raise StartError(f"shard {client.connection.server}: {error.message}") from error
-        await self._start_workers(home)
-        waiting: list[Awaitable[object]] = [await_effects(client)]
-        if self._plane is not None:
-            waiting.append(self._plane.wait_ready())
-        await asyncio.gather(*waiting)
-
     async def _prepare_later(self, name: str, client: Client) -> None:
         """Make a further shard one; its absence keeps none of the others from working."""
-        try:
-            await apply_manifests(client)
-            await await_effects(client)
-        except (StatusError, BootstrapError) as error:
-            raise StartError(f"shard {name}: {error}") from error
-        await asyncio.Event().wait()
+        said = ""
+        while True:
+            try:
+                await apply_manifests(client)
+                await await_effects(client)
+                return
+            except (StatusError, BootstrapError) as error:
+                if str(error) != said:
+                    said = str(error)
+                    self._notice(f"shard {name}: {said}; trying again")
+            await asyncio.sleep(5)
 
-    async def _start_workers(self, home: Home) -> None:
+    async def _start_workers(self, server_file: Path, log_folder: Path) -> None:
         for number in range(self.settings.workers):
             name = f"worker-{number}"
             worker = Process(
                 Program(
                     name=name,
-                    argv=[sys.executable, "-m", "proxy.server.worker", str(home.folder / "server.json")],
-                    log=home.log_folder / f"{name}.log",
+                    # -P: the folder that kcp happens to be started in is no place to import from.
+                    argv=[sys.executable, "-P", "-m", "proxy.server.worker", str(server_file)],
+                    env={name: value for name, value in os.environ.items() if name.startswith("PYTHON")},
+                    log=log_folder / f"{name}.log",
                     grace=WORKER_GRACE,
                 ),
-                on_restart=lambda message: self._notice(f"{message}; starting it again"),
+                on_restart=self._restarted,
             )
-            await worker.start()
             self._workers.append(worker)
+            await worker.start()
 
-    async def _await_ready(self) -> None:
+    async def _await_ready(self, root_ready: asyncio.Event) -> None:
         """Until /readyz is 200 over the real socket, often enough in a row that every worker was asked."""
         settings = self.settings
         host = "127.0.0.1" if is_any(settings.bind_address) else settings.bind_address
         url = f"https://{url_host(host)}:{settings.port}/readyz"
         impatient = time.monotonic() + IMPATIENCE
         in_a_row = 0
-        # The certificate is checked by clients; here the question is only whether it answers.
+        # No check of the certificate, which may be a person's own: the question is only whether this answers.
         connector = aiohttp.TCPConnector(ssl=False, force_close=True)
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=5)) as session:
             while in_a_row < 2 * settings.workers:
                 for worker in self._workers:
                     worker.raise_if_failed()
-                answer = "no answer"
-                try:
-                    async with session.get(url) as response:
-                        if response.status == 200:
-                            in_a_row += 1
-                            continue
-                        answer = (await response.text()).strip()
-                except (aiohttp.ClientError, OSError, TimeoutError):
-                    pass
-                in_a_row = 0
-                if time.monotonic() > impatient:
-                    impatient = time.monotonic() + IMPATIENCE
-                    self._notice(f"still waiting: {answer}")
-                await asyncio.sleep(READY_POLL)
+                answer = await _ask(session, url) if root_ready.is_set() else "workspace root is not ready yet"
+                in_a_row = 0 if answer else in_a_row + 1
+                if answer:
+                    if time.monotonic() > impatient:
+                        impatient = time.monotonic() + IMPATIENCE
+                        self._notice(f"still waiting: {answer} (more in {self.settings.root_directory / 'log'})")
+                    await asyncio.sleep(READY_POLL)
         for worker in self._workers:
             worker.mark_ready()
 
-    def _keep(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
-        self._tasks.append(asyncio.create_task(keep_running(name, run), name=name))
+    def _restarted(self, message: str) -> None:
+        self._notice(f"{message}; starting it again")
+
+    def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+
+async def _ask(session: aiohttp.ClientSession, url: str) -> str | None:
+    """None if ``url`` answers 200, else what it says instead."""
+    try:
+        async with session.get(url) as response:
+            return None if response.status == 200 else (await response.text()).strip()
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        return "the proxy does not answer yet"
 
 
 async def keep_running(name: str, run: Callable[[], Awaitable[None]], *, last_delay: float = 30.0) -> None:
@@ -264,11 +281,9 @@ async def keep_running(name: str, run: Callable[[], Awaitable[None]], *, last_de
         began = time.monotonic()
         try:
             await run()
-            log.error("%s ended; starting again", name)
-        except StartError as error:
-            log.warning("%s", error)
+            log.error("%s ended; starting them again", name)
         except Exception:
-            log.exception("%s failed; starting again", name)
+            log.exception("%s failed; starting them again", name)
         if time.monotonic() - began > last_delay:
             delay = 0.5
         await asyncio.sleep(delay * random.uniform(0.8, 1.2))
@@ -280,21 +295,22 @@ def reserve(address: str, port: int) -> socket.socket:
 
     Raises StartError where somebody has it.
     """
+    _bind(address, port, share=False).close()  # with SO_REUSEPORT even another kcp's address could be taken
+    return _bind(address, port, share=True)
+
+
+def _bind(address: str, port: int, *, share: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    # First without SO_REUSEPORT, with which even another kcp's address could be taken.
-    for share in (False, True):
-        holder = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if share:
-                holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if family == socket.AF_INET6:
-                holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            holder.bind((address, port))
-        except (OSError, OverflowError) as error:
-            holder.close()
-            reason = "is in use" if getattr(error, "errno", 0) == 98 else f"cannot be used: {error}"
-            raise StartError(f"port {port} of {address} {reason}") from error
-        if not share:
-            holder.close()
+    holder = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if share:
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        holder.bind((address, port))
+    except OSError as error:
+        holder.close()
+        reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror or error}"
+        raise StartError(f"port {port} of {address} {reason}") from error
     return holder

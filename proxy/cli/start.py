@@ -128,8 +128,11 @@ def start(
     Ready in a few seconds; everything is kept in the root directory and found again by the next start.
     """
     began = time.monotonic()
+    os.umask(0o077)
     if bool(tls_cert_file) != bool(tls_private_key_file):
         raise click.UsageError("--tls-cert-file and --tls-private-key-file belong together")
+    if external_hostname and not re.fullmatch(r"[A-Za-z0-9.:-]{1,253}", external_hostname):
+        raise click.UsageError(f"--external-hostname {external_hostname}: wanted a host name or address alone")
     if not embedded and not shards:
         raise click.UsageError("--no-embedded needs a --shard")
     if not etcd_servers and any((etcd_cafile, etcd_certfile, etcd_keyfile, etcd_prefix)):
@@ -163,7 +166,8 @@ def start(
             verbosity=verbosity,
         )
         check_files(settings)
-        set_up_logging(private_folder(root_directory) / "log", verbosity)
+        root_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        set_up_logging(root_directory / "log", verbosity)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(settings, began))
     except FAILURES as error:
@@ -266,7 +270,8 @@ async def run(settings: StartSettings, began: float) -> None:
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, on_signal)
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # ignored under nohup
+            loop.add_signal_handler(number, on_signal)
     display = Display()
     kcp = Standalone(settings, progress=display.progress, notice=display.notice)
     stopping = asyncio.create_task(stop.wait())

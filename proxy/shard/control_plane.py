@@ -97,7 +97,7 @@ class Pki:
     """The authorities and keys of one control plane, in ``<folder>/pki``."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = private_folder(private_folder(folder) / "pki")
+        self.folder = private_folder(folder / "pki")
         self.apiserver_ca = Authority(self.folder, "apiserver")
         """Signs what the kube-apiserver shows to its clients."""
         self.client_ca = Authority(self.folder, "client")
@@ -202,14 +202,14 @@ class ControlPlane:
                 root_ca=settings.root_ca or self.pki.apiserver_ca.cert_file,
                 args=settings.controller_manager_args,
             )
-            await self._launch("kube-controller-manager", argv)
+            (await self._launch("kube-controller-manager", argv)).mark_ready()
         if settings.scheduler and "kube-scheduler" not in self.processes:
             argv = commands.kube_scheduler(
                 settings.find_program("kube-scheduler"),
                 kubeconfig=self._kubeconfig_of("kube-scheduler"),
                 args=settings.scheduler_args,
             )
-            await self._launch("kube-scheduler", argv)
+            (await self._launch("kube-scheduler", argv)).mark_ready()
 
     async def stop(self) -> None:
         """End everything, what depends on others first. Takes less than 4 s, mostly 1."""
@@ -237,11 +237,12 @@ class ControlPlane:
         if process is not None:
             process.raise_if_failed()
 
-    async def _launch(self, name: str, argv: list[str], *, cwd: Path | None = None) -> None:
+    async def _launch(self, name: str, argv: list[str], *, cwd: Path | None = None) -> Process:
         program = Program(name=name, argv=argv, cwd=cwd, log=self.settings.folder / "log" / f"{name}.log")
         process = Process(program, on_restart=self._on_restart)
         self.processes[name] = process
         await process.start()
+        return process
 
     @property
     def _apiserver_folder(self) -> Path:

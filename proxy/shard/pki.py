@@ -163,8 +163,9 @@ def signing_key(folder: Path, name: str = "service-account") -> SigningKey:
 
 
 def private_folder(path: Path) -> Path:
-    """Make ``path`` if need be, and closed to everybody else."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Make ``path`` if need be, its parents as well, and close it to everybody else. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.mkdir(exist_ok=True, mode=0o700)
     if path.stat().st_mode & 0o077:
         path.chmod(0o700)
     return path

@@ -52,7 +52,7 @@ class Program:
     cwd: Path | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     """Added to the few variables that are inherited: settings meant for other servers (``ETCD_…``) are not."""
-    grace: float = 2.0
+    grace: float = 1.5
     """Seconds between SIGTERM and SIGKILL."""
 
 
@@ -84,7 +84,7 @@ class Process:
         self._task = asyncio.create_task(self._supervise(), name=f"supervise {self.program.name}")
 
     def mark_ready(self) -> None:
-        """From now on the program is restarted for ever."""
+        """From now on the program is restarted for ever; before that, some deaths in a row are taken for a fault."""
         self._was_ready = True
 
     async def wait_ready(self, probe: Callable[[], object], *, timeout: float, interval: float = 0.04) -> None:
@@ -111,20 +111,25 @@ class Process:
     async def stop(self) -> None:
         """SIGTERM, SIGKILL after the program's grace; returns when it is gone."""
         self._stopping.set()
-        child = self._child
-        if child is not None and child.returncode is None:
-            _signal(child, signal.SIGTERM)
-            try:
-                await asyncio.wait_for(child.wait(), self.program.grace)
-            except TimeoutError:
-                log.warning("%s did not end within %g s: killed", self.program.name, self.program.grace)
-                _signal(child, signal.SIGKILL)
-                await child.wait()
+        await self._end_child()
         if self._task is not None:
             await self._task
             self._task = None
+            await self._end_child()  # it may have been about to start the program again
         if self._failed is not None and self._failed.done():
             self._failed.exception()  # seen: nobody may have waited for it
+
+    async def _end_child(self) -> None:
+        child = self._child
+        if child is None or child.returncode is not None:
+            return
+        _signal(child, signal.SIGTERM)
+        try:
+            await asyncio.wait_for(child.wait(), self.program.grace)
+        except TimeoutError:
+            log.warning("%s did not end within %g s: killed", self.program.name, self.program.grace)
+            _signal(child, signal.SIGKILL)
+            await child.wait()
 
     def last_words(self) -> str:
         """``: <last line of the log that tells something>``, or nothing."""
