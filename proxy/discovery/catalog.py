@@ -1,21 +1,26 @@
-"""What a workspace has by its type: native resources, as the shard's own discovery describes them.
+"""What a workspace has by its type, and what it may import: native resources, as the shard's own discovery tells them.
 
 Left out of every workspace, because they would be inert or unsafe there: webhook and admission policy kinds (they act
-on the whole shard), flow control (the shard's own), certificate signing requests (no signer runs), API services, and
+on the whole shard), flow control and API services (the shard's own), certificate signing requests (no signer runs), and
 everything that needs nodes unless it was imported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from proxy.mapping.request import REFUSED_SUBRESOURCES
 
 Entry = Mapping[str, Any]
 """An APIResourceDiscovery of apidiscovery.k8s.io/v2."""
 
 Resource = tuple[str, str]
 """Group and plural."""
+
+GroupVersionResource = tuple[str, str, str]
+"""Group, version, plural."""
 
 EVERYWHERE: frozenset[Resource] = frozenset(
     {
@@ -51,11 +56,29 @@ BY_TYPE: dict[str, frozenset[Resource]] = {
     "Organization": EVERYWHERE | TREE,
     "Team": EVERYWHERE | TREE,
 }
-"""Every other type is a place to work in, like Universal."""
+UNIVERSAL: frozenset[Resource] = EVERYWHERE | COMPUTE
+"""Every type that is not named above is a place to work in."""
+
+IMPORTABLE_GROUPS = frozenset(
+    {
+        "", "apps", "autoscaling", "batch", "coordination.k8s.io", "discovery.k8s.io", "events.k8s.io",
+        "networking.k8s.io", "policy", "resource.k8s.io", "storage.k8s.io",
+    }
+)  # fmt: skip
 
 
 def resources_of(workspace_type: str) -> frozenset[Resource]:
-    return BY_TYPE.get(workspace_type, EVERYWHERE | COMPUTE)
+    return BY_TYPE.get(workspace_type, UNIVERSAL)
+
+
+def importable(group: str, entry: Entry) -> bool:
+    """Whether a native resource may be shown because a workspace says that it imported it.
+
+    The objects that say so are the workspace's own to write, so this decides what a tenant can reach on a shard that
+    all share: objects in namespaces, inert without nodes. Cluster-scoped kinds configure the shard as a whole.
+    """
+    verbs = entry.get("verbs") or ()
+    return group in IMPORTABLE_GROUPS and entry.get("scope") == "Namespaced" and "list" in verbs
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +98,34 @@ class Group:
 
 
 def groups_of(documents: Sequence[Mapping[str, Any]]) -> tuple[Group, ...]:
-    """Groups of aggregated discovery documents (``/api`` and ``/apis`` of a shard), in their order."""
+    """Groups of aggregated discovery documents (``/api`` and ``/apis`` of a shard), in their order.
+
+    Without the subresources that no workspace has.
+    """
     return tuple(
         Group(
-            item["metadata"].get("name", ""),
-            tuple(Version(version["version"], tuple(version.get("resources") or ())) for version in item["versions"]),
+            name := item["metadata"].get("name", ""),
+            tuple(
+                Version(version["version"], tuple(_served(name, entry) for entry in version.get("resources") or ()))
+                for version in item["versions"]
+            ),
         )
         for document in documents
         for item in document.get("items") or ()
     )
 
 
+def _served(group: str, entry: dict[str, Any]) -> Entry:
+    subresources = entry.get("subresources")
+    if not subresources:
+        return entry
+    plural = entry["resource"]
+    kept = [sub for sub in subresources if (group, plural, sub["subresource"]) not in REFUSED_SUBRESOURCES]
+    return entry | {"subresources": kept}
+
+
 def select(
-    groups: Sequence[Group], wanted: frozenset[Resource], imports: frozenset[tuple[str, str, str]]
+    groups: Sequence[Group], wanted: Collection[Resource], imports: Collection[GroupVersionResource]
 ) -> list[Group]:
     """The part of a shard's groups that a workspace has: ``wanted`` in every version, ``imports`` in theirs."""
     kept = []
@@ -97,7 +135,8 @@ def select(
             entries = tuple(
                 entry
                 for entry in version.resources
-                if (group.name, entry["resource"]) in wanted or (group.name, version.name, entry["resource"]) in imports
+                if (group.name, entry["resource"]) in wanted
+                or ((group.name, version.name, entry["resource"]) in imports and importable(group.name, entry))
             )
             if entries:
                 versions.append(Version(version.name, entries))

@@ -6,10 +6,14 @@ versions ordered by how stable they are.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
+
+import orjson
 
 from proxy.discovery.catalog import Entry, Group, Version
 from proxy.mapping.token import PREFIX_LENGTH, token_of
@@ -17,44 +21,57 @@ from proxy.mapping.token import PREFIX_LENGTH, token_of
 VERBS = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"]
 
 
-@dataclass(frozen=True, slots=True)
-class PrivateCRD:
-    """What is kept of one CRD; ``group`` plain."""
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Shape:
+    """What matters of a CRD, without whose it is: workspaces with the same CRDs share it. ``group`` is plain."""
 
-    token: str
-    group: str
-    plural: str
-    kind: str
-    cluster_scoped: bool
-    established: bool
-    resource_version: str
-    versions: tuple[tuple[str, Entry], ...]
+    digest: str
+    """Of everything that discovery and OpenAPI show of it, schemas included; the only part that is compared."""
+    group: str = field(compare=False)
+    plural: str = field(compare=False)
+    kind: str = field(compare=False)
+    cluster_scoped: bool = field(compare=False)
+    established: bool = field(compare=False)
+    versions: tuple[tuple[str, Entry], ...] = field(compare=False)
     """Served versions with their discovery entries."""
 
 
-def private_crd(obj: dict[str, Any]) -> PrivateCRD | None:
-    """None for a CRD that belongs to no workspace."""
-    spec = obj["spec"]
-    token = token_of(spec["group"])
-    if token is None:
-        return None
-    group = spec["group"][PREFIX_LENGTH:]
-    status = obj.get("status") or {}
-    conditions = {item["type"]: item["status"] for item in status.get("conditions") or ()}
-    names = status.get("acceptedNames") or spec["names"]
-    versions = tuple(
-        (version["name"], _entry(group, version, names, spec)) for version in spec["versions"] if version.get("served")
-    )
-    return PrivateCRD(
-        token,
-        group,
-        spec["names"]["plural"],
-        spec["names"]["kind"],
-        spec["scope"] == "Cluster",
-        conditions.get("Established") == "True",
-        obj["metadata"].get("resourceVersion", ""),
-        versions,
-    )
+class Shapes:
+    """Makes each different shape once; one that no workspace has any more goes away by itself."""
+
+    def __init__(self) -> None:
+        self._known: WeakValueDictionary[str, Shape] = WeakValueDictionary()
+
+    def of(self, crd: dict[str, Any]) -> tuple[str | None, Shape]:
+        """Token and shape of a CRD; the token is None for one that belongs to no workspace."""
+        spec = crd["spec"]
+        token = token_of(spec["group"])
+        group = spec["group"][PREFIX_LENGTH if token else 0 :]
+        status = crd.get("status") or {}
+        names = status.get("acceptedNames") or {}
+        if not names.get("kind"):
+            names = spec["names"]
+        established = any(
+            item["type"] == "Established" and item["status"] == "True" for item in status.get("conditions") or ()
+        )
+        shown = (group, spec["scope"], names, spec["versions"], established)
+        digest = hashlib.sha256(orjson.dumps(shown, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        shape = self._known.get(digest)
+        if shape is None:
+            shape = self._known[digest] = Shape(
+                digest=digest,
+                group=group,
+                plural=spec["names"]["plural"],
+                kind=spec["names"]["kind"],
+                cluster_scoped=spec["scope"] == "Cluster",
+                established=established,
+                versions=tuple(
+                    (version["name"], _entry(group, version, names, spec))
+                    for version in spec["versions"]
+                    if version.get("served")
+                ),
+            )
+        return token, shape
 
 
 def _entry(group: str, version: dict[str, Any], names: dict[str, Any], spec: dict[str, Any]) -> Entry:
@@ -82,18 +99,15 @@ def _entry(group: str, version: dict[str, Any], names: dict[str, Any], spec: dic
     return entry
 
 
-def groups_of_crds(crds: Iterable[PrivateCRD]) -> list[Group]:
+def groups_of_crds(shapes: Iterable[Shape]) -> list[Group]:
     """Established CRDs by group, groups by name, versions most stable first."""
     table: dict[str, dict[str, list[Entry]]] = {}
-    for crd in sorted(crds, key=lambda crd: (crd.group, crd.plural)):
-        if crd.established:
-            for version, entry in crd.versions:
-                table.setdefault(crd.group, {}).setdefault(version, []).append(entry)
+    for shape in sorted(shapes, key=lambda shape: (shape.group, shape.plural)):
+        if shape.established:
+            for version, entry in shape.versions:
+                table.setdefault(shape.group, {}).setdefault(version, []).append(entry)
     return [
-        Group(
-            group,
-            tuple(Version(name, tuple(versions[name])) for name in sorted(versions, key=priority)),
-        )
+        Group(group, tuple(Version(name, tuple(versions[name])) for name in sorted(versions, key=priority)))
         for group, versions in sorted(table.items())
     ]
 

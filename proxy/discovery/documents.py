@@ -1,137 +1,76 @@
-"""Discovery documents of one set of groups, rendered once and kept.
-
-Forms: aggregated (apidiscovery.k8s.io/v2) and the older one document per group version.
-"""
+"""Documents that are rendered once and answered many times, with ETag, compressed where the client takes that."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+import zlib
 from typing import Any
 
 import orjson
 
-from proxy.discovery.catalog import Entry, Group, Version
+from proxy.server.messages import Header, Reply, Request
+from proxy.server.replies import wants_pretty
 
-AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+COMPRESS_FROM = 4096
+"""Bytes from which a compressed form is kept; below that it saves no packet worth the client's time."""
+ONE_YEAR = b"max-age=31536000"
 
 
-@dataclass(frozen=True, slots=True)
 class Document:
-    body: bytes
-    content_type: bytes
-    etag: bytes
+    """A body with its headers. ``etag`` (without quotes) is made from the body if none is given."""
+
+    __slots__ = ("_compressed", "_headers", "body", "etag")
+
+    def __init__(self, body: bytes, content_type: str = "application/json", etag: str | None = None) -> None:
+        self.body = body
+        self.etag = etag or hashlib.sha256(body).hexdigest().upper()
+        self._compressed: bytes | None = None
+        self._headers: tuple[Header, ...] = (
+            (b"content-type", content_type.encode()),
+            (b"etag", f'"{self.etag}"'.encode()),
+            (b"vary", b"Accept"),
+            (b"vary", b"Accept-Encoding"),
+        )
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory, the compressed form included."""
+        return len(self.body) + (len(self._compressed) if self._compressed else len(self.body) // 8)
+
+    def compress(self) -> bytes:
+        """The gzip form, made at the first call."""
+        if self._compressed is None:
+            packer = zlib.compressobj(level=4, wbits=31)
+            self._compressed = packer.compress(self.body) + packer.flush()
+        return self._compressed
+
+    def reply(self, request: Request, *, immutable: bool = False) -> Reply:
+        """200 or 304. ``immutable``: the request's URL names this very content for good.
+
+        Never ``public``, as a kube-apiserver's discovery is: what a workspace has is nobody else's business, so no
+        shared cache may keep it.
+        """
+        headers = list(self._headers)
+        headers.append((b"cache-control", b"private, immutable, " + ONE_YEAR if immutable else b"no-cache, private"))
+        known = request.header(b"if-none-match")
+        if known and self.etag.encode() in known:
+            return Reply(304, headers, b"")
+        if wants_pretty(request) and self.body.startswith(b"{"):
+            return Reply(200, headers, orjson.dumps(orjson.loads(self.body), option=orjson.OPT_INDENT_2))
+        if len(self.body) >= COMPRESS_FROM and takes_gzip(request.header(b"accept-encoding")):
+            headers.append((b"content-encoding", b"gzip"))
+            return Reply(200, headers, self.compress())
+        return Reply(200, headers, self.body)
 
 
 def document(value: Any, content_type: str = "application/json") -> Document:
-    body = orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
-    return Document(body, content_type.encode(), b'"%b"' % hashlib.sha256(body).hexdigest().upper().encode())
+    """A JSON document, compact and with the line break that a kube-apiserver writes."""
+    return Document(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE), content_type)
 
 
-class View:
-    """What one workspace (or many alike) serves: look-ups and documents."""
-
-    def __init__(self, groups: Sequence[Group]) -> None:
-        self.groups = tuple(groups)
-        self.served = frozenset(
-            (group.name, version.name, entry["resource"])
-            for group in groups
-            for version in group.versions
-            for entry in version.resources
-        )
-        self.group_versions = frozenset((group.name, version.name) for group in groups for version in group.versions)
-        self._documents: dict[str, Document] = {}
-
-    def get(self, path: str, aggregated: bool) -> Document | None:
-        """The document at ``/api``, ``/apis``, ``/api/v1``, ``/apis/G`` or ``/apis/G/V``."""
-        if aggregated and path in ("/api", "/apis"):
-            return self.aggregated_core if path == "/api" else self.aggregated_groups
-        known = self._documents.get(path)
-        if known is None:
-            value = self._render(path)
-            if value is None:
-                return None
-            known = self._documents[path] = document(value)
-        return known
-
-    @cached_property
-    def aggregated_core(self) -> Document:
-        return document(_aggregated([group for group in self.groups if not group.name]), AGGREGATED)
-
-    @cached_property
-    def aggregated_groups(self) -> Document:
-        return document(_aggregated([group for group in self.groups if group.name]), AGGREGATED)
-
-    def _render(self, path: str) -> dict[str, Any] | None:
-        parts = path.strip("/").split("/")
-        by_name = {group.name: group for group in self.groups}
-        if parts == ["api"]:
-            return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
-        if parts == ["apis"]:
-            groups = [_api_group(group) for group in self.groups if group.name]
-            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
-        name = "" if parts[0] == "api" else parts[1]
-        group = by_name.get(name)
-        if group is None:
-            return None
-        if parts[0] == "apis" and len(parts) == 2:
-            return {"kind": "APIGroup", "apiVersion": "v1", **_api_group(group)}
-        wanted = parts[1] if parts[0] == "api" else parts[2]
-        for version in group.versions:
-            if version.name == wanted:
-                return _resource_list(group, version)
-        return None
-
-
-def _aggregated(groups: Sequence[Group]) -> dict[str, Any]:
-    items = [
-        {
-            "metadata": {"name": group.name, "creationTimestamp": None} if group.name else {"creationTimestamp": None},
-            "versions": [
-                {"version": version.name, "resources": list(version.resources), "freshness": "Current"}
-                for version in group.versions
-            ],
-        }
-        for group in groups
-    ]
-    return {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}
-
-
-def _api_group(group: Group) -> dict[str, Any]:
-    versions = [{"groupVersion": f"{group.name}/{version.name}", "version": version.name} for version in group.versions]
-    return {"name": group.name, "versions": versions, "preferredVersion": versions[0]}
-
-
-def _resource_list(group: Group, version: Version) -> dict[str, Any]:
-    resources: list[dict[str, Any]] = []
-    for entry in version.resources:
-        resources.append(_api_resource(group, version, entry, entry["resource"], entry))
-        for sub in entry.get("subresources") or ():
-            name = f"{entry['resource']}/{sub['subresource']}"
-            resources.append(_api_resource(group, version, sub, name, entry))
-    return {
-        "kind": "APIResourceList",
-        **({"apiVersion": "v1"} if group.name else {}),
-        "groupVersion": f"{group.name}/{version.name}" if group.name else version.name,
-        "resources": resources,
-    }
-
-
-def _api_resource(group: Group, version: Version, entry: Entry, name: str, main: Entry) -> dict[str, Any]:
-    kind = entry.get("responseKind") or main["responseKind"]
-    resource: dict[str, Any] = {
-        "name": name,
-        "singularName": entry.get("singularResource", ""),
-        "namespaced": main["scope"] == "Namespaced",
-    }
-    if (kind.get("group", ""), kind.get("version", "")) != (group.name, version.name) and kind.get("version"):
-        resource["group"] = kind.get("group", "")
-        resource["version"] = kind["version"]
-    resource["kind"] = kind["kind"]
-    resource["verbs"] = entry["verbs"]
-    for key in ("shortNames", "categories"):
-        if entry.get(key):
-            resource[key] = entry[key]
-    return resource
+def takes_gzip(accept_encoding: bytes) -> bool:
+    for part in accept_encoding.split(b","):
+        coding, _, weight = part.partition(b";")
+        if coding.strip().lower() == b"gzip":
+            return weight.replace(b" ", b"") not in (b"q=0", b"q=0.0", b"q=0.00", b"q=0.000")
+    return False

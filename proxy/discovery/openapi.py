@@ -1,7 +1,7 @@
-"""OpenAPI documents cut down to what a workspace serves.
+"""OpenAPI version 3 documents cut down to what a workspace serves, and freed of what names it on the shard.
 
-A document of a shard speaks of all its resources (and, in version 2, of all workspaces' CRDs): only the paths of served
-resources stay, and only the schemas that these reach.
+A group version's document of a shard speaks of all its resources: only the paths of served ones stay, and only the
+schemas that these reach.
 """
 
 from __future__ import annotations
@@ -12,45 +12,50 @@ from typing import Any
 
 import orjson
 
-_REFERENCE = re.compile(rb'"#/(?:components/schemas|definitions)/([^"]+)"')
-_KIND = "x-kubernetes-group-version-kind"
+from proxy.discovery.catalog import GroupVersionResource
+from proxy.mapping.stream import strip_bytes
+
+Spec = dict[str, Any]
+
+_REFERENCE = re.compile(rb'"#/components/schemas/([^"]+)"')
 
 
-def filter_v3(body: bytes, keep: Callable[[str], bool]) -> bytes:
-    """A group version's document with the ``paths`` that ``keep`` wants."""
-    spec: dict[str, Any] = orjson.loads(body)
-    spec["paths"] = {path: item for path, item in (spec.get("paths") or {}).items() if keep(path)}
-    schemas = (spec.get("components") or {}).get("schemas") or {}
-    spec.setdefault("components", {})["schemas"] = reachable(schemas, orjson.dumps(spec["paths"]))
-    return orjson.dumps(spec)
+def filtered(spec: Spec, keep: Callable[[str], bool]) -> Spec:
+    """The document with the ``paths`` that ``keep`` wants."""
+    paths = {path: item for path, item in (spec.get("paths") or {}).items() if keep(path)}
+    components = spec.get("components") or {}
+    schemas = reachable(components.get("schemas") or {}, orjson.dumps(paths))
+    return spec | {"paths": paths, "components": components | {"schemas": schemas}}
 
 
-def filter_v2(body: bytes, keep: Callable[[str], bool]) -> bytes:
-    """The same for the one document of OpenAPI version 2."""
-    spec: dict[str, Any] = orjson.loads(body)
-    spec["paths"] = {path: item for path, item in (spec.get("paths") or {}).items() if keep(path)}
-    spec["definitions"] = reachable(spec.get("definitions") or {}, orjson.dumps(spec["paths"]))
-    return orjson.dumps(spec)
-
-
-def reachable(schemas: dict[str, Any], start: bytes) -> dict[str, Any]:
+def reachable(schemas: Spec, start: bytes) -> Spec:
     """The schemas that ``start`` refers to, directly or through others."""
-    found: dict[str, Any] = {}
-    waiting = list(_references(start))
+    found: set[str] = set()
+    waiting = set(_references(start))
     while waiting:
         name = waiting.pop()
-        if name in found or name not in schemas:
-            continue
-        found[name] = schemas[name]
-        waiting += _references(orjson.dumps(schemas[name]))
-    return {name: schemas[name] for name in schemas if name in found}
+        if name in schemas and name not in found:
+            found.add(name)
+            waiting.update(_references(orjson.dumps(schemas[name])))
+    return {name: schema for name, schema in schemas.items() if name in found}
 
 
 def _references(data: bytes) -> Iterable[str]:
-    return {name.decode().replace("~1", "/").replace("~0", "~") for name in _REFERENCE.findall(data)}
+    return (name.decode().replace("~1", "/").replace("~0", "~") for name in _REFERENCE.findall(data))
 
 
-def resource_of_path(path: str) -> tuple[str, str, str] | None:
+def plain(spec: Spec, token: str) -> bytes:
+    """A private group's document as its workspace knows it, as JSON.
+
+    The prefix stands in paths, schema names and group names; in operation ids and tags it has become part of a word
+    in camel case (``listK3fq7zn2aExampleComV1Widget``, ``k3fq7zn2aExampleCom_v1``).
+    """
+    data = strip_bytes(orjson.dumps(spec), token)
+    data = re.sub(re.escape(token.encode()) + rb"(.)", lambda match: match[1].lower(), data)
+    return data.replace(token.capitalize().encode(), b"")
+
+
+def resource_of_path(path: str) -> GroupVersionResource | None:
     """Group, version and resource that a path template is about; None for one that is about none (discovery)."""
     parts = [part for part in path.split("/") if part]
     if parts[:1] == ["api"]:
@@ -65,3 +70,14 @@ def resource_of_path(path: str) -> tuple[str, str, str] | None:
     if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize"):
         rest = rest[2:]
     return (group, version, rest[0])
+
+
+def subresource_of_path(path: str) -> str:
+    """``status`` of ``/apis/apps/v1/namespaces/{namespace}/deployments/{name}/status``; empty where there is none."""
+    _, brace, rest = path.partition("/{name}/")
+    return rest.partition("/")[0] if brace else ""
+
+
+def path_of(group: str, version: str) -> str:
+    """What OpenAPI calls a group version: ``api/v1``, ``apis/apps/v1``."""
+    return f"apis/{group}/{version}" if group else f"api/{version}"

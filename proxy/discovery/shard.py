@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
-from proxy.discovery.catalog import Group, groups_of
-from proxy.discovery.crds import PrivateCRD, private_crd
-from proxy.discovery.documents import AGGREGATED
-from proxy.kube.client import Client, Object, Resource
+from proxy.discovery.catalog import Group, GroupVersionResource, groups_of, importable
+from proxy.discovery.catalog import Resource as GroupResource
+from proxy.discovery.crds import Shape, Shapes
+from proxy.discovery.view import AGGREGATED, AGGREGATED_BETA, View
+from proxy.kube.client import METADATA, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
 from proxy.mapping.names import NATIVE_GROUPS
-from proxy.mapping.token import LABEL, token_of
+from proxy.mapping.token import token_of
 
 log = logging.getLogger(__name__)
 
@@ -24,127 +25,209 @@ CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", names
 NEGOTIATED = Resource("apiresource.kcp.dev", "v1alpha1", "negotiatedapiresources", namespaced=False)
 NATIVE_EVERY = 60.0
 """Seconds between looks at the shard's own resources, which change when it is upgraded."""
+NATIVE_SOON = (0.2, 1.0, 3.0)
+"""Seconds between the looks after a CRD of the shard itself has changed: it is served a moment later."""
+SETTLED_AFTER = 5.0
+"""Seconds after which a shard's OpenAPI says what its CRDs say; 1 as a rule."""
+CATCH_UP = 0.5
+"""Seconds that a watch gets to bring what a direct look has seen."""
 
-Import = tuple[str, str, str]
-"""Group, version, plural."""
+
+class Holding:
+    """What one workspace has beyond its type."""
+
+    __slots__ = ("crds", "crds_changed", "imports", "view")
+
+    def __init__(self) -> None:
+        self.crds: dict[str, Shape] = {}
+        """By the CRD's name on the shard."""
+        self.crds_changed = time.monotonic()
+        self.imports: dict[str, GroupVersionResource] = {}
+        """Published ones, by the NegotiatedAPIResource's name on the shard."""
+        self.view: tuple[frozenset[GroupResource], View] | None = None
+        """What its type gives, and all that it serves; None after each change."""
 
 
 class ShardCatalog:
-    """``changed(token)`` is called for each workspace whose resources change, ``changed(None)`` for all of them."""
+    """Follows one shard. ``native_changed()`` is called when the shard's own resources have changed."""
 
-    def __init__(self, name: str, client: Client, changed: Callable[[str | None], None]) -> None:
+    def __init__(self, name: str, client: Client, native_changed: Callable[[], None]) -> None:
         self.name = name
         self.client = client
         self.native: tuple[Group, ...] = ()
         self.version: Object = {}
-        self._changed = changed
-        self._crds: dict[str, dict[str, PrivateCRD]] = {}
-        self._imports: dict[str, dict[str, Import]] = {}
+        """The shard's ``/version``."""
+        self.holdings: dict[str, Holding] = {}
+        """By token; only workspaces that have CRDs or imports."""
+        self._native_changed = native_changed
         self._native_ready = asyncio.Event()
-        self._crd_informer = Informer(client, CRDS, transform=_slim_crd)
-        self._crd_informer.add_handler(self._crd_event)
-        self._import_informer = Informer(client, NEGOTIATED, transform=_slim_import)
-        self._import_informer.add_handler(self._import_event)
-
-    def crds(self, token: str) -> list[PrivateCRD]:
-        return list(self._crds.get(token, {}).values())
-
-    def imports(self, token: str) -> frozenset[Import]:
-        return frozenset(self._imports.get(token, {}).values())
+        self._native_stale = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._shapes = Shapes()
+        self._own_crds = Holding()
+        """The shard's own CRDs (kcp's groups), which are native to workspaces."""
+        self._crds = Informer(client, CRDS, transform=self._slim_crd)
+        self._crds.add_handler(self._crd_event)
+        self._imports = Informer(client, NEGOTIATED, transform=_slim_import)
+        self._imports.add_handler(self._import_event)
 
     async def run(self) -> None:
+        """Follow the shard until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow_native())
-            group.create_task(self._crd_informer.run())
-            group.create_task(self._import_informer.run())
-
-    async def wait_synced(self) -> None:
-        await self._native_ready.wait()
-        await self._crd_informer.wait_synced()
-        await self._import_informer.wait_synced()
+            group.create_task(self._crds.run())
+            group.create_task(self._imports.run())
 
     @property
     def synced(self) -> bool:
-        return self._native_ready.is_set() and self._crd_informer.synced and self._import_informer.synced
+        """Whether everything was read once."""
+        return self._native_ready.is_set() and self._crds.synced and (self._imports.synced or not self._has_imports)
 
-    async def refresh(self, token: str) -> None:
-        """Look at one workspace's CRDs and imports directly, where a watch may lag behind."""
-        selector = f"{LABEL}={token}"
-        with contextlib.suppress(StatusError):
-            listed = await asyncio.gather(
-                self.client.list(CRDS, label_selector=selector), self.client.list(NEGOTIATED, label_selector=selector)
-            )
-            for obj in listed[0]["items"]:
-                self._put_crd(obj["metadata"]["name"], private_crd(obj))
-            for obj in listed[1]["items"]:
-                self._put_import(obj["metadata"]["name"], _slim_import(obj)["import"])
+    async def wait_synced(self) -> None:
+        await self._native_ready.wait()
+        await self._crds.wait_synced()
+        if self._has_imports:
+            await self._imports.wait_synced()
+
+    @property
+    def _has_imports(self) -> bool:
+        return any(group.name == NEGOTIATED.group for group in self.native)
+
+    def could_import(self, group: str, version: str, resource: str) -> bool:
+        """Whether the shard has it natively, of a kind that an import may show."""
+        return any(
+            entry["resource"] == resource and importable(group, entry)
+            for found in self.native
+            if found.name == group
+            for known in found.versions
+            if known.name == version
+            for entry in known.resources
+        )
+
+    def crd_digests(self, token: str, group: str | None = None) -> tuple[str, ...]:
+        """Names all that CRDs say of a group: a workspace's own, or with a native ``group`` or None the shard's."""
+        own = group is None or group in NATIVE_GROUPS
+        holding = self._own_crds if own else self.holdings.get(token, self._own_crds)
+        return tuple(sorted(shape.digest for shape in holding.crds.values() if group in (None, shape.group)))
+
+    def settled(self, token: str, group: str) -> bool:
+        """Whether the group's CRDs are old enough for the shard's OpenAPI to say the same as they do."""
+        holding = self._own_crds if group in NATIVE_GROUPS else self.holdings.get(token, self._own_crds)
+        return not holding.crds or time.monotonic() - holding.crds_changed > SETTLED_AFTER
+
+    async def catch_up(self, resource: Resource, name: str) -> None:
+        """Wait until the watch of CRDs or imports has brought the object of that name as it is at this moment.
+
+        Returns after `CATCH_UP` seconds at the latest. The watch alone decides what is known, so an answer that is
+        overtaken by an event does no harm.
+        """
+        informer = self._crds if resource is CRDS else self._imports
+        try:
+            async with asyncio.timeout(CATCH_UP):
+                found = await self.client.request("GET", resource.path(name=name), accept=METADATA)
+                while _version(informer, name) < int(found["metadata"]["resourceVersion"]):
+                    await self._moved.wait()
+        except (TimeoutError, StatusError) as error:
+            log.debug("shard %s: look at %s %s: %s", self.name, resource.plural, name, error)
 
     async def _follow_native(self) -> None:
-        delay = 0.1
+        failures = 0
+        soon: list[float] = []
         while True:
             try:
-                documents = await asyncio.gather(
-                    self.client.request("GET", "/api", accept=AGGREGATED),
-                    self.client.request("GET", "/apis", accept=AGGREGATED),
-                    self.client.request("GET", "/version"),
-                )
-            except StatusError as error:
+                await self._read_native()
+            except (StatusError, KeyError, TypeError, AttributeError) as error:
                 log.debug("discovery of shard %s: %s", self.name, error)
-                await asyncio.sleep(delay * random.uniform(0.5, 1.0))
-                delay = min(delay * 2, 10.0)
+                failures += 1
+                await asyncio.sleep(min(0.1 * 2**failures, 10.0) * random.uniform(0.5, 1.0))
                 continue
-            delay = 0.1
-            native = tuple(group for group in groups_of(documents[:2]) if group.name in NATIVE_GROUPS)
-            self.version = documents[2]
-            if native != self.native:
-                self.native = native
-                self._changed(None)
-            self._native_ready.set()
-            await asyncio.sleep(NATIVE_EVERY)
+            failures = 0
+            try:
+                async with asyncio.timeout(soon.pop(0) if soon else NATIVE_EVERY):
+                    await self._native_stale.wait()
+                self._native_stale.clear()
+                soon = list(NATIVE_SOON)
+                await asyncio.sleep(0.05)
+            except TimeoutError:
+                pass
+
+    async def _read_native(self) -> None:
+        accept = f"{AGGREGATED},{AGGREGATED_BETA}"
+        core, others, version = await asyncio.gather(
+            self.client.request("GET", "/api", accept=accept),
+            self.client.request("GET", "/apis", accept=accept),
+            self.client.request("GET", "/version"),
+        )
+        native = tuple(group for group in groups_of((core, others)) if group.name in NATIVE_GROUPS)
+        if not native:
+            raise KeyError("no native groups")
+        if native != self.native or version != self.version:
+            self.native, self.version = native, version
+            self._native_changed()
+        self._native_ready.set()
+
+    def _slim_crd(self, obj: Object) -> Object:
+        return _slim(obj, self._shapes.of(obj))
 
     def _crd_event(self, kind: str, old: Object | None, new: Object) -> None:
-        name = new["metadata"]["name"]
-        if kind == "DELETED":
-            for token, crds in list(self._crds.items()):
-                if crds.pop(name, None) is not None:
-                    if not crds:
-                        del self._crds[token]
-                    self._changed(token)
-            return
-        self._put_crd(name, new["crd"])
-
-    def _put_crd(self, name: str, crd: PrivateCRD | None) -> None:
-        if crd is not None and self._crds.get(crd.token, {}).get(name) != crd:
-            self._crds.setdefault(crd.token, {})[name] = crd
-            self._changed(crd.token)
+        token, shape = new["kept"]
+        if token is not None:
+            self._put(token, new, "crds", None if kind == "DELETED" else shape)
+        elif shape.group in NATIVE_GROUPS:
+            _set(self._own_crds, "crds", new["metadata"]["name"], None if kind == "DELETED" else shape)
+            self._native_stale.set()
+        self._tell()
 
     def _import_event(self, kind: str, old: Object | None, new: Object) -> None:
-        self._put_import(new["metadata"]["name"], None if kind == "DELETED" else new["import"])
+        token = token_of(new["metadata"]["name"])
+        if token is not None:
+            self._put(token, new, "imports", None if kind == "DELETED" else new["kept"])
+        self._tell()
 
-    def _put_import(self, name: str, published: Import | None) -> None:
-        token = token_of(name)
-        if token is None:
-            return
-        known = self._imports.setdefault(token, {})
-        before = known.get(name)
-        if published is None:
-            known.pop(name, None)
-        else:
-            known[name] = published
-        if not known:
-            del self._imports[token]
-        if before != published:
-            self._changed(token)
+    def _put(self, token: str, obj: Object, table: str, value: Any) -> None:
+        """Set or, with None, take out one thing that a workspace has."""
+        holding = self.holdings.get(token)
+        if holding is None:
+            if value is None:
+                return
+            holding = self.holdings[token] = Holding()
+        _set(holding, table, obj["metadata"]["name"], value)
+        if not holding.crds and not holding.imports:
+            del self.holdings[token]
+
+    def _tell(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
 
 
-def _slim_crd(obj: Object) -> Object:
-    return {"metadata": {"name": obj["metadata"]["name"]}, "crd": private_crd(obj)}
+def _set(holding: Holding, table: str, name: str, value: Any) -> None:
+    known: dict[str, Any] = getattr(holding, table)
+    if known.get(name) == value:
+        return
+    if value is None:
+        del known[name]
+    else:
+        known[name] = value
+    if table == "crds":
+        holding.crds_changed = time.monotonic()
+    holding.view = None
+
+
+def _version(informer: Informer, name: str) -> int:
+    stored = informer.store.get(("", name))
+    return int(stored["metadata"]["resourceVersion"]) if stored else -1
+
+
+def _slim(obj: Object, kept: Any) -> Object:
+    meta = obj["metadata"]
+    return {"metadata": {"name": meta["name"], "resourceVersion": meta["resourceVersion"]}, "kept": kept}
 
 
 def _slim_import(obj: Object) -> Object:
     spec: dict[str, Any] = obj.get("spec") or {}
     version = spec.get("groupVersion") or {}
     conditions = {item["type"]: item["status"] for item in (obj.get("status") or {}).get("conditions") or ()}
-    shown = conditions.get("Published") == "True"
-    published = (version.get("group", ""), version.get("version", ""), spec.get("plural", "")) if shown else None
-    return {"metadata": {"name": obj["metadata"]["name"]}, "import": published}
+    published = None
+    if conditions.get("Published") == "True":
+        published = (version.get("group", ""), version.get("version", ""), spec.get("plural", ""))
+    return _slim(obj, published)
