@@ -178,7 +178,7 @@ class WorkspaceGateway:
         discovery = self._discovery
         group, version, resource = info.group, info.version, info.resource
         if not discovery.serves(workspace, group, version, resource):
-            yield discovery.refresh(workspace, group)
+            yield discovery.refresh(workspace, group, version, resource)
             if not discovery.serves(workspace, group, version, resource):
                 if not discovery.group_version_exists(workspace, group, version):
                     return page_not_found()
