@@ -104,7 +104,7 @@ def _selected(query: bytes, token: str) -> bool:
         return False
     try:
         decoded = orjson.loads(base64.urlsafe_b64decode(starts[0] + "=" * (-len(starts[0]) % 4)))
-        return str(decoded["start"]).startswith(f"{token}-")
+        return str(decoded["start"]).removeprefix("/").startswith(f"{token}-")
     except (ValueError, KeyError, TypeError):
         return False
 

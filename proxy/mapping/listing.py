@@ -97,7 +97,7 @@ def check_token(value: str, prefix: str) -> str:
         decoded: Any = orjson.loads(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)))
         start = decoded["start"]
         version = decoded["rv"]
-        inside = isinstance(start, str) and start.startswith(prefix) and isinstance(version, int)
+        inside = isinstance(start, str) and start.removeprefix("/").startswith(prefix) and isinstance(version, int)
     except (binascii.Error, ValueError, KeyError, TypeError):
         inside = False
     if not inside or "/../" in start or start.endswith("/.."):

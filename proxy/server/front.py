@@ -69,7 +69,10 @@ class Front(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._refuse(StatusError(400, "protocol upgrades are not served"))
+            # Not offered here: the answer is the plain one, and what follows on the connection is not ours to read.
+            self._keep = False
+            if not self._busy:
+                self.close()
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__
             said = cause.status if isinstance(cause, TooLarge) else StatusError(400, "the request is not valid")
