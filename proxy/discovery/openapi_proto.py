@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -57,38 +59,45 @@ def _double(number: int, value: Any) -> bytes:
 
 
 class _Message:
-    """A message: ``fields`` by JSON name, each with its number and how it is written."""
+    """A message: ``fields`` by JSON name, each with its number and how it is written; in the order of numbers."""
 
-    def __init__(self, extensions: int | None = None) -> None:
-        self.fields: dict[str, Callable[[Any], bytes]] = {}
+    def __init__(self, extensions: int) -> None:
+        self.fields: dict[str, tuple[int, Callable[[Any], bytes]]] = {}
         self._extensions = extensions
 
     def one(self, number: int, encode: Encoder, *names: str) -> _Message:
         """A single message or string; consecutive numbers for several names."""
-        for offset, name in enumerate(names):
-            self.fields[name] = lambda value, n=number + offset: _delimited(n, encode(value))  # type: ignore[misc]
+        for at, name in enumerate(names, number):
+            self.fields[name] = (at, partial(_write_one, at, encode))
         return self
 
     def many(self, number: int, encode: Encoder, *names: str) -> _Message:
-        for offset, name in enumerate(names):
-            self.fields[name] = lambda value, n=number + offset: b"".join(  # type: ignore[misc]
-                _delimited(n, encode(item)) for item in value
-            )
+        for at, name in enumerate(names, number):
+            self.fields[name] = (at, partial(_write_many, at, encode))
         return self
 
     def scalar(self, number: int, write: Callable[[int, Any], bytes], name: str) -> _Message:
-        self.fields[name] = lambda value: write(number, value)
+        self.fields[name] = (number, partial(write, number))
         return self
 
     def __call__(self, value: dict[str, Any]) -> bytes:
         out = []
         for name, item in value.items():
-            write = self.fields.get(name)
-            if write is not None:
-                out.append(write(item))
-            elif self._extensions is not None and name.startswith("x-"):
-                out.append(_delimited(self._extensions, _named(name, _any(item))))
-        return b"".join(out)
+            field = self.fields.get(name)
+            if field is not None:
+                out.append((field[0], field[1](item)))
+            elif name.startswith("x-"):
+                out.append((self._extensions, _delimited(self._extensions, _named(name, _any(item)))))
+        out.sort(key=itemgetter(0))
+        return b"".join(map(itemgetter(1), out))
+
+
+def _write_one(number: int, encode: Encoder, value: Any) -> bytes:
+    return _delimited(number, encode(value))
+
+
+def _write_many(number: int, encode: Encoder, value: Any) -> bytes:
+    return b"".join(_delimited(number, encode(item)) for item in value)
 
 
 def _named(name: str, content: bytes) -> bytes:
