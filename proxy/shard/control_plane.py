@@ -238,7 +238,8 @@ class ControlPlane:
             process.raise_if_failed()
 
     async def _launch(self, name: str, argv: list[str], *, cwd: Path | None = None) -> Process:
-        program = Program(name=name, argv=argv, cwd=cwd, log=self.settings.folder / "log" / f"{name}.log")
+        log_folder = private_folder(self.settings.folder / "log")
+        program = Program(name=name, argv=argv, cwd=cwd, log=log_folder / f"{name}.log")
         process = Process(program, on_restart=self._on_restart)
         self.processes[name] = process
         await process.start()

@@ -79,7 +79,7 @@ class Process:
     async def start(self) -> None:
         """Spawn the program. Raises ProcessError where it cannot be executed."""
         self._failed = asyncio.get_running_loop().create_future()
-        self.program.log.parent.mkdir(parents=True, exist_ok=True)
+        self.program.log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         await self._spawn()
         self._task = asyncio.create_task(self._supervise(), name=f"supervise {self.program.name}")
 

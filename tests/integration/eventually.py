@@ -1,0 +1,29 @@
+"""Waiting in tests: for something that is bound to happen, with a limit that tells when it did not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def eventually(
+    call: Callable[[], Awaitable[T]], *failures: type[Exception], timeout: float = 10.0, interval: float = 0.05
+) -> T:
+    """The first true answer of ``call``, whose ``failures`` count as not yet. The last failure is raised at the end."""
+    deadline = time.monotonic() + timeout
+    while True:
+        late = time.monotonic() > deadline
+        try:
+            answer = await call()
+            if answer:
+                return answer
+        except failures:
+            if late:
+                raise
+        if late:
+            raise AssertionError(f"still nothing after {timeout:g} s")
+        await asyncio.sleep(interval)

@@ -1,0 +1,96 @@
+"""Making a kube-apiserver a shard: idempotent, repairing, and without harm to what is shared."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.kube.client import Client, Object, Resource
+from proxy.kube.errors import StatusError
+from proxy.shard.bootstrap import CLUSTER_ROLES, SHARED_ROLES, BootstrapError, bootstrap
+from proxy.shard.control_plane import ControlPlane
+from proxy.shard.manifests import load_manifests
+
+
+async def versions(client: Client) -> dict[str, str]:
+    objects = [(manifest.resource, manifest.name) for manifest in load_manifests()]
+    objects += [(CLUSTER_ROLES, name) for name in SHARED_ROLES]
+    return {
+        f"{resource.plural}/{name}": (await client.get(resource, name))["metadata"]["resourceVersion"]
+        for resource, name in objects
+    }
+
+
+async def test_twice_changes_nothing(shard: ControlPlane) -> None:
+    async with shard.client() as client:
+        before = await versions(client)
+        assert await bootstrap(client) == []
+        assert await versions(client) == before
+
+
+async def test_what_was_deleted_comes_back(shard: ControlPlane) -> None:
+    flow_schemas = Resource("flowcontrol.apiserver.k8s.io", "v1", "flowschemas", False)
+    async with shard.client() as client:
+        await client.delete(flow_schemas, "kcp-workspaces")
+        assert await bootstrap(client) == ["FlowSchema kcp-workspaces"]
+        assert await client.get(flow_schemas, "kcp-workspaces")
+
+
+async def test_what_an_older_release_applied_is_brought_up_to_date(shard: ControlPlane) -> None:
+    levels = Resource("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations", False)
+    older: Object = {
+        "metadata": {"annotations": {"internal.kcp.dev/manifest": "older"}},
+        "spec": {"limited": {"nominalConcurrencyShares": 1}},
+    }
+    async with shard.client() as client:
+        await client.patch(levels, "kcp-workspaces", older)
+        assert await bootstrap(client) == ["PriorityLevelConfiguration kcp-workspaces"]
+        assert (await client.get(levels, "kcp-workspaces"))["spec"]["limited"]["nominalConcurrencyShares"] == 100
+
+
+async def test_shared_roles_have_the_rules_of_kubernetes(shard: ControlPlane) -> None:
+    async with shard.client() as client:
+        for name in SHARED_ROLES:
+            role = await client.get(CLUSTER_ROLES, name)
+            assert any("configmaps" in rule["resources"] for rule in role["rules"]), name
+            assert not role.get("aggregationRule")
+        admin, view = [await client.get(CLUSTER_ROLES, name) for name in ("admin", "view")]
+    assert any("rolebindings" in rule["resources"] for rule in admin["rules"])
+    assert not any("secrets" in rule["resources"] for rule in view["rules"])
+
+
+async def test_aggregation_that_came_back_ends_again(shard: ControlPlane) -> None:
+    """As after an upgrade of a kube-apiserver by somebody else's tool."""
+    aggregation = {"clusterRoleSelectors": [{"matchLabels": {"rbac.authorization.k8s.io/aggregate-to-view": "true"}}]}
+    async with shard.client() as client:
+        await client.patch(CLUSTER_ROLES, "view", {"aggregationRule": aggregation, "rules": None})
+        assert await bootstrap(client) == ["ClusterRole view"]
+        role = await client.get(CLUSTER_ROLES, "view")
+    assert not role.get("aggregationRule")
+    assert role["rules"]
+
+
+async def test_users_of_workspaces_have_a_priority_level_of_their_own(shard: ControlPlane) -> None:
+    """Not the catch-all, which refuses at a handful of requests at once."""
+    path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
+    body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": "x"}}
+    async with shard.client() as client:
+        schema = await client.get(
+            Resource("flowcontrol.apiserver.k8s.io", "v1", "flowschemas", False), "kcp-workspaces"
+        )
+        level = await client.get(
+            Resource("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations", False), "kcp-workspaces"
+        )
+        headers = {"X-Remote-User": "kabc234xy-alice", "X-Remote-Group": "kabc234xy-dev"}
+        async with (
+            Client(shard.front_proxy_connection) as front,
+            front._open().post(front.connection.server + path, json=body, headers=headers) as response,
+        ):
+            assert response.status == 201
+            assert response.headers["X-Kubernetes-PF-FlowSchema-UID"] == schema["metadata"]["uid"]
+            assert response.headers["X-Kubernetes-PF-PriorityLevel-UID"] == level["metadata"]["uid"]
+
+
+async def test_a_user_without_rights_cannot_make_a_shard(shard: ControlPlane) -> None:
+    async with Client(shard.front_proxy_connection, headers={"X-Remote-User": "nobody"}) as client:
+        with pytest.raises((StatusError, BootstrapError), match="forbidden"):
+            await bootstrap(client, timeout=10)
