@@ -1,0 +1,130 @@
+"""The folder of `kcp start`."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from proxy.auth.tokenfile import digest, parse
+from proxy.cli.home import Home, HomeError, external_host, serving_hosts, write_admin_kubeconfig
+from proxy.kube.config import load_kubeconfig
+
+
+def test_one_kcp_at_a_time(tmp_path: Path) -> None:
+    home = Home(tmp_path / "x")
+    with pytest.raises(HomeError, match=r"x is in use by another kcp \(process \d+\)"):
+        Home(tmp_path / "x")
+    home.close()
+    Home(tmp_path / "x").close()
+
+
+def test_folder_is_private(tmp_path: Path) -> None:
+    home = Home(tmp_path / "deep" / "x")
+    home.admin_token()
+    assert stat.S_IMODE(home.folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(home.tokens_file.stat().st_mode) == 0o600
+    home.close()
+
+
+def test_folder_that_everybody_can_write_to_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with pytest.raises(HomeError, match="writable by everybody"):
+        Home(tmp_path)
+
+
+def test_file_instead_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("")
+    with pytest.raises(HomeError, match="x: File exists"):
+        Home(tmp_path / "x")
+
+
+def test_token_is_kept_and_means_administrator(tmp_path: Path) -> None:
+    home = Home(tmp_path / "x")
+    token = home.admin_token()
+    assert home.admin_token() == token
+    user = parse(home.tokens_file.read_text(), "x")[digest(token.encode())]
+    assert (user.name, "system:masters" in user.groups) == ("admin", True)
+    home.close()
+
+
+def test_tokens_that_people_added_stay(tmp_path: Path) -> None:
+    home = Home(tmp_path / "x")
+    home.tokens_file.write_text("secret,alice,1\n")
+    token = home.admin_token()
+    assert home.admin_token() == token
+    assert home.tokens_file.read_text().startswith("secret,alice,1\n")
+    home.close()
+
+
+def kubeconfig(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(path.read_text())
+    return content
+
+
+def test_kubeconfig(tmp_path: Path) -> None:
+    path = tmp_path / "admin.kubeconfig"
+    write_admin_kubeconfig(path, url="https://h:1", ca=b"CA", token="t")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    content = kubeconfig(path)
+    assert content["current-context"] == "default"
+    assert [context["name"] for context in content["contexts"]] == ["root", "default", "system:admin"]
+    connections = {name: load_kubeconfig(path, name) for name in ("root", "default", "system:admin")}
+    assert connections["root"].server == "https://h:1/clusters/root"
+    assert connections["default"].server == "https://h:1/clusters/root:default"
+    assert connections["system:admin"].server == "https://h:1"
+    assert {(c.ca_data, c.token) for c in connections.values()} == {(b"CA", "t")}
+
+
+def test_kubeconfig_keeps_where_people_were(tmp_path: Path) -> None:
+    path = tmp_path / "admin.kubeconfig"
+    write_admin_kubeconfig(path, url="https://old:1", ca=b"OLD", token="t")
+    content = kubeconfig(path)
+    mine = {"server": "https://old:1/clusters/root:mine", "certificate-authority-data": "T0xE"}
+    content["clusters"] += [
+        {"name": "workspace.kcp.dev/current", "cluster": mine},
+        {"name": "elsewhere", "cluster": {"server": "https://old:12/clusters/x"}},
+    ]
+    content["contexts"] += [
+        {"name": "workspace.kcp.dev/current", "context": {"cluster": "workspace.kcp.dev/current", "user": "admin"}}
+    ]
+    content["current-context"] = "workspace.kcp.dev/current"
+    path.write_text(yaml.safe_dump(content))
+
+    write_admin_kubeconfig(path, url="https://new:2", ca=b"NEW", token="t2")
+    current = load_kubeconfig(path)
+    assert (current.server, current.ca_data, current.token) == ("https://new:2/clusters/root:mine", b"NEW", "t2")
+    clusters = {entry["name"]: entry["cluster"]["server"] for entry in kubeconfig(path)["clusters"]}
+    assert clusters["elsewhere"] == "https://old:12/clusters/x", "another server's address only begins alike"
+    assert clusters["root"] == "https://new:2/clusters/root"
+
+
+@pytest.mark.parametrize("content", ["", "- a", "{", "clusters: 3", "contexts: [1]", "users: [{}]", "\x00"])
+def test_spoilt_kubeconfig_is_made_anew(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "admin.kubeconfig"
+    path.write_text(content)
+    write_admin_kubeconfig(path, url="https://h:1", ca=b"CA", token="t")
+    assert load_kubeconfig(path).server == "https://h:1/clusters/root:default"
+
+
+def test_current_context_that_does_not_exist_is_mended(tmp_path: Path) -> None:
+    path = tmp_path / "admin.kubeconfig"
+    path.write_text("current-context: gone\n")
+    write_admin_kubeconfig(path, url="https://h:1", ca=b"CA", token="t")
+    assert kubeconfig(path)["current-context"] == "default"
+
+
+def test_serving_names() -> None:
+    hosts = serving_hosts("0.0.0.0", "kcp.example.com")  # noqa: S104
+    assert {"localhost", "127.0.0.1", "::1", "kcp.example.com"} <= hosts
+    assert "0.0.0.0" not in hosts  # noqa: S104
+    assert "192.0.2.77" in serving_hosts("192.0.2.77", None)
+
+
+def test_external_host() -> None:
+    assert external_host("0.0.0.0", "kcp.example.com") == "kcp.example.com"  # noqa: S104
+    assert external_host("192.0.2.77", None) == "192.0.2.77"
+    assert external_host("0.0.0.0", None) not in ("", "0.0.0.0")  # noqa: S104
