@@ -1,0 +1,79 @@
+"""``python -m tests.bench``: the proxy beside the direct kube-apiserver, in one run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench.system import System
+from tests.bench.works import Bench, Row
+
+OUTPUT = Path("build/bench.json")
+
+
+@click.command()
+@click.option("--rounds", default=5, show_default=True, help="Turns of each system.")
+@click.option("--workers", default=2, show_default=True, help="Proxy workers.")
+@click.option("--foreign", default=10_000, show_default=True, help="Objects of others on the shard.")
+@click.option("--only", multiple=True, type=click.Choice(["get", "list", "create", "foreign", "watch", "workspace"]))
+def main(rounds: int, workers: int, foreign: int, only: tuple[str, ...]) -> None:
+    """Measure, print a table, write build/bench.json. Direct and proxy take turns; medians of the rounds are shown."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(measure(rounds, workers, foreign, set(only)))
+
+
+async def measure(rounds: int, workers: int, foreign: int, only: set[str]) -> None:
+    console = Console(stderr=True)
+    async with System(workers) as system:
+        bench = Bench(system, rounds)
+        start = {"work": "kcp start until root:default is served", "seconds": round(system.ready_seconds, 2)}
+        idle = system.memory()
+        with console.status("preparing"):
+            await bench.prepare()
+        works: dict[str, Callable[[], Awaitable[list[Row]]]] = {
+            "get": bench.gets,
+            "list": bench.lists,
+            "create": bench.creates,
+            "watch": lambda: bench.watches(100),
+            "workspace": lambda: bench.workspaces(30),
+            "foreign": lambda: bench.foreign_lists(foreign),
+        }
+        rows: list[Row] = []
+        for name, work in works.items():
+            if not only or name in only:
+                with console.status(f"measuring: {name}"):
+                    rows += await work()
+        memory = system.memory()
+    show(rows)
+    print(f"{start['work']}: {start['seconds']} s")
+    print(
+        "memory, MiB (idle → after): "
+        + ", ".join(f"{name} {idle.get(name, 0):.0f} → {used:.0f}" for name, used in memory.items())
+    )
+    print(f"{os.cpu_count()} cores, {workers} workers, {rounds} rounds each, alternating")
+    OUTPUT.parent.mkdir(exist_ok=True)
+    lines = [asdict(row) for row in rows] + [start, {"work": "memory MiB", "idle": idle, "after": memory}]
+    OUTPUT.write_text(json.dumps(lines, indent=2))
+
+
+def show(rows: list[Row]) -> None:
+    table = Table("work", "system", "conn", "req/s", "min", "p50 ms", "p99 ms", "CPU s per 10,000")
+    for row in rows:
+        cpu = ", ".join(f"{name} {used:.2f}" for name, used in sorted(row.cpu_s_per_10k.items()))
+        rate, least = (f"{row.rps:.0f}", f"{row.rps_min:.0f}") if row.rps else ("", "")
+        values = (f"{row.p50_ms:.2f}", f"{row.p99_ms:.2f}")
+        table.add_row(row.work, row.system, str(row.connections), rate, least, *values, cpu)
+    Console(width=170).print(table)
+
+
+if __name__ == "__main__":
+    main()

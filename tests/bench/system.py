@@ -1,0 +1,152 @@
+"""What is measured: a `kcp start` of its own in a temporary folder, and its kube-apiserver beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from proxy.kube.client import Client, Resource
+from proxy.kube.config import load_kubeconfig
+from proxy.kube.errors import StatusError
+from tests.bench.load import Target
+
+WORKSPACES = Resource("tenancy.kcp.dev", "v1beta1", "workspaces", namespaced=False)
+LOGICAL = Resource("internal.kcp.dev", "v1alpha1", "logicalclusters", namespaced=False)
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class System:
+    """``async with System() as system``; ``workspace`` is a new Universal one, ``token`` what it is called by below."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._folder = tempfile.TemporaryDirectory(prefix="kcp-bench-")
+        self.root = Path(self._folder.name) / ".kcp"
+        self.ready_seconds = 0.0
+        self.token = ""
+        self.name = "bench"
+
+    async def __aenter__(self) -> Self:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.url = f"https://127.0.0.1:{port}"
+        command = [sys.executable, "-m", "proxy.cli.kcp", "start", "--bind-address", "127.0.0.1"]
+        command += ["--secure-port", str(port), "--root-directory", str(self.root), "--workers", str(self._workers)]
+        began = time.perf_counter()
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: ASYNC220
+        kubeconfig = self.root / "admin.kubeconfig"
+        while True:
+            if self.process.poll() is not None:
+                raise RuntimeError("kcp start ended")
+            try:
+                self.root_client = Client(load_kubeconfig(kubeconfig, "root"))
+                await self.root_client.get(WORKSPACES, "default")
+                break
+            except Exception:
+                await asyncio.sleep(0.02)
+        self.ready_seconds = time.perf_counter() - began
+        self.shard = Client(load_kubeconfig(self.root / "shard" / "admin.kubeconfig"))
+        await self.create_workspace("benchmarks", "Organization")
+        self.org = Client(load_kubeconfig(_at(kubeconfig, f"{self.url}/clusters/root:benchmarks")))
+        await self.create_workspace(self.name, "Universal", self.org)
+        self.token = await self.token_of(f"root:benchmarks:{self.name}")
+        self.client = Client(load_kubeconfig(_at(kubeconfig, f"{self.url}/clusters/root:benchmarks:{self.name}")))
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for client in (self.root_client, self.shard, self.org, self.client):
+            await client.close()
+        self.process.terminate()
+        self.process.wait(10)
+        self._folder.cleanup()
+
+    async def create_workspace(self, name: str, kind: str, parent: Client | None = None) -> float:
+        """Seconds from the request until the workspace is Ready."""
+        client = parent or self.root_client
+        began = time.perf_counter()
+        body = {
+            "apiVersion": WORKSPACES.api_version,
+            "kind": "Workspace",
+            "metadata": {"name": name},
+            "spec": {"type": kind},
+        }
+        made = await client.create(WORKSPACES, body)
+        version = made["metadata"]["resourceVersion"]
+        if (made.get("status") or {}).get("phase") == "Ready":
+            return time.perf_counter() - began
+        selector = f"metadata.name={name}"
+        async for event in client.watch(WORKSPACES, resource_version=version, field_selector=selector):
+            if (event["object"].get("status") or {}).get("phase") == "Ready":
+                break
+        return time.perf_counter() - began
+
+    async def token_of(self, path: str) -> str:
+        for item in (await self.shard.list(LOGICAL))["items"]:
+            if item["spec"]["path"] == path:
+                return str(item["metadata"]["name"])
+        raise StatusError(404, path)
+
+    def direct(self) -> Target:
+        """The kube-apiserver itself, as its administrator; paths need the workspace's prefix."""
+        connection = self.shard.connection
+        tls = connection.ssl_context()
+        assert tls is not None
+        return Target("direct", connection.server, tls)
+
+    def proxied(self) -> Target:
+        connection = self.client.connection
+        tls = ssl.create_default_context(cadata=(connection.ca_data or b"").decode())
+        return Target("proxy", connection.server, tls, (("authorization", f"Bearer {connection.bearer()}"),))
+
+    def processes(self) -> dict[str, list[int]]:
+        """Process ids by what they are: proxy workers, kcp itself (controllers), kube-apiserver, etcd, ..."""
+        found: dict[str, list[int]] = {"kcp": [self.process.pid]}
+        for pid in _children(self.process.pid):
+            line = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            name = "proxy" if b"proxy.server.worker" in line else Path(line[0].decode()).name
+            found.setdefault(name, []).append(pid)
+        return found
+
+    def cpu(self) -> dict[str, float]:
+        """CPU seconds used so far, by kind of process."""
+        return {name: sum(_cpu(pid) for pid in pids) for name, pids in self.processes().items()}
+
+    def memory(self) -> dict[str, float]:
+        """Resident MiB, by kind of process."""
+        return {name: sum(_rss(pid) for pid in pids) for name, pids in self.processes().items()}
+
+
+def _at(kubeconfig: Path, server: str) -> dict[str, Any]:
+    import yaml
+
+    config: dict[str, Any] = yaml.safe_load(kubeconfig.read_text())
+    for cluster in config["clusters"]:
+        cluster["cluster"]["server"] = server
+    return config
+
+
+def _children(pid: int) -> list[int]:
+    return [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def _rss(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    return 0.0

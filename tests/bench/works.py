@@ -1,0 +1,201 @@
+"""The works that are measured, each alternating between the direct kube-apiserver and the proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from proxy.kube.client import Client, Resource
+from tests.bench.load import Connection, Result, Target, connect, run
+from tests.bench.system import System
+
+CONFIGMAPS = Resource("", "v1", "configmaps")
+NAMESPACES = Resource("", "v1", "namespaces", namespaced=False)
+VALUE = "v" * 900
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table; times in ms, CPU seconds per 10,000 requests by process."""
+
+    work: str
+    system: str
+    connections: int
+    rounds: int
+    rps: float
+    rps_min: float
+    p50_ms: float
+    p99_ms: float
+    cpu_s_per_10k: dict[str, float]
+
+
+def configmap(name: str, value: str = VALUE) -> bytes:
+    return json.dumps(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"k": value}}
+    ).encode()
+
+
+class Bench:
+    def __init__(self, system: System, rounds: int) -> None:
+        self.system = system
+        self.rounds = rounds
+        self.targets = {"direct": system.direct(), "proxy": system.proxied()}
+        self.prefix = {"direct": f"{system.token}-", "proxy": ""}
+
+    async def prepare(self) -> None:
+        client = self.system.client
+        await client.create(CONFIGMAPS, json.loads(configmap("small")), "default")
+        for name in ("list", "create", "own", "watch"):
+            await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        await fill(client, "list", 1000)
+        await fill(client, "own", 100)
+
+    async def alternate(
+        self, work: str, make: Callable[[str], Callable[[int], bytes]], *, connections: int, requests: int
+    ) -> list[Row]:
+        """``make(system)`` gives the request maker of one system; systems take turns, round by round."""
+        results: dict[str, list[Result]] = {name: [] for name in self.targets}
+        cpu: dict[str, dict[str, float]] = {name: {} for name in self.targets}
+        for name, target in self.targets.items():
+            await run(target, make(name), connections=connections, requests=max(requests // 10, connections))
+        for _ in range(self.rounds):
+            for name, target in self.targets.items():
+                before = self.system.cpu()
+                results[name].append(await run(target, make(name), connections=connections, requests=requests))
+                for process, after in self.system.cpu().items():
+                    used = after - before.get(process, 0.0)
+                    cpu[name][process] = cpu[name].get(process, 0.0) + used
+        rows = []
+        for name, found in results.items():
+            total = sum(len(result.times) for result in found)
+            rows.append(
+                Row(
+                    work,
+                    name,
+                    connections,
+                    self.rounds,
+                    statistics.median(result.rate for result in found),
+                    min(result.rate for result in found),
+                    statistics.median(result.percentile(0.5) for result in found) * 1000,
+                    statistics.median(result.percentile(0.99) for result in found) * 1000,
+                    {process: round(used / total * 10_000, 3) for process, used in cpu[name].items() if used},
+                )
+            )
+        return rows
+
+    def reader(self, path: str) -> Callable[[str], Callable[[int], bytes]]:
+        """Makes GETs; ``{p}`` in ``path`` stands for the prefix that a name has on the shard."""
+
+        def make(name: str) -> Callable[[int], bytes]:
+            request = self.targets[name].request("GET", path.replace("{p}", self.prefix[name]))
+            return lambda number: request
+
+        return make
+
+    async def gets(self) -> list[Row]:
+        path = "/api/v1/namespaces/{p}default/configmaps/small"
+        rows = []
+        for connections in (1, 8, 32):
+            requests = 500 if connections == 1 else 2000
+            rows += await self.alternate("small GET", self.reader(path), connections=connections, requests=requests)
+        return rows
+
+    async def lists(self) -> list[Row]:
+        path = "/api/v1/namespaces/{p}list/configmaps"
+        return await self.alternate("LIST 1000 x 1 KiB", self.reader(path), connections=4, requests=40)
+
+    async def creates(self) -> list[Row]:
+        numbers = iter(range(10**9))
+
+        def make(name: str) -> Callable[[int], bytes]:
+            path = f"/api/v1/namespaces/{self.prefix[name]}create/configmaps"
+            return lambda number: self.targets[name].request("POST", path, configmap(f"c-{next(numbers)}"))
+
+        return await self.alternate("create 1 KiB", make, connections=8, requests=400)
+
+    async def foreign_lists(self, foreign: int) -> list[Row]:
+        """100 objects of one's own among ``foreign`` others: in one namespace directly, over all namespaces here."""
+        shard = self.system.shard
+        await shard.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "zz-foreign"}})
+        await shard.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "aa-foreign"}})
+        await fill(shard, "zz-foreign", foreign // 2)
+        await fill(shard, "aa-foreign", foreign - foreign // 2)
+
+        def make(name: str) -> Callable[[int], bytes]:
+            path = f"/api/v1/namespaces/{self.system.token}-own/configmaps" if name == "direct" else "/api/v1/secrets"
+            if name == "proxy":
+                path = "/api/v1/configmaps?limit=150"
+            request = self.targets[name].request("GET", path)
+            return lambda number: request
+
+        work = f"LIST 100 own (direct: one namespace; proxy: all namespaces) among {foreign} foreign"
+        return await self.alternate(work, make, connections=1, requests=50)
+
+    async def watches(self, watchers: int) -> list[Row]:
+        """From the moment an update is sent until each watcher has it."""
+        rows = []
+        for name, target in self.targets.items():
+            times: list[float] = []
+            for turn in range(self.rounds):
+                times += await self._watch_round(name, target, watchers, turn)
+            ordered = sorted(times)
+            p50, p99 = (ordered[int(len(ordered) * part)] * 1000 for part in (0.5, 0.99))
+            rows.append(Row(f"one update to {watchers} watchers", name, watchers, self.rounds, 0.0, 0.0, p50, p99, {}))
+        return rows
+
+    async def _watch_round(self, name: str, target: Target, watchers: int, turn: int) -> list[float]:
+        path = f"/api/v1/namespaces/{self.prefix[name]}watch/configmaps"
+        object_name = f"w-{name}-{turn}"
+        marker = object_name.encode()
+        times: list[float] = []
+        done = asyncio.Event()
+        began = 0.0
+        opened: list[Connection] = []
+        for _ in range(watchers):
+            connection = await connect(target)
+
+            def seen(data: bytes) -> None:
+                if marker in data:
+                    times.append(time.perf_counter() - began)
+                    if len(times) >= watchers:
+                        done.set()
+
+            connection.on_data = seen
+            connection.start(target.request("GET", f"{path}?watch=true&resourceVersion=0"))
+            opened.append(connection)
+        await asyncio.sleep(1.0)
+        writer = await connect(target)
+        began = time.perf_counter()
+        await writer.ask(target.request("POST", path, configmap(object_name, "small")))
+        async with asyncio.timeout(30):
+            await done.wait()
+        for connection in [*opened, writer]:
+            connection.transport.abort()
+        return times
+
+    async def workspaces(self, count: int) -> list[Row]:
+        times = [
+            await self.system.create_workspace(f"w-{number}", "Universal", self.system.org) for number in range(count)
+        ]
+        result = Result(sum(times), times)
+        return [
+            Row(
+                "create workspace until Ready", "proxy", 1, count, result.rate, 0.0,
+                result.percentile(0.5) * 1000, result.percentile(0.99) * 1000, {},
+            )
+        ]  # fmt: skip
+
+
+async def fill(client: Client, namespace: str, count: int) -> None:
+    """Make ``count`` configmaps of about 1 KiB."""
+    numbers = iter(range(count))
+
+    async def work() -> None:
+        for number in numbers:
+            await client.create(CONFIGMAPS, json.loads(configmap(f"o-{number}")), namespace)
+
+    await asyncio.gather(*(work() for _ in range(16)))
