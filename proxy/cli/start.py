@@ -130,15 +130,15 @@ def start(
     began = time.monotonic()
     os.umask(0o077)
     if bool(tls_cert_file) != bool(tls_private_key_file):
-        raise click.UsageError("--tls-cert-file and --tls-private-key-file belong together")
+        raise click.ClickException("--tls-cert-file and --tls-private-key-file belong together")
     if external_hostname and not re.fullmatch(r"[A-Za-z0-9.:-]{1,253}", external_hostname):
-        raise click.UsageError(f"--external-hostname {external_hostname}: wanted a host name or address alone")
+        raise click.ClickException(f"--external-hostname {external_hostname}: wanted a host name or address alone")
     if not embedded and not shards:
-        raise click.UsageError("--no-embedded needs a --shard")
+        raise click.ClickException("--no-embedded needs a --shard")
     if not etcd_servers and any((etcd_cafile, etcd_certfile, etcd_keyfile, etcd_prefix)):
-        raise click.UsageError("the other --etcd-… options need --etcd-servers")
+        raise click.ClickException("the other --etcd-… options need --etcd-servers")
     if not embedded and etcd_servers:
-        raise click.UsageError("--etcd-servers is for the embedded shard")
+        raise click.ClickException("--etcd-servers is for the embedded shard")
     try:
         settings = StartSettings(
             root_directory=root_directory,

@@ -1,0 +1,106 @@
+"""`kcp start` as a child process of the tests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from proxy.shard.addresses import free_port
+
+COMMAND = (sys.executable, "-m", "proxy.cli.kcp")
+
+
+class Kcp:
+    """A `kcp start` on loopback with a folder of its own; ``async with`` waits until it says that it is ready."""
+
+    def __init__(self, root: Path, *options: str, port: int | None = None) -> None:
+        self.root = root
+        self.port = port or free_port()
+        self.kubeconfig = root / "admin.kubeconfig"
+        self.output = ""
+        """All that it has said so far, on stdout and stderr."""
+        self._options = options
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def begin(self) -> None:
+        """Start it and wait for nothing."""
+        self._process = await asyncio.create_subprocess_exec(
+            *COMMAND,
+            *("start", "--bind-address", "127.0.0.1", "--secure-port", str(self.port)),
+            *("--root-directory", str(self.root), *self._options),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        self._reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            self.output += line.decode()
+            if line.startswith(b"Ctrl+C"):  # the last line of the welcome
+                self._ready.set()
+        self._ready.set()
+
+    async def __aenter__(self) -> Self:
+        await self.begin()
+        async with asyncio.timeout(120):
+            await self._ready.wait()
+        assert self._process is not None
+        assert "kcp is ready" in self.output, self.output
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process is not None
+        if self._process.returncode is None:
+            await self.end(signal.SIGTERM)
+
+    async def end(self, number: signal.Signals) -> int:
+        """Send a signal and wait for the end; the exit code."""
+        assert self._process is not None
+        assert self._reader is not None
+        self._process.send_signal(number)
+        async with asyncio.timeout(20):
+            code = await self._process.wait()
+            await self._reader
+        return code
+
+
+async def run_kcp(*arguments: str) -> tuple[int, str, str]:
+    """A command that ends by itself: exit code, stdout, stderr."""
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(60):
+        output, errors = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode(), errors.decode()
+
+
+def children(pid: int) -> dict[int, str]:
+    """Command lines of the direct children of a process, by process id."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[1]) == pid and fields[0] != "Z":
+                found[int(folder.name)] = os.fsdecode((folder / "cmdline").read_bytes().replace(b"\0", b" "))
+        except OSError:
+            continue  # it ended meanwhile
+    return found
