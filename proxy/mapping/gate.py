@@ -104,7 +104,8 @@ def _selected(query: bytes, token: str) -> bool:
         return False
     try:
         decoded = orjson.loads(base64.urlsafe_b64decode(starts[0] + "=" * (-len(starts[0]) % 4)))
-        return str(decoded["start"]).removeprefix("/").startswith(f"{token}-")
+        start = str(decoded["start"])
+        return start.removeprefix("/").startswith(f"{token}-") and ".." not in start.split("/")
     except (ValueError, KeyError, TypeError):
         return False
 

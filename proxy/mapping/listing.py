@@ -20,6 +20,7 @@ import msgspec
 import orjson
 
 from proxy.kube.errors import StatusError
+from proxy.mapping.stream import strip_bytes
 from proxy.mapping.token import LABEL
 
 PAGE = 500
@@ -74,16 +75,17 @@ _row = msgspec.json.Decoder(_Row)
 
 @dataclass(slots=True)
 class Page:
-    """The workspace's own part of one page of a list or Table; still with prefix and label."""
+    """The workspace's own part of one page of a list or Table."""
 
     head: bytes
-    """Everything up to the metadata."""
+    """Everything up to the metadata; plain."""
     resource_version: str
     next: str
     """Continue token of the next page, empty where the workspace ends."""
     between: bytes
-    """From behind the metadata up to the first item."""
+    """From behind the metadata up to the first item; plain."""
     items: list[msgspec.Raw]
+    """Still with prefix and label."""
 
 
 def make_token(prefix: str, version: int = LATEST) -> str:
@@ -121,9 +123,9 @@ def split_page(body: bytes, token: str) -> Page:
     more = page.metadata.continue_ if len(own) == len(items) else ""
     columns = b'"columnDefinitions":' + bytes(page.columns) + b"," if bytes(page.columns) else b""
     head = orjson.dumps({"kind": page.kind, "apiVersion": page.api_version})[:-1] + b',"metadata":'
-    return Page(
-        head, page.metadata.resource_version, more, b"," + columns + (b'"rows":[' if rows else b'"items":['), own
-    )
+    between = b"," + columns + (b'"rows":[' if rows else b'"items":[')
+    version = page.metadata.resource_version
+    return Page(strip_bytes(head, token), version, more, strip_bytes(between, token), own)
 
 
 def _own(raw: msgspec.Raw, prefix: str, row: bool) -> bool:

@@ -163,7 +163,7 @@ def _confined(
         limit = parameters.get("limit", "")
         kept = tuple((key, value) for key, value in query if key in ("includeObject", "timeoutSeconds"))
         return query, Listing(path, kept, int(limit) if limit.isdigit() else 0, start, token)
-    if "continue" in parameters and ordered:
+    if parameters.get("continue") and ordered:
         # The shard's token holds a key: it may only go on where this workspace's objects are.
         parameters["continue"] = check_token(parameters["continue"], f"{token}-")
     mine = f"{LABEL}={token}"

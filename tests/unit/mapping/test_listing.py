@@ -60,6 +60,14 @@ def test_only_its_own(table: bool, own: int, foreign: int, namespaced: bool) -> 
     assert ("columnDefinitions" in result) == table
 
 
+def test_the_group_in_the_head_is_plain() -> None:
+    body = orjson.dumps(
+        {"kind": "PlanetList", "apiVersion": f"{P}example.com/v1", "metadata": {"resourceVersion": "1"}, "items": []}
+    )
+    cut = split_page(body, TOKEN)
+    assert b'"example.com/v1"' in cut.head
+
+
 @pytest.mark.parametrize("table", [False, True])
 def test_empty_pages(table: bool) -> None:
     nothing: tuple[list[dict[str, Any]] | None, ...] = ([], None)

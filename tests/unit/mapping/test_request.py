@@ -83,21 +83,23 @@ def continue_token(start: str, version: int = 7) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def test_continue_tokens_go_on_inside_only() -> None:
-    request = send("GET", f"/api/v1/pods?limit=5&continue={continue_token(P + 'default/a')}")
+@pytest.mark.parametrize("start", [f"{P}default/a", f"/{P}default/a", f"{P}default/a\0"])
+def test_continue_tokens_go_on_inside_only(start: str) -> None:
+    request = send("GET", f"/api/v1/pods?limit=5&continue={continue_token(start)}")
     assert request.listing is not None
     assert json.loads(base64.urlsafe_b64decode(request.listing.start + "==")) == {
         "v": "meta.k8s.io/v1",
         "rv": 7,
-        "start": f"{P}default/a",
+        "start": start,
     }
+    gate_mapped(b"GET", request, TOKEN)
 
 
 @pytest.mark.parametrize("selector", ["", "&labelSelector=a"])
 @pytest.mark.parametrize(
     "token",
     ["", "x", "e30", continue_token("kotheroth-x/a"), continue_token("default/a"), continue_token("k3fq7zn2/a"),
-     continue_token(f"{P}a/../../x"), continue_token(f"{P}a/.."), continue_token(f"/{P}a"), continue_token(""),
+     continue_token(f"{P}a/../../x"), continue_token(f"{P}a/.."), continue_token(f"//{P}a"), continue_token(""),
      base64.urlsafe_b64encode(b'{"v":"meta.k8s.io/v1","rv":"7","start":"k3fq7zn2a-"}').decode(),
      base64.urlsafe_b64encode(b'{"v":"meta.k8s.io/v1","rv":7,"start":["k3fq7zn2a-"]}').decode(),
      base64.urlsafe_b64encode(b'["k3fq7zn2a-"]').decode()],
