@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import fcntl
 import os
 import shutil
@@ -25,7 +24,7 @@ from tests import images
 from tests.clusters import cgroups, network, requirements, spec
 from tests.clusters.errors import ClusterError
 from tests.clusters.spec import ProcessId, Runtime, Spec
-from tests.clusters.system import REPOSITORY, environment, tail
+from tests.clusters.system import REPOSITORY, end_with_parent, environment, tail
 
 DEFAULT_ROOT = REPOSITORY / "build" / "clusters"
 PROXY_PORT = 6443
@@ -35,8 +34,6 @@ START_TIMEOUT = 180.0
 END_TIMEOUT = 30.0
 """Seconds for a keeper to end everything: 3 on an idle machine."""
 LOOPBACK = "127.0.0.1"
-
-_PR_SET_PDEATHSIG = 1
 
 
 def choose(root: Path, wanted: Runtime | None = None) -> tuple[Runtime, str]:
@@ -192,7 +189,7 @@ class PhysicalCluster:
                 env=environment(),
                 cwd=self.root,
                 start_new_session=True,
-                preexec_fn=None if self._detached else _end_with_parent,
+                preexec_fn=None if self._detached else end_with_parent(),
             )
         process = ProcessId.of(self._keeper.pid)
         if process is None:
@@ -282,10 +279,6 @@ def _network_of(pid: int) -> str:
         return os.readlink(f"/proc/{pid}/ns/net")
     except OSError:
         return ""
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 @contextlib.contextmanager

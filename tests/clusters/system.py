@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import tests
 from tests.clusters.errors import ClusterError
 
+_PR_SET_PDEATHSIG = 1
 REPOSITORY = Path(str(tests.__file__)).resolve().parent.parent
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 """Where iptables and runc are, also where the PATH of a user who became root leaves these folders out."""
@@ -42,6 +46,16 @@ def run(*command: str | Path, timeout: float = 60) -> str:
         complaint = (outcome.stderr.strip() or outcome.stdout.strip() or f"exit code {outcome.returncode}").splitlines()
         raise ClusterError(f"`{' '.join(line)}` failed: {complaint[-1]}")
     return outcome.stdout
+
+
+def end_with_parent() -> Callable[[], None]:
+    """For ``preexec_fn``: the new process gets SIGTERM when this one ends, the way it ends notwithstanding."""
+    prctl = ctypes.CDLL(None).prctl  # looked up now: after fork() only the call itself is safe
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+    return ask
 
 
 def ip(*arguments: str) -> Any:

@@ -1,0 +1,130 @@
+"""Plays transcripts: a folder to work in, physical clusters, and a shell in which the commands are run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.binaries import find
+from proxy.shard.addresses import free_port, port_is_free
+from tests.clusters import PhysicalCluster
+from tests.clusters.cluster import PROXY_PORT, choose, host_address
+from tests.clusters.spec import Runtime
+from tests.clusters.system import environment
+from tests.e2e.shell import Shell, ShellError
+from tests.e2e.transcript import INTERRUPT, Step
+from tests.images import REVERSEWORDS, SYNCER
+
+BLOG = Path(__file__).parent / "blog"
+TEAM_CLUSTERS = ("ztp-sno-cluster", "ztp-virtual-cluster")
+"""Folders with a kubeconfig in the transcripts: the physical clusters of the two teams."""
+RETRY = 0.3
+"""Seconds between attempts of a step that is given time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a step."""
+
+    step: Step
+    command: str
+    output: str
+    seconds: float
+    problem: str | None
+    """One line; None if everything was as it must be."""
+
+
+def tools(folder: Path) -> dict[str, str]:
+    """Variables of a user: this Python's programs and the right kubectl on PATH, a home of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    home, programs = folder / "home", folder / "programs"
+    home.mkdir(exist_ok=True)
+    programs.mkdir(exist_ok=True)
+    kubectl = programs / "kubectl"
+    kubectl.unlink(missing_ok=True)
+    kubectl.symlink_to(find("kubectl"))
+    path = [str(programs), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("KUBE")}
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")  # where the control-plane programs are
+    own = {"PATH": os.pathsep.join(path), "HOME": str(home), "XDG_CACHE_HOME": cache}
+    return {**kept, **own, "NO_PROXY": "*", "no_proxy": "*"}
+
+
+class Stage:
+    """Where transcripts are played. ``values`` fill the places in them."""
+
+    def __init__(self, folder: Path, shell: Shell, values: dict[str, str]) -> None:
+        self.folder = folder
+        self.values = values
+        self._shell = shell
+
+    async def play(self, step: Step) -> Outcome:
+        """Run one step to its end, never raises for what a command does."""
+        command = step.filled(self.values)
+        started = time.monotonic()
+        try:
+            output, problem = await self._attempts(step, command, started)
+        except ShellError as error:
+            output, problem = "", str(error)
+        return Outcome(step, command, output, time.monotonic() - started, problem)
+
+    async def _attempts(self, step: Step, command: str, started: float) -> tuple[str, str | None]:
+        if step.background is not None:
+            return await self._shell.background(command, until=step.background), None
+        if command == INTERRUPT:
+            code = await self._shell.interrupt()
+            return "", f"exit code {code}" if code else None
+        while True:
+            output, code = await self._shell.run(command)
+            problem = step.mismatch(output, self.values)
+            if problem is None and code != step.exit_code:
+                problem = f"exit code {code} instead of {step.exit_code}"
+            if problem is None or time.monotonic() - started > step.within:
+                return output, problem
+            await asyncio.sleep(RETRY)
+
+
+@asynccontextmanager
+async def stage(
+    folder: Path, *, runtime: Runtime | None = None, say: Callable[[str], None] = lambda _: None
+) -> AsyncIterator[Stage]:
+    """Physical clusters of two teams, a free port for kcp where their pods reach it, and a shell in ``folder/work``.
+
+    Everything that was started is ended at the end, kcp too. Raises ClusterError.
+    """
+    root, work = folder / "clusters", folder / "work"
+    work.mkdir(parents=True)
+    nodes, _ = await asyncio.to_thread(choose, root, runtime)
+    address = await asyncio.to_thread(host_address, root, nodes)
+    port = PROXY_PORT if port_is_free(address, PROXY_PORT) else free_port(address)
+    async with AsyncExitStack() as stack:
+        clusters = [PhysicalCluster(name, root=root, runtime=nodes, ports=(port,)) for name in TEAM_CLUSTERS]
+        for cluster in clusters:
+            stack.push_async_callback(cluster.destroy)
+        await asyncio.gather(*(cluster.start(say) for cluster in clusters))
+        for cluster in clusters:
+            (work / cluster.name).mkdir()
+            (work / cluster.name / "kubeconfig").symlink_to(cluster.kubeconfig)
+        shell = Shell(work, environment() | tools(folder))
+        await shell.start()
+        stack.push_async_callback(shell.close)
+        values = {
+            "listen": " ".join(listen(address, port)),
+            "url": f"https://{address}:{port}",
+            "syncer": SYNCER,
+            "image": REVERSEWORDS,
+        }
+        yield Stage(folder, shell, values)
+
+
+def listen(address: str, port: int) -> Iterator[str]:
+    """Flags of ``kcp start``."""
+    yield f"--bind-address {address}"
+    if port != PROXY_PORT:
+        yield f"--secure-port {port}"

@@ -1,0 +1,56 @@
+"""The story of two teams, each command checked against what it must print; the transcripts are in ``blog/``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.e2e.stage import BLOG, Stage, stage
+from tests.e2e.transcript import Step, load
+
+STEPS = load(BLOG)
+
+
+class Story:
+    """The stage, and whether everything went well so far."""
+
+    def __init__(self, scene: Stage) -> None:
+        self.scene = scene
+        self.broken_at: str | None = None
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def story(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Story]:
+    async with stage(tmp_path_factory.mktemp("blog")) as scene:
+        yield Story(scene)
+
+
+@pytest.mark.parametrize("step", STEPS, ids=[f"{number:02}-{step.command}" for number, step in enumerate(STEPS, 1)])
+async def test_step(story: Story, step: Step) -> None:
+    if story.broken_at:
+        pytest.skip(f"builds on a step that failed: {story.broken_at}")
+    outcome = await story.scene.play(step)
+    if outcome.problem:
+        story.broken_at = outcome.command
+    assert outcome.problem is None, f"$ {outcome.command}\n{outcome.output}"
+
+
+async def test_kcp_left_nothing_running(story: Story) -> None:
+    if story.broken_at:
+        pytest.skip(f"builds on a step that failed: {story.broken_at}")
+    folder = str(story.scene.folder / "work")
+    assert [line for line in processes() if folder in line] == []
+
+
+def processes() -> list[str]:
+    """Command lines of everything that runs here, bash of the stage aside."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(entry.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            pass
+    return found
