@@ -207,8 +207,11 @@ def _rotate(path: Path) -> None:
     """Copy and cut: the program keeps its descriptor. A line written in between is lost, which a log can bear."""
     try:
         if path.stat().st_size > LOG_LIMIT:
-            shutil.copyfile(path, path.with_name(f"{path.name}.1"))
-            path.with_name(f"{path.name}.1").chmod(0o600)
+            older = os.open(
+                path.with_name(f"{path.name}.1"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
+            )
+            with path.open("rb") as source, os.fdopen(older, "wb") as target:
+                shutil.copyfileobj(source, target)
             os.truncate(path, 0)
     except OSError as error:
         log.warning("%s: %s", path, error)

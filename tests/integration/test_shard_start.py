@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from proxy.binaries import find
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.config import Connection, load_kubeconfig
 from proxy.kube.errors import StatusError
 from proxy.shard.addresses import free_port
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
+from proxy.shard.supervisor import Process, Program
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp, children, run_kcp
 
@@ -240,3 +242,30 @@ async def test_shard_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     assert code == 1
     assert "Error: shard eu: https://127.0.0.1:" in errors.splitlines()[-1]
     assert "Traceback" not in errors
+
+
+async def test_etcd_that_runs_already(tmp_path: Path) -> None:
+    """Its data outlives the folder of kcp; etcd is not started then."""
+    port, peer = free_port(), free_port()
+    url, peer_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer}"
+    program = Program(
+        name="etcd",
+        argv=[
+            *(str(find("etcd")), "--name=x", f"--data-dir={tmp_path / 'etcd'}", "--unsafe-no-fsync"),
+            *(f"--listen-client-urls={url}", f"--advertise-client-urls={url}", "--log-level=error"),
+            *(f"--listen-peer-urls={peer_url}", f"--initial-advertise-peer-urls={peer_url}"),
+            f"--initial-cluster=x={peer_url}",
+        ],
+        log=tmp_path / "etcd.log",
+    )
+    etcd = Process(program)
+    await etcd.start()
+    try:
+        options = ("--etcd-servers", url, "--etcd-prefix", "/mine")
+        async with Kcp(tmp_path / "one", *options) as kcp, Client(load_kubeconfig(kcp.kubeconfig)) as client:
+            assert not any("etcd " in command for command in children(kcp.pid).values())
+            await client.create(CONFIGMAPS, config_map("kept"))
+        async with Kcp(tmp_path / "two", *options) as kcp, Client(load_kubeconfig(kcp.kubeconfig)) as client:
+            assert await client.get(CONFIGMAPS, "kept", "default")
+    finally:
+        await etcd.stop()
