@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from proxy.kube.client import Client
-from proxy.shard.bootstrap import bootstrap
 from proxy.shard.control_plane import ControlPlane
-
-
-async def test_second_bootstrap_changes_nothing(shard: ControlPlane) -> None:
-    async with shard.client() as client:
-        assert await bootstrap(client) == []
 
 
 async def test_front_proxy_speaks_for_any_user(shard: ControlPlane) -> None:
