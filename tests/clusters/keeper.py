@@ -12,8 +12,8 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from tests.clusters.system import environment, tail
 
 NODES = Resource("", "v1", "nodes", namespaced=False)
 SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts")
+Runner = Callable[[Spec], AbstractAsyncContextManager[tuple[ControlPlane, Process]]]
+"""Runs a cluster's control plane and the program that stands for its node."""
 NODE_TIMEOUT = 120.0
 """Seconds for a node to become Ready: 8 on an idle machine."""
 
@@ -50,9 +52,9 @@ async def keep(cluster: Spec) -> None:
         watching.cancel()
 
 
-async def _up(cluster: Spec, run: Any, end: asyncio.Event) -> None:
-    async with run(cluster) as plane, plane.client() as client:
-        waiting = asyncio.create_task(_until_ready(client, cluster.node))
+async def _up(cluster: Spec, run: Runner, end: asyncio.Event) -> None:
+    async with run(cluster) as (plane, node), plane.client() as client:
+        waiting = asyncio.create_task(_until_ready(client, cluster.node, node))
         ending = asyncio.create_task(end.wait())
         await asyncio.wait((waiting, ending), return_when=asyncio.FIRST_COMPLETED)
         if not ending.done():
@@ -66,7 +68,7 @@ async def _up(cluster: Spec, run: Any, end: asyncio.Event) -> None:
 
 
 @asynccontextmanager
-async def real_node(cluster: Spec) -> AsyncIterator[ControlPlane]:
+async def real_node(cluster: Spec) -> AsyncIterator[tuple[ControlPlane, Process]]:
     """A control plane in this network namespace, with a node beside it."""
     await asyncio.to_thread(
         network.configure_node, address=cluster.address, gateway=cluster.gateway, ports=cluster.ports
@@ -101,7 +103,7 @@ async def real_node(cluster: Spec) -> AsyncIterator[ControlPlane]:
     await inside.start()  # beside the control plane: importing images takes about as long as that takes to start
     try:
         async with plane:
-            yield plane
+            yield plane, inside
     finally:
         await inside.stop()
         for group in await asyncio.to_thread(cgroups.remove, groups):
@@ -109,10 +111,10 @@ async def real_node(cluster: Spec) -> AsyncIterator[ControlPlane]:
 
 
 @asynccontextmanager
-async def kwok_node(cluster: Spec) -> AsyncIterator[ControlPlane]:
+async def kwok_node(cluster: Spec) -> AsyncIterator[tuple[ControlPlane, Process]]:
     """A control plane on loopback whose node is played by KWOK."""
-    async with ControlPlane(settings(cluster)) as plane, kwok.node(cluster, plane):
-        yield plane
+    async with ControlPlane(settings(cluster)) as plane, kwok.node(cluster, plane) as process:
+        yield plane, process
 
 
 def settings(cluster: Spec, *, apiserver_args: tuple[str, ...] = (), **changes: Any) -> ControlPlaneSettings:
@@ -150,14 +152,16 @@ def write_node_files(cluster: Spec, plane: ControlPlane) -> None:
         (folder / file).write_text(text)
 
 
-async def _until_ready(client: Client, name: str) -> None:
-    """Until the node is Ready and pods can be made in namespace default."""
+async def _until_ready(client: Client, name: str, node: Process) -> None:
+    """Until the node is Ready and pods can be made in namespace default. Raises ProcessError if its program fails."""
     deadline = time.monotonic() + NODE_TIMEOUT
     while time.monotonic() < deadline:
+        node.raise_if_failed()
         with contextlib.suppress(StatusError):
             conditions = (await client.get(NODES, name))["status"].get("conditions", ())
             if any(each["type"] == "Ready" and each["status"] == "True" for each in conditions):
                 await client.get(SERVICE_ACCOUNTS, "default", "default")
+                node.mark_ready()
                 return
         await asyncio.sleep(0.1)
     raise ClusterError(f"node {name} was not Ready within {NODE_TIMEOUT:g} s")

@@ -38,11 +38,12 @@ TOKEN_LIFE = 10 * 365 * 86400
 
 
 @asynccontextmanager
-async def node(cluster: Spec, plane: ControlPlane) -> AsyncIterator[None]:
+async def node(cluster: Spec, plane: ControlPlane) -> AsyncIterator[Process]:
     """Runs KWOK with one node of 8 processors and 32 GiB, and the host of syncers."""
     argv = [
         str(find("kwok")),
         f"--kubeconfig={plane.kubeconfig}",
+        f"--config={Path(__file__).with_name('stages.yaml')}",
         "--manage-all-nodes=false",
         f"--manage-nodes-with-annotation-selector={MANAGED}",
         "--node-lease-duration-seconds=40",
@@ -52,11 +53,10 @@ async def node(cluster: Spec, plane: ControlPlane) -> AsyncIterator[None]:
     async with plane.client() as client:
         await _create_node(client, cluster.node)
         await process.start()
-        process.mark_ready()
         host = SyncerHost(cluster, plane, client)
         running = asyncio.create_task(host.run())
         try:
-            yield
+            yield process
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
