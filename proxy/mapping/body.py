@@ -91,6 +91,8 @@ def _load_yaml(body: bytes) -> Any:
         pass
     try:
         return yaml11.load(body)
+    except yaml11.YAMLTooLarge as error:
+        raise StatusError(413, f"Request entity too large: {error}") from None
     except yaml11.YAMLError as error:
         raise StatusError(400, f"error decoding YAML: {error}") from None
 

@@ -78,7 +78,7 @@ def _refused() -> StatusError:
 def _decoded(path: str) -> str:
     """A path with escapes, in which no escape may hide a separator; odd but harmless characters become ``_``."""
     segments = [urllib.parse.unquote(segment, errors="replace") for segment in path.split("/")]
-    if any(re.search(r"[/\\%;?#\x00-\x1f\x7f\ufffd]", segment) for segment in segments):
+    if any(re.search(r"[/\\%\x00-\x1f\x7f\ufffd]", segment) for segment in segments):
         raise _refused()
     return "/".join(re.sub(r"[^A-Za-z0-9._:@!$&'()*+,=~-]", "_", segment) for segment in segments)
 

@@ -13,6 +13,8 @@ from proxy.mapping.objects import RULES, Context, map_object, special
 from proxy.mapping.shape import Object
 
 MAX_STEPS = 100
+MAX_OPERATIONS = 10_000
+"""As a kube-apiserver (``maxJSONPatchOperations``)."""
 LISTS = frozenset(
     {"subjects", "rules", "apiGroups", "resources", "resourceNames", "clusterRoleSelectors", "matchExpressions",
      "ownerReferences", "managedFields"}
@@ -24,6 +26,8 @@ def map_json_patch(patch: Any, context: Context) -> list[Object]:
     """Raises StatusError 400 for what is no patch, 422 for an operation that cannot be mapped by itself."""
     if not isinstance(patch, list) or not all(isinstance(operation, dict) for operation in patch):
         raise StatusError(400, "the patch provided is not a list of operations")
+    if len(patch) > MAX_OPERATIONS:
+        raise StatusError(413, f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(patch)}")
     return [_operation(operation, context) for operation in patch]
 
 

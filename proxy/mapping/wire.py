@@ -10,6 +10,8 @@ from typing import Any
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 MAX_DEPTH = 16
+MAX_FIELDS = 200_000
+"""Of one message; more than any object has, and few enough to be looked at in 0.2 s."""
 
 
 class WireError(ValueError):
@@ -80,6 +82,8 @@ def fields(data: bytes) -> list[tuple[int, int, bytes, bytes]]:
         if at > len(data):
             raise WireError("truncated")
         found.append((number, kind, data[start:at], content))
+        if len(found) > MAX_FIELDS:
+            raise WireError("too many fields")
     return found
 
 

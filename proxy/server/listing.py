@@ -8,7 +8,7 @@ from functools import partial
 import orjson
 
 from proxy.kube.errors import StatusError
-from proxy.mapping.listing import PAGE, Listing, join_items, list_metadata, split_page
+from proxy.mapping.listing import FIRST_PAGE, PAGE, Listing, join_items, list_metadata, split_page
 from proxy.mapping.request import page_target
 from proxy.mapping.stream import strip_bytes
 from proxy.server.messages import Exchange, Forward, Header, Produce
@@ -27,7 +27,8 @@ async def _run(listing: Listing, forward: Callable[[bytes], Forward], exchange: 
     version = ""
     first = True
     while True:
-        size = min(left, PAGE) if left else PAGE
+        page_size = FIRST_PAGE if first else PAGE
+        size = min(left, page_size) if left else page_size
         answer = await exchange.fetch(forward(page_target(listing, token, size)))
         if answer.status != 200:
             raise _failure(answer.status, answer.body, listing.token)

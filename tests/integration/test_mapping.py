@@ -200,6 +200,7 @@ async def test_lists_longer_than_a_page(
             body |= {"addressType": "IPv4", "endpoints": []}
         status, _ = await mine.raw("POST", inside, body)
         assert status in (201, 409)
+    monkeypatch.setattr("proxy.server.listing.FIRST_PAGE", 2)
     monkeypatch.setattr("proxy.server.listing.PAGE", 3)
     front.fetched.clear()
     found: list[str] = []

@@ -119,6 +119,13 @@ def test_duplicate_fields_under_strict_validation() -> None:
     )
 
 
+def test_too_much_yaml() -> None:
+    error = refusal("PATCH", f"{MAPS}/a", b"a: " + b"x" * (1 << 17), APPLY)
+    assert (error.code, error.reason) == (413, "RequestEntityTooLarge")
+    large = b'{"a":"' + b"x" * (1 << 20) + b'"}'
+    assert map_body(large, APPLY, context("PATCH", f"{MAPS}/a"))[0] == large
+
+
 def test_numbers_stay() -> None:
     body = b'{"a":[9223372036854775807,-9223372036854775808,1.5,0.1,1e100,true,null]}'
     mapped = map_body(body, "application/json", context("POST", MAPS))[0]

@@ -126,6 +126,12 @@ def test_harmless_moves_pass() -> None:
     assert one(BINDING, op="copy", from_="/metadata/labels/a", path="/metadata/annotations/b")["op"] == "copy"
 
 
+def test_too_many_operations() -> None:
+    with pytest.raises(StatusError) as caught:
+        map_json_patch([{"op": "remove", "path": "/data/a"}] * 10_001, context("PATCH", MAP))
+    assert caught.value.code == 413
+
+
 @pytest.mark.parametrize("patch", [{}, "x", [1], None])
 def test_no_patches(patch: Any) -> None:
     with pytest.raises(StatusError) as caught:

@@ -192,6 +192,11 @@ def test_damage_is_refused_or_harmless(noise: bytes, sample: dict[str, Any], at:
         assert not meta.get("namespace") or meta["namespace"].startswith(P)
 
 
+def test_fields_have_an_end() -> None:
+    with pytest.raises(WireError):
+        fields(b"\x10\x01" * 200_001)
+
+
 def test_nesting_has_an_end() -> None:
     deep: Schema = {}
     deep[1] = Field("again", deep)

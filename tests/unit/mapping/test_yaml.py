@@ -55,7 +55,8 @@ def test_anchors_and_merges() -> None:
     [
         "a: 1\na: 2", "a: {b: 1, b: 2}", "{[1]: 2}", "~: 1", "a: [", "a: *unknown", "a\n---\nb", "a: !!int x",
         "a: !custom x", "a: !!bool 1", "a: .inf", "a: .nan", "a: !!binary '***x'", "<<: 1", "a: &a [*a]",
-        "a: \x00", "a:\n\t- b", "a: " + "[" * 200 + "]" * 200, "!!python/object/apply:os.getcwd []",
+        "a: \x00", "a:\n\t- b", "a: " + "[" * 200 + "]" * 200, "- " * 60_000, "[" * 100_000, "{a: " * 20_000,
+        "? " * 50_000, "!!python/object/apply:os.getcwd []", "&a [*a]", "{a: &a 1, b: &b {<<: *b}}", "a: !!set {b}: c",
     ],
 )  # fmt: skip
 def test_what_is_refused(text: str) -> None:
@@ -75,6 +76,12 @@ def test_aliases_cannot_explode() -> None:
     merges += [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 30)}]}}" for i in range(1, 5)]
     with pytest.raises(YAMLError, match="aliasing"):
         load("\n".join(merges).encode())
+
+
+def test_what_an_alias_stands_for_is_not_shared() -> None:
+    value = load(b"a: &x {b: {c: d}}\ne: *x\nf: {<<: *x}")
+    value["a"]["b"]["c"] = "changed"
+    assert value["e"] == value["f"] == {"b": {"c": "d"}}
 
 
 def test_too_much_of_it() -> None:
