@@ -14,8 +14,9 @@ import click
 from proxy.binaries import BinaryError
 from tests.clusters import ClusterError
 from tests.clusters.spec import Runtime
-from tests.e2e.stage import BLOG, Outcome, stage
-from tests.e2e.transcript import Step, load
+from tests.e2e.ground import ground
+from tests.e2e.stage import BLOG, Outcome, Stage, stage
+from tests.e2e.transcript import INTERRUPT, Step, load
 
 
 @click.command()
@@ -36,27 +37,32 @@ def main(runtime: Literal["auto", "nodes", "kwok"]) -> None:
 
 async def _play(runtime: Runtime | None) -> int:
     started = time.monotonic()
-    failures = 0
     steps = load(BLOG)
     with tempfile.TemporaryDirectory(prefix="kcp-demo-") as folder:
         click.secho("Starting two physical clusters", bold=True)
-        async with stage(Path(folder), runtime=runtime, say=click.echo) as scene:
+        async with ground(Path(folder, "clusters"), runtime=runtime, say=click.echo) as clusters:
             click.echo(f"They are up after {time.monotonic() - started:.1f} s.")
-            chapter = ""
-            for step in steps:
-                if step.chapter != chapter:
-                    chapter = step.chapter
-                    click.secho(f"\n{chapter}", bold=True)
-                _announce(step, step.filled(scene.values))
-                outcome = await scene.play(step)
-                _show(outcome)
-                failures += outcome.problem is not None
-                if outcome.problem:
-                    break  # what follows builds on it
+            async with stage(Path(folder), clusters) as scene:
+                failures = await _play_all(scene, steps)
             click.secho("\nEnding the physical clusters", bold=True)
     verdict = "something was not as it must be" if failures else f"{len(steps)} commands, every line as it must be"
     click.secho(f"{verdict}; {time.monotonic() - started:.0f} s in all", fg="red" if failures else "green", bold=True)
     return failures
+
+
+async def _play_all(scene: Stage, steps: list[Step]) -> int:
+    """The number of steps that were not as they must be: what follows the first builds on it and is not played."""
+    chapter = ""
+    for step in steps:
+        if step.chapter != chapter:
+            chapter = step.chapter
+            click.secho(f"\n{chapter}", bold=True)
+        _announce(step, step.filled(scene.values))
+        outcome = await scene.play(step)
+        _show(outcome)
+        if outcome.problem:
+            return 1
+    return 0
 
 
 def _announce(step: Step, command: str) -> None:
@@ -64,7 +70,8 @@ def _announce(step: Step, command: str) -> None:
         click.secho(f"\n# {step.remark}", dim=True)
     else:
         click.echo()
-    click.echo(f"{click.style('$', fg='green')} {click.style(command, bold=True)}")
+    prompt = "" if command == INTERRUPT else click.style("$ ", fg="green")
+    click.echo(prompt + click.style(command, bold=True))
 
 
 def _show(outcome: Outcome) -> None:

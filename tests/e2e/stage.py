@@ -1,4 +1,4 @@
-"""Plays transcripts: a folder to work in, physical clusters, and a shell in which the commands are run."""
+"""Plays transcripts: a folder to work in, and a shell in which the commands are run."""
 
 from __future__ import annotations
 
@@ -6,24 +6,19 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.binaries import find
-from proxy.shard.addresses import free_port, port_is_free
-from tests.clusters import PhysicalCluster
-from tests.clusters.cluster import PROXY_PORT, choose, host_address
-from tests.clusters.spec import Runtime
 from tests.clusters.system import environment
+from tests.e2e.ground import Ground
 from tests.e2e.shell import Shell, ShellError
 from tests.e2e.transcript import INTERRUPT, Step
 from tests.images import REVERSEWORDS, SYNCER
 
 BLOG = Path(__file__).parent / "blog"
-TEAM_CLUSTERS = ("ztp-sno-cluster", "ztp-virtual-cluster")
-"""Folders with a kubeconfig in the transcripts: the physical clusters of the two teams."""
 RETRY = 0.3
 """Seconds between attempts of a step that is given time."""
 
@@ -91,40 +86,17 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(
-    folder: Path, *, runtime: Runtime | None = None, say: Callable[[str], None] = lambda _: None
-) -> AsyncIterator[Stage]:
-    """Physical clusters of two teams, a free port for kcp where their pods reach it, and a shell in ``folder/work``.
-
-    Everything that was started is ended at the end, kcp too. Raises ClusterError.
-    """
-    root, work = folder / "clusters", folder / "work"
+async def stage(folder: Path, ground: Ground) -> AsyncIterator[Stage]:
+    """A shell in ``folder/work``, where the clusters' kubeconfigs are as well; kcp is ended at the end."""
+    work = folder / "work"
     work.mkdir(parents=True)
-    nodes, _ = await asyncio.to_thread(choose, root, runtime)
-    address = await asyncio.to_thread(host_address, root, nodes)
-    port = PROXY_PORT if port_is_free(address, PROXY_PORT) else free_port(address)
-    async with AsyncExitStack() as stack:
-        clusters = [PhysicalCluster(name, root=root, runtime=nodes, ports=(port,)) for name in TEAM_CLUSTERS]
-        for cluster in clusters:
-            stack.push_async_callback(cluster.destroy)
-        await asyncio.gather(*(cluster.start(say) for cluster in clusters))
-        for cluster in clusters:
-            (work / cluster.name).mkdir()
-            (work / cluster.name / "kubeconfig").symlink_to(cluster.kubeconfig)
-        shell = Shell(work, environment() | tools(folder))
-        await shell.start()
-        stack.push_async_callback(shell.close)
-        values = {
-            "listen": " ".join(listen(address, port)),
-            "url": f"https://{address}:{port}",
-            "syncer": SYNCER,
-            "image": REVERSEWORDS,
-        }
+    for cluster in ground.clusters:
+        (work / cluster.name).mkdir()
+        (work / cluster.name / "kubeconfig").symlink_to(cluster.kubeconfig)
+    shell = Shell(work, environment() | tools(folder))
+    await shell.start()
+    values = {"listen": " ".join(ground.flags), "url": ground.url, "syncer": SYNCER, "image": REVERSEWORDS}
+    try:
         yield Stage(folder, shell, values)
-
-
-def listen(address: str, port: int) -> Iterator[str]:
-    """Flags of ``kcp start``."""
-    yield f"--bind-address {address}"
-    if port != PROXY_PORT:
-        yield f"--secure-port {port}"
+    finally:
+        await shell.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.e2e.ground import Ground
 from tests.e2e.stage import BLOG, Stage, stage
 from tests.e2e.transcript import Step, load
 
@@ -23,8 +24,8 @@ class Story:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def story(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Story]:
-    async with stage(tmp_path_factory.mktemp("blog")) as scene:
+async def story(physical: Ground, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Story]:
+    async with stage(tmp_path_factory.mktemp("blog"), physical) as scene:
         yield Story(scene)
 
 

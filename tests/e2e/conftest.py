@@ -1,0 +1,55 @@
+"""Physical clusters, started once for all tests that want them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from typing import cast
+
+import pytest
+import pytest_asyncio
+
+from tests.clusters import ClusterError, PhysicalCluster
+from tests.clusters.spec import Runtime
+from tests.e2e.ground import Ground, ground
+
+RUNTIME = "KCP_TEST_NODES"
+"""Environment variable: ``nodes`` or ``kwok`` instead of what this machine allows."""
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def physical(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> AsyncIterator[Ground]:
+    """Two physical clusters, and where kcp must listen so that their pods reach it."""
+    wanted = cast(Runtime | None, os.environ.get(RUNTIME) or None)
+    said: list[str] = []
+    try:
+        async with ground(tmp_path_factory.mktemp("physical"), runtime=wanted, say=said.append) as clusters:
+            _tell(request.config, said)
+            yield clusters
+    except ClusterError as error:
+        pytest.fail(str(error))
+
+
+def _tell(config: pytest.Config, lines: list[str]) -> None:
+    """On the terminal, whatever is captured: what the tests ran on is part of their result."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        for line in lines:
+            reporter.write_line(f"physical cluster {line}")
+
+
+@pytest.fixture(scope="session")
+def physical_a(physical: Ground) -> PhysicalCluster:
+    return physical.clusters[0]
+
+
+@pytest.fixture(scope="session")
+def physical_b(physical: Ground) -> PhysicalCluster:
+    return physical.clusters[1]
+
+
+@pytest.fixture
+def real_nodes(physical: Ground) -> None:
+    """Skips a test that looks into containers where nothing runs in them."""
+    if physical.runtime == "kwok":
+        pytest.skip("needs real nodes")

@@ -1,0 +1,53 @@
+"""The physical clusters of two teams, and the place where their pods find a kcp on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.shard.addresses import free_port, port_is_free
+from tests.clusters import PhysicalCluster
+from tests.clusters.cluster import PROXY_PORT, choose, host_address
+from tests.clusters.spec import Runtime
+
+TEAM_CLUSTERS = ("ztp-sno-cluster", "ztp-virtual-cluster")
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Two clusters that are up; kcp is to listen at ``address`` and ``port``."""
+
+    runtime: Runtime
+    address: str
+    port: int
+    clusters: tuple[PhysicalCluster, PhysicalCluster]
+
+    @property
+    def url(self) -> str:
+        """Of kcp."""
+        return f"https://{self.address}:{self.port}"
+
+    @property
+    def flags(self) -> list[str]:
+        """For ``kcp start``."""
+        port = [] if self.port == PROXY_PORT else ["--secure-port", str(self.port)]
+        return ["--bind-address", self.address, *port]
+
+
+@asynccontextmanager
+async def ground(
+    root: Path, *, runtime: Runtime | None = None, say: Callable[[str], None] = lambda _: None
+) -> AsyncIterator[Ground]:
+    """Starts the clusters in ``root``; leaves nothing of them. Raises ClusterError."""
+    nodes, _ = await asyncio.to_thread(choose, root, runtime)
+    address = await asyncio.to_thread(host_address, root, nodes)
+    port = PROXY_PORT if port_is_free(address, PROXY_PORT) else free_port(address)
+    first, second = (PhysicalCluster(name, root=root, runtime=nodes, ports=(port,)) for name in TEAM_CLUSTERS)
+    async with AsyncExitStack() as stack:
+        for cluster in (first, second):
+            stack.push_async_callback(cluster.destroy)
+        await asyncio.gather(first.start(say), second.start(say))
+        yield Ground(nodes, address, port, (first, second))
