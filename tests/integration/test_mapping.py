@@ -564,6 +564,25 @@ async def test_events_stand_where_their_objects_are(mine: Workspace) -> None:
     assert sorted(names(clean(found))) == ["new", "old"]
 
 
+async def test_scale(mine: Workspace, front: Front) -> None:
+    pod = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    deployment = {"metadata": {"name": "scaled"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": pod}}
+    path = "/apis/apps/v1/namespaces/demo/deployments"
+    made: Any = clean(await mine.ask("POST", path, deployment))
+    # The shard mutates the object only: a template's labels are the user's.
+    assert made["spec"]["template"]["metadata"]["labels"] == {"a": "b"}
+    assert (
+        await mine.kubectl("-n", "demo", "scale", "deployment", "scaled", "--replicas=3")
+        == "deployment.apps/scaled scaled\n"
+    )
+    scale: Any = clean(await mine.ask("GET", f"{path}/scaled/scale"))
+    assert (scale["metadata"]["namespace"], scale["spec"]["replicas"]) == ("demo", 3)
+    scale["spec"]["replicas"] = 4
+    again: Any = clean(await mine.ask("PUT", f"{path}/scaled/scale", scale))
+    assert again["spec"]["replicas"] == 4
+    await mine.ask("DELETE", f"{path}/scaled")
+
+
 async def test_names_that_do_not_fit(mine: Workspace) -> None:
     said = await mine.kubectl("create", "namespace", "n" * 54, fails=True)
     assert "53" in said
