@@ -226,6 +226,32 @@ async def test_objects_without_metadata_pass(shard: ControlPlane) -> None:
         assert token["status"]["token"]
 
 
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+async def test_scale_passes_and_the_label_stays(shard: ControlPlane, method: str) -> None:
+    """A Scale is of another group than the object that it stands for."""
+    deployments = Resource("apps", "v1", "deployments")
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    name, namespace = f"scaled-{method.lower()}", f"{TOKEN}-policies"
+    obj: Object = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": template},
+    }
+    async with shard.client() as client:
+        await ensure_namespace(client, namespace)
+        await client.create(deployments, obj)
+        if method == "PATCH":
+            await client.patch(deployments, name, {"spec": {"replicas": 3}}, namespace, subresource="scale")
+        else:
+            path = deployments.path(namespace, name, "scale")
+            scale = await client.request("GET", path)
+            scale["spec"]["replicas"] = 3
+            await client.request("PUT", path, body=scale)
+        scaled = await client.get(deployments, name, namespace)
+    assert (scaled["spec"]["replicas"], labels(scaled)) == (3, {LABEL: TOKEN})
+
+
 # Owners
 
 
