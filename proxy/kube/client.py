@@ -164,6 +164,30 @@ class Client:
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
         return await self._object("GET", resource.path(namespace, name))
 
+    async def pages(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        limit: int = PAGE,
+        accept: str | None = None,
+    ) -> AsyncIterator[Object]:
+        """A list at one resource version, ``limit`` objects at a time."""
+        params: dict[str, str | int | None] = {
+            "limit": limit,
+            "labelSelector": label_selector,
+            "fieldSelector": field_selector,
+        }
+        while True:
+            page = await self._object("GET", resource.path(namespace), params=params, accept=accept)
+            page["items"] = page.get("items") or []
+            yield page
+            params["continue"] = (page.get("metadata") or {}).get("continue") or None
+            if params["continue"] is None:
+                return
+
     async def list(
         self,
         resource: Resource,
@@ -175,23 +199,22 @@ class Client:
         accept: str | None = None,
     ) -> Object:
         """The whole list at one resource version, read in pages of ``limit``."""
-        params: dict[str, str | int | None] = {
-            "limit": limit,
-            "labelSelector": label_selector,
-            "fieldSelector": field_selector,
-        }
         whole: Object | None = None
-        while True:
-            page = await self._object("GET", resource.path(namespace), params=params, accept=accept)
-            page["items"] = page.get("items") or []
+        async for page in self.pages(
+            resource,
+            namespace,
+            label_selector=label_selector,
+            field_selector=field_selector,
+            limit=limit,
+            accept=accept,
+        ):
             if whole is None:
                 whole = page
             else:
                 whole["items"] += page["items"]
                 whole["metadata"] = page["metadata"]
-            params["continue"] = (page.get("metadata") or {}).get("continue") or None
-            if params["continue"] is None:
-                return whole
+        assert whole is not None
+        return whole
 
     async def create(self, resource: Resource, obj: Object, namespace: str | None = None) -> Object:
         where = namespace or obj.get("metadata", {}).get("namespace")

@@ -102,23 +102,26 @@ class Informer:
         )
 
     async def _relist(self) -> str:
-        listed = await self._client.list(
+        seen: set[tuple[str, str]] = set()
+        version = ""
+        # Page by page: objects may be large, and what is kept of them small.
+        async for page in self._client.pages(
             self.resource,
             self._namespace,
             label_selector=self._label_selector,
             field_selector=self._field_selector,
             accept=METADATA_LIST if self._metadata_only else None,
-        )
-        seen: set[tuple[str, str]] = set()
-        for obj in listed["items"]:
-            key = _key(obj)
-            seen.add(key)
-            if self._versions.get(key) != obj["metadata"].get("resourceVersion"):
-                self._store(key, obj)
+        ):
+            version = str(page["metadata"]["resourceVersion"])
+            for obj in page["items"]:
+                key = _key(obj)
+                seen.add(key)
+                if self._versions.get(key) != obj["metadata"].get("resourceVersion"):
+                    self._store(key, obj)
         for key in [key for key in self.store if key not in seen]:
             self._remove(key, None)
         self._synced.set()
-        return str(listed["metadata"]["resourceVersion"])
+        return version
 
     def _take(self, event: Object) -> str | None:
         """Apply one event; the version to resume from."""

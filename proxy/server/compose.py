@@ -65,13 +65,12 @@ class Worker:
 
     def unready(self) -> str | None:
         """What keeps this worker from serving, in a line."""
-        if not self.index.synced:
-            return "workspaces are not listed yet"
-        missing = self._discovery.unsynced()
-        if missing:
-            return f"discovery of shard {', '.join(missing)} is not read yet"
-        if self.index.get("root") is None:
-            return "workspace root does not exist yet"
+        root = self.index.get("root")
+        if root is None:
+            return "workspace root is not known yet"
+        # Of other shards' absence only their own workspaces take notice.
+        if root.shard in self._discovery.unsynced():
+            return f"discovery of shard {root.shard} is not read yet"
         return None
 
     async def run(self, stop: asyncio.Event) -> None:

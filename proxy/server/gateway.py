@@ -33,7 +33,7 @@ from proxy.server.listing import produce_list
 from proxy.server.messages import Decision, Forward, Reply, Request
 from proxy.server.replies import JSON, page_not_found, refusal, text
 from proxy.server.settling import produce_settled
-from proxy.server.upstream import ShardEndpoint
+from proxy.server.upstream import ShardEndpoint, unavailable
 from proxy.tenancy.index import DELETING, Workspace, WorkspaceIndex
 
 log = logging.getLogger(__name__)
@@ -113,6 +113,9 @@ class WorkspaceGateway:
             workspace = yield self._index.wait_for(path, APPEARS_WITHIN)
         info = parse(request.method, target)
         if workspace is None:
+            missing = () if user.anonymous or self._index.synced else self._index.missing_shards()
+            if missing:
+                raise unavailable(missing[0], "its workspaces are not known yet")
             if user.masters:
                 raise StatusError(404, f'workspace "{path}" not found', details={"name": path, "kind": "workspaces"})
             raise no_entry(user, info, path)

@@ -40,7 +40,7 @@ async def _root(
     delay = 0.1
     while True:
         try:
-            await index.wait_synced()
+            await index.wait_synced_with(root_shard)
             root = await ensure_root(shards[root_shard], index)
             await _ensure_shards(shards, root, url, shards[root_shard])
             break

@@ -77,6 +77,10 @@ class WorkspaceIndex:
         """Whether the first list of every shard is in."""
         return all(informer.synced for informer in self._informers.values())
 
+    async def wait_synced_with(self, shard: str) -> None:
+        """Until the workspaces of one shard are known; the others may be away."""
+        await self._informers[shard].wait_synced()
+
     async def wait_synced(self) -> None:
         await asyncio.gather(*(informer.wait_synced() for informer in self._informers.values()))
 

@@ -62,9 +62,6 @@ class Lifecycle:
         async with asyncio.TaskGroup() as group:
             for informer in self._informers():
                 group.create_task(informer.run())
-            for informer in self._informers():
-                await informer.wait_synced()
-            await self._index.wait_synced()
             group.create_task(self._sweep_orphans())
             group.create_task(self.queue.run())
 
@@ -101,6 +98,8 @@ class Lifecycle:
     # one pair
 
     async def _reconcile(self, key: Key) -> float | None:
+        if not self._knows(key.shard):
+            return 0.1
         workspace = self._workspaces[key.shard].store.get(("", key.name))
         pair = self._pairs[key.shard].store.get(("", key.name))
         token = token_of(key.name)
@@ -112,6 +111,12 @@ class Lifecycle:
         if api.deleting(workspace) or api.deleting(pair) or parent is None or parent.phase == DELETING:
             return await self._delete(key, workspace, pair, parent)
         return await self._ensure(key, workspace, pair, parent)
+
+    def _knows(self, shard: str) -> bool:
+        """Whether what is decided about pairs on ``shard`` rests on a whole picture. The index has to be whole too: a
+        workspace of a shard that was never heard of would be made a second time elsewhere."""
+        lists = (self._workspaces[shard], self._pairs[shard], self._types[shard])
+        return self._index.synced and all(informer.synced for informer in lists)
 
     async def _is_gone(self, token: str) -> bool:
         """Whether no shard has the LogicalCluster; raises StatusError where one cannot be asked."""
@@ -363,7 +368,7 @@ class Lifecycle:
     async def _sweep_orphans(self) -> None:
         """LogicalClusters whose ClusterWorkspace is gone without our finalizer having been asked lose their content."""
         while True:
-            for workspace in list(self._index.all()):
+            for workspace in list(self._index.all()) if all(map(self._knows, self._shards)) else ():
                 parent = self._index.get(workspace.parent) if workspace.parent else None
                 if workspace.parent is None or (parent is None and self._index.missing_shards()):
                     continue
