@@ -119,7 +119,7 @@ class SyncerHost:
         folder = private_folder(self._folder / f"{namespace}-{name}")
         container = pod["spec"]["containers"][0]
         mounted = await self._mount_secrets(pod, container, folder)
-        arguments = [_translated(argument, mounted) for argument in container.get("args", ())]
+        arguments = [translated(argument, mounted) for argument in container.get("args", ())]
         kubeconfig = folder / "in-cluster.kubeconfig"
         await self._write_in_cluster(kubeconfig, namespace, pod["spec"].get("serviceAccountName", "default"))
         start = "import sys; from syncer.main import main; sys.exit(main())"
@@ -171,7 +171,8 @@ def _is_syncer(pod: dict[str, Any]) -> bool:
     return any(container.get("image") == SYNCER for container in pod["spec"]["containers"])
 
 
-def _translated(argument: str, mounted: dict[str, Path]) -> str:
+def translated(argument: str, mounted: dict[str, Path]) -> str:
+    """A container's argument with folders of this machine in place of mounted ones (path with slash → folder)."""
     for place, folder in mounted.items():
         argument = argument.replace(f"={place}", f"={folder}{os.sep}")
     return argument

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import signal
 import time
 import uuid
@@ -37,8 +39,8 @@ class Shell:
         """End it, and what runs in the background."""
         await self.interrupt(timeout=10, kill=True)
         bash, self._bash = self._bash, None
-        if bash is not None and bash.returncode is None:
-            bash.kill()
+        if bash is not None:
+            _kill(bash)
             await bash.wait()
 
     async def run(self, command: str, *, timeout: float = 120) -> tuple[str, int]:
@@ -53,7 +55,7 @@ class Shell:
             output = await asyncio.wait_for(bash.stdout.readuntil(f"{mark} ".encode()), timeout)
             code = await asyncio.wait_for(bash.stdout.readline(), timeout)
         except TimeoutError as error:
-            bash.kill()
+            _kill(bash)
             raise ShellError(f"`{command}` did not end within {timeout:g} s") from error
         except asyncio.IncompleteReadError as error:
             raise ShellError(f"the shell ended with `{command}`") from error
@@ -83,7 +85,7 @@ class Shell:
             try:
                 await asyncio.wait_for(process.wait(), timeout)
             except TimeoutError as error:
-                process.kill()
+                _kill(process)
                 await process.wait()
                 if not kill:
                     raise ShellError(f"Ctrl+C had no effect within {timeout:g} s") from error
@@ -108,3 +110,9 @@ class Shell:
             start_new_session=True,
             preexec_fn=end_with_parent(),
         )
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    """With its children: they hold its pipes."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
