@@ -13,6 +13,13 @@ NEGOTIATED = Resource("apiresource.kcp.dev", "v1alpha1", "negotiatedapiresources
 NAMESPACES = Resource("", "v1", "namespaces", namespaced=False)
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)
 
+ALWAYS = (
+    Resource("", "v1", "configmaps"),
+    Resource("", "v1", "secrets"),
+    Resource("", "v1", "serviceaccounts"),
+)
+"""Kinds that every workspace has and syncers take down."""
+
 CLUSTER_LABEL = "workloads.kcp.dev/cluster"
 """On namespaces and what is in them: the WorkloadCluster that runs it."""
 OPT_OUT = "experimental.workloads.kcp.dev/scheduling-disabled"
@@ -29,7 +36,12 @@ def stamp(moment: datetime.datetime | None = None) -> str:
 
 
 def parse_time(value: str | None) -> datetime.datetime | None:
-    return datetime.datetime.fromisoformat(value) if value else None
+    """A time as the API writes it (RFC 3339); None for no time, or for one in a spelling that nobody uses."""
+    try:
+        parsed = datetime.datetime.fromisoformat(value) if value else None
+    except ValueError:
+        return None
+    return parsed if parsed and parsed.tzinfo else None
 
 
 def conditions_of(obj: Object) -> list[dict[str, Any]]:
@@ -41,9 +53,18 @@ def is_true(obj: Object, kind: str) -> bool:
 
 
 def with_condition(
-    conditions: list[dict[str, Any]], kind: str, status: bool, reason: str = "", message: str = ""
+    conditions: list[dict[str, Any]],
+    kind: str,
+    status: bool,
+    reason: str = "",
+    message: str = "",
+    *,
+    severity: str = "",
 ) -> list[dict[str, Any]]:
-    """``conditions`` with one set, in order of type; its time changes only with its status."""
+    """``conditions`` with one set, in order of type; its time changes only with its status.
+
+    ``severity``: of a False condition, where its API knows severities (that of WorkloadClusters does).
+    """
     value = "True" if status else "False"
     before = next((item for item in conditions if item["type"] == kind), None)
     kept = before is not None and before["status"] == value
@@ -52,10 +73,6 @@ def with_condition(
         "status": value,
         "lastTransitionTime": before["lastTransitionTime"] if kept and before else stamp(),
     }
-    if not status:
-        item["severity"] = "Error"
-    if reason:
-        item["reason"] = reason
-    if message:
-        item["message"] = message
+    optional = {"severity": "" if status else severity, "reason": reason, "message": message}
+    item |= {key: text for key, text in optional.items() if text}
     return sorted([*(other for other in conditions if other["type"] != kind), item], key=lambda entry: entry["type"])

@@ -18,27 +18,39 @@ ERROR = "ErrorHeartbeat"
 class Heartbeats:
     """Keeps the conditions of all WorkloadClusters of one shard."""
 
-    def __init__(self, client: Client, clusters: Informer) -> None:
+    def __init__(self, client: Client, clusters: Informer, *, timeout: datetime.timedelta = TIMEOUT) -> None:
         self._client = client
         self._clusters = clusters
+        self._timeout = timeout
+        self._seen: dict[str, tuple[str, datetime.datetime]] = {}
+        """The last heartbeat, in its own words, and when it came by our clock."""
         self.queue: WorkQueue[str] = WorkQueue(self._reconcile, name="workload clusters", workers=4)
         clusters.add_handler(self._event)
 
     async def run(self) -> None:
+        """Until cancelled."""
         await self.queue.run()
 
     def _event(self, kind: str, old: Object | None, new: Object) -> None:
-        self.queue.add(new["metadata"]["name"])
+        name = new["metadata"]["name"]
+        if kind == "DELETED":
+            self._seen.pop(name, None)
+            return
+        heartbeat = (new.get("status") or {}).get("lastSyncerHeartbeatTime")
+        if heartbeat and self._seen.get(name, ("",))[0] != heartbeat:
+            self._seen[name] = (heartbeat, arrival(heartbeat, now(), followed=name in self._seen))
+        self.queue.add(name)
 
     async def _reconcile(self, name: str) -> float | None:
         cluster = self._clusters.store.get(("", name))
         if cluster is None:
             return None
-        healthy, message, again = health((cluster.get("status") or {}).get("lastSyncerHeartbeatTime"), now())
+        healthy, message, again = health(self._seen.get(name), now(), self._timeout)
         before = conditions_of(cluster)
         conditions = before
         for kind in (HEARTBEAT, READY):
-            conditions = with_condition(conditions, kind, healthy, "" if healthy else ERROR, message)
+            reason = "" if healthy else ERROR
+            conditions = with_condition(conditions, kind, healthy, reason, message, severity="Error")
         if conditions != before:
             try:
                 patch = {"status": {"conditions": conditions}}
@@ -49,12 +61,26 @@ class Heartbeats:
         return again
 
 
-def health(heartbeat: str | None, moment: datetime.datetime) -> tuple[bool, str, float | None]:
+def arrival(heartbeat: str, moment: datetime.datetime, *, followed: bool) -> datetime.datetime:
+    """When a heartbeat came, given that it is seen at ``moment``.
+
+    One that follows another came just now, whatever the clock of the syncer says. The first one that is seen may have
+    been there for long: there is nothing but its own word, which may not lie in the future.
+    """
+    if followed:
+        return moment
+    said = parse_time(heartbeat)
+    return moment if said is None else min(said, moment)
+
+
+def health(
+    seen: tuple[str, datetime.datetime] | None, moment: datetime.datetime, timeout: datetime.timedelta = TIMEOUT
+) -> tuple[bool, str, float | None]:
     """Whether the heart beats, what to say if not, and in how many seconds to look again."""
-    last = parse_time(heartbeat)
-    if last is None:
+    if seen is None:
         return False, "No heartbeat yet seen", None
-    silent = moment - last
-    if silent > TIMEOUT:
+    heartbeat, came = seen
+    silent = moment - came
+    if silent > timeout:
         return False, f"No heartbeat since {heartbeat}", None
-    return True, "", (TIMEOUT - silent).total_seconds() + 0.5
+    return True, "", (timeout - silent).total_seconds() + 0.5

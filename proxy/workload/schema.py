@@ -1,10 +1,32 @@
-"""The lowest common denominator of two structural schemas: what objects may hold that go to both clusters."""
+"""The lowest common denominator of two structural schemas: what objects may hold that go to both clusters.
+
+Every limit of either side holds for both, since an object that one cluster refuses cannot be synced there. What limits
+in a way that cannot be put together (two patterns, say) makes the schemas incompatible.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 Schema = dict[str, Any]
+
+_NUMBERS = {"integer", "number"}
+_NARROWER: dict[str, Callable[..., Any]] = {
+    "minimum": max, "minLength": max, "minItems": max, "minProperties": max,
+    "maximum": min, "maxLength": min, "maxItems": min, "maxProperties": min,
+    "exclusiveMinimum": max, "exclusiveMaximum": max, "uniqueItems": max,
+}  # fmt: skip
+"""How two values of a limit become one."""
+_NARROWER_FORMATS = {frozenset({"int32", "int64"}): "int32", frozenset({"float", "double"}): "float"}
+_SAME_OR_ABSENT = ("pattern", "multipleOf", "allOf", "anyOf", "oneOf", "not")
+"""Limits that hold for both where one side has them, and cannot be joined where they differ."""
+_SAME = (
+    "x-kubernetes-int-or-string", "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-map-type",
+    "x-kubernetes-embedded-resource",
+)  # fmt: skip
+"""What an object means depends on these."""
+_VALIDATIONS = "x-kubernetes-validations"
 
 
 class Incompatible(Exception):
@@ -16,62 +38,80 @@ class Incompatible(Exception):
 
 
 def common(one: Schema, other: Schema, path: str = "") -> Schema:
-    """The schema of what both accept. Raises Incompatible with the path of the first conflict."""
+    """The schema of what both accept; ``one`` itself where the other adds no limit. Raises Incompatible with the path
+    of the first conflict."""
     if one == other:
         return one
     kinds = one.get("type"), other.get("type")
-    if kinds[0] != kinds[1]:
-        if set(kinds) == {"integer", "number"}:
-            return {**one, "type": "integer"}
+    if kinds[0] != kinds[1] and set(kinds) != _NUMBERS:
         raise Incompatible(path, f"type {kinds[0]} here, {kinds[1]} there")
-    for marker in ("x-kubernetes-int-or-string", "x-kubernetes-list-type", "format"):
-        if one.get(marker) != other.get(marker) and marker != "format":
+    for marker in _SAME:
+        if one.get(marker) != other.get(marker):
             raise Incompatible(path, f"{marker} differs")
     merged: Schema = {key: value for key, value in one.items() if other.get(key) == value}
     if "description" in one:
         merged["description"] = one["description"]
+    if kinds[0] != kinds[1]:
+        merged["type"] = "integer"
     merged |= _properties(one, other, path)
-    if "items" in one or "items" in other:
-        merged["items"] = _both(one, other, "items", path)
-    if isinstance(one.get("additionalProperties"), dict) or isinstance(other.get("additionalProperties"), dict):
-        merged["additionalProperties"] = _both(one, other, "additionalProperties", path)
+    for key in ("items", "additionalProperties"):
+        if isinstance(one.get(key), dict) or isinstance(other.get(key), dict):
+            merged[key] = _both(one, other, key, path)
     if "enum" in one or "enum" in other:
         merged["enum"] = _enum(one.get("enum"), other.get("enum"), path)
-    required = sorted(set(one.get("required") or ()) | set(other.get("required") or ()))
-    if required:
-        lacking = [name for name in required if "properties" in merged and name not in merged["properties"]]
-        if lacking:
-            raise Incompatible(f"{path}.{lacking[0]}", "required here, unknown there")
-        merged["required"] = required
-    for key, narrower in (
-        ("minimum", max),
-        ("minLength", max),
-        ("minItems", max),
-        ("maximum", min),
-        ("maxLength", min),
-        ("maxItems", min),
-    ):
-        values = [schema[key] for schema in (one, other) if key in schema]
-        if values:
-            merged[key] = narrower(values)
+    merged |= _required(one, other, merged, path)
+    merged |= _limits(one, other, path)
     return merged
 
 
 def _properties(one: Schema, other: Schema, path: str) -> Schema:
-    here, there = one.get("properties"), other.get("properties")
+    here: Schema | None = one.get("properties")
+    there: Schema | None = other.get("properties")
     if here is None and there is None:
         return {}
-    open_here, open_there = _open(one), _open(other)
+    here, there = here or {}, there or {}
     names: dict[str, Schema] = {}
-    for name in sorted({*(here or {}), *(there or {})}):
-        below = f"{path}.{name}"
-        if name in (here or {}) and name in (there or {}):
-            names[name] = common(here[name], there[name], below)  # type: ignore[index]
-        elif name in (here or {}) and open_there:
-            names[name] = here[name]  # type: ignore[index]
-        elif name in (there or {}) and open_here:
-            names[name] = there[name]  # type: ignore[index]
+    for name in [*here, *(name for name in there if name not in here)]:
+        if name in here and name in there:
+            names[name] = common(here[name], there[name], f"{path}.{name}")
+        elif name in here and _open(other):
+            names[name] = here[name]
+        elif name in there and _open(one):
+            names[name] = there[name]
     return {"properties": names}
+
+
+def _required(one: Schema, other: Schema, merged: Schema, path: str) -> Schema:
+    here, there = one.get("required") or [], other.get("required") or []
+    required = [*here, *(name for name in there if name not in here)]
+    lacking = [name for name in required if name not in merged.get("properties", required)]
+    if lacking:
+        raise Incompatible(f"{path}.{lacking[0]}", "required on one side, unknown on the other")
+    return {"required": required} if required else {}
+
+
+def _limits(one: Schema, other: Schema, path: str) -> Schema:
+    limits: Schema = {}
+    for key, narrower in _NARROWER.items():
+        values = [schema[key] for schema in (one, other) if key in schema]
+        if values:
+            limits[key] = narrower(values)
+    for key in _SAME_OR_ABSENT:
+        limits |= _same_or_absent(one, other, key, path)
+    pair = frozenset({one.get("format"), other.get("format")})
+    if pair in _NARROWER_FORMATS:
+        limits["format"] = _NARROWER_FORMATS[pair]
+    else:
+        limits |= _same_or_absent(one, other, "format", path)
+    rules = one.get(_VALIDATIONS) or []
+    rules = [*rules, *(rule for rule in other.get(_VALIDATIONS) or () if rule not in rules)]
+    return limits | ({_VALIDATIONS: rules} if rules else {})
+
+
+def _same_or_absent(one: Schema, other: Schema, key: str, path: str) -> Schema:
+    if key in one and key in other and one[key] != other[key]:
+        raise Incompatible(path, f"{key} differs")
+    return {key: (one if key in one else other)[key]} if key in one or key in other else {}
 
 
 def _open(schema: Schema) -> bool:

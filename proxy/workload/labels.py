@@ -1,0 +1,163 @@
+"""What stands in a namespace carries the namespace's cluster label.
+
+Objects get it when they are written, by an admission policy of the shard. Those that were there before, or slipped by
+while the policy had not yet seen the namespace's label, get it here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from proxy.kube.client import METADATA_LIST, Client, Object, Resource
+from proxy.kube.errors import StatusError
+from proxy.kube.informer import Informer
+from proxy.kube.workqueue import WorkQueue
+from proxy.mapping.names import NATIVE_GROUPS
+from proxy.mapping.token import LABEL
+from proxy.workload.api import ALWAYS, CLUSTER_LABEL, NEGOTIATED, is_true
+from proxy.workload.typekey import key_of
+
+log = logging.getLogger(__name__)
+
+PASSES, PAUSE = 20, 0.1
+"""How often objects are looked at until all have their label, and seconds between."""
+
+Item = tuple[Resource, str, str]
+"""Resource, namespace, name."""
+
+
+class Labels:
+    """One shard's objects of the kinds that are synced."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._negotiated = Informer(client, NEGOTIATED, transform=_slim_negotiated)
+        self._negotiated.add_handler(self._negotiated_event)
+        self._kinds: dict[Resource, asyncio.Task[None] | None] = dict.fromkeys(ALWAYS)
+        """Those that are followed, or are to be."""
+        self._unlabelled: dict[Resource, Informer] = {}
+        self._placed: dict[str, str | None] = {}
+        """Namespace → label of everything in it, as far as we have seen to that."""
+        self._changed = asyncio.Event()
+        self._objects: WorkQueue[Item] = WorkQueue(self._label_object, name="cluster labels", workers=4)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._negotiated.run())
+            await self._negotiated.wait_synced()
+            group.create_task(self._objects.run())
+            while True:
+                self._changed.clear()
+                for resource in [resource for resource, task in self._kinds.items() if task is None]:
+                    self._kinds[resource] = group.create_task(self._follow(resource))
+                await self._changed.wait()
+
+    async def wait_synced(self) -> None:
+        """Until it is known which kinds there are."""
+        await self._negotiated.wait_synced()
+
+    async def follow(self, namespace: str, cluster: str | None) -> None:
+        """See to it that everything in the namespace carries the label, or with None that nothing does."""
+        if namespace in self._placed and self._placed[namespace] == cluster:
+            return
+        # First, so that what appears from now on is labelled as it is seen.
+        self._placed[namespace] = cluster
+        try:
+            await self._settle(namespace, cluster)
+        except BaseException:
+            self._placed.pop(namespace, None)
+            raise
+
+    async def _settle(self, namespace: str, cluster: str | None) -> None:
+        # Until nothing is left: the admission policy may go by the namespace's old label for a moment.
+        for _ in range(PASSES):
+            if not await self._relabel(namespace, cluster):
+                return
+            await asyncio.sleep(PAUSE)
+        raise StatusError(503, f"objects of namespace {namespace} do not keep the label {cluster}")
+
+    def forget(self, namespace: str) -> None:
+        """The namespace is gone."""
+        self._placed.pop(namespace, None)
+
+    async def _follow(self, resource: Resource) -> None:
+        """Label what has no label yet."""
+        selector = f"{LABEL},!{CLUSTER_LABEL}"
+        informer = Informer(self._client, resource, label_selector=selector, metadata_only=True, transform=_slim)
+
+        def event(kind: str, old: Object | None, new: Object) -> None:
+            if kind != "DELETED" and self._placed.get(new["namespace"]):
+                self._objects.add((resource, new["namespace"], new["name"]))
+
+        informer.add_handler(event)
+        self._unlabelled[resource] = informer
+        try:
+            await informer.run()
+        finally:
+            if self._unlabelled[resource] is informer:
+                del self._unlabelled[resource]
+
+    def _negotiated_event(self, kind: str, old: Object | None, new: Object) -> None:
+        resource: Resource | None = new["resource"] or (old["resource"] if old else None)
+        if resource is None:
+            return
+        if kind != "DELETED":
+            self._kinds.setdefault(resource, None)
+            self._changed.set()
+        elif resource.group not in NATIVE_GROUPS:
+            # Native kinds are followed for all workspaces at once, and stay.
+            task = self._kinds.pop(resource, None)
+            if task is not None:
+                task.cancel()
+
+    async def _relabel(self, namespace: str, cluster: str | None) -> int:
+        """How many objects carried another label, or lacked it. Raises the last of the errors, after all were tried."""
+        count = 0
+        failure: StatusError | None = None
+        for resource in list(self._kinds):
+            wanted = f"{CLUSTER_LABEL}!={cluster}" if cluster else CLUSTER_LABEL
+            try:
+                listed = await self._client.list(
+                    resource, namespace, label_selector=f"{LABEL},{wanted}", accept=METADATA_LIST
+                )
+            except StatusError as error:
+                if error.code == 404:
+                    continue
+                raise
+            for item in listed["items"]:
+                count += 1
+                try:
+                    await self._label(resource, namespace, item["metadata"]["name"], cluster)
+                except StatusError as error:
+                    failure = error
+        if failure is not None:
+            raise failure
+        return count
+
+    async def _label_object(self, item: Item) -> float | None:
+        resource, namespace, name = item
+        informer = self._unlabelled.get(resource)
+        cluster = self._placed.get(namespace)
+        if cluster and informer is not None and (namespace, name) in informer.store:
+            await self._label(resource, namespace, name, cluster)
+        return None
+
+    async def _label(self, resource: Resource, namespace: str, name: str, cluster: str | None) -> None:
+        patch = {"metadata": {"labels": {CLUSTER_LABEL: cluster}}}
+        try:
+            await self._client.patch(resource, name, patch, namespace)
+        except StatusError as error:
+            if error.code != 404:
+                raise
+
+
+def _slim(obj: Object) -> Object:
+    return {"name": obj["metadata"]["name"], "namespace": obj["metadata"].get("namespace", "")}
+
+
+def _slim_negotiated(obj: Object) -> Object:
+    key = key_of(obj)
+    served = (obj.get("spec") or {}).get("scope") == "Namespaced" and is_true(obj, "Published")
+    return {"resource": key.resource if key is not None and served else None}

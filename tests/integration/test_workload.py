@@ -1,0 +1,507 @@
+"""The workload controllers on a real shard: heartbeats, API import, placement, cluster labels."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from proxy.kube.client import Client, Object, Resource
+from proxy.kube.errors import StatusError
+from proxy.kube.informer import Informer
+from proxy.mapping.token import new_token
+from proxy.shard.control_plane import ControlPlane
+from proxy.workload.api import CLUSTER_LABEL, CLUSTERS, CRDS, IMPORTS, NAMESPACES, NEGOTIATED, OPT_OUT, stamp
+from proxy.workload.clusters import Heartbeats
+from proxy.workload.controllers import run
+from proxy.workload.imports import Negotiation
+from tests.integration.eventually import eventually
+
+CONFIGMAPS = Resource("", "v1", "configmaps")
+DEPLOYMENTS = Resource("apps", "v1", "deployments")
+WIDGET = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"size": {"type": "integer"}}}}}
+
+
+class Workspace:
+    """What stands under one token of the shard."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.token = new_token()
+
+    def mapped(self, name: str) -> str:
+        return f"{self.token}-{name}"
+
+    async def cluster(self, name: str, *, ready: bool = True, spec: Object | None = None) -> Object:
+        """Make a WorkloadCluster, with a heart that has beaten once."""
+        obj = {
+            "apiVersion": CLUSTERS.api_version,
+            "kind": "WorkloadCluster",
+            "metadata": {"name": self.mapped(name)},
+            "spec": spec or {},
+        }
+        made = await settled(lambda: self.client.create(CLUSTERS, obj))
+        if ready:
+            await self.beat(name)
+        return made
+
+    async def beat(self, name: str, time: str | None = None) -> None:
+        status = {"status": {"lastSyncerHeartbeatTime": time or stamp()}}
+        await self.client.patch(CLUSTERS, self.mapped(name), status, subresource="status")
+
+    async def namespace(self, name: str, **labels: str) -> None:
+        meta = {"name": self.mapped(name), "labels": labels}
+        await self.client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
+
+    async def label(self, name: str, cluster: str | None) -> None:
+        patch = {"metadata": {"labels": {CLUSTER_LABEL: cluster}}}
+        await self.client.patch(NAMESPACES, self.mapped(name), patch)
+
+    async def config_map(self, namespace: str, name: str) -> Object:
+        obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
+        return await self.client.create(CONFIGMAPS, obj, self.mapped(namespace))
+
+    async def label_of(self, namespace: str, name: str | None = None, resource: Resource = CONFIGMAPS) -> str | None:
+        """Cluster label of a namespace, or of an object in it."""
+        if name is None:
+            obj = await self.client.get(NAMESPACES, self.mapped(namespace))
+        else:
+            obj = await self.client.get(resource, name, self.mapped(namespace))
+        found: str | None = (obj["metadata"].get("labels") or {}).get(CLUSTER_LABEL)
+        return found
+
+    async def labelled(self, cluster: str | None, namespace: str, name: str | None = None) -> None:
+        """Wait for the label."""
+        await reaches(lambda: self.label_of(namespace, name), cluster)
+
+    async def imports(self, cluster: Object, resource: str, group: str, schema: Object, **spec: Any) -> str:
+        """Make an APIResourceImport as a syncer does; its name on the shard."""
+        location = cluster["metadata"]["name"].partition("-")[2]
+        name = self.mapped(f"{resource}.{location}.v1.{group or 'core'}")
+        owner = {
+            "apiVersion": CLUSTERS.api_version,
+            "kind": "WorkloadCluster",
+            "name": cluster["metadata"]["name"],
+            "uid": cluster["metadata"]["uid"],
+        }
+        whole = {
+            "location": location,
+            "groupVersion": {"group": group, "version": "v1"},
+            "scope": "Namespaced",
+            "plural": resource,
+            "kind": resource[:-1].capitalize(),
+            "openAPIV3Schema": schema,
+            **spec,
+        }
+        obj = {
+            "apiVersion": IMPORTS.api_version,
+            "kind": "APIResourceImport",
+            "metadata": {"name": name, "ownerReferences": [owner]},
+            "spec": whole,
+        }
+        await settled(lambda: self.client.create(IMPORTS, obj))
+        return name
+
+    async def condition(self, resource: Resource, name: str, kind: str) -> Object | None:
+        obj = await self.client.get(resource, self.mapped(name))
+        conditions = (obj.get("status") or {}).get("conditions") or ()
+        return next((item for item in conditions if item["type"] == kind), None)
+
+    async def status(self, resource: Resource, name: str, kind: str) -> str:
+        return str((await self.condition(resource, name, kind) or {}).get("status", ""))
+
+
+async def settled(call: Callable[[], Awaitable[Object]]) -> Object:
+    """A write of a kind that the admission policies of the shard may not know yet."""
+    deadline = asyncio.get_running_loop().time() + 20
+    while True:
+        try:
+            return await call()
+        except StatusError as error:
+            if error.code != 503 or asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(0.1)
+
+
+async def reaches(call: Callable[[], Awaitable[Any]], wanted: Any, timeout: float = 15) -> None:
+    last: Any = None
+
+    async def check() -> bool:
+        nonlocal last
+        last = await call()
+        return bool(last == wanted)
+
+    try:
+        await eventually(check, StatusError, timeout=timeout)
+    except AssertionError:
+        raise AssertionError(f"{last!r} instead of {wanted!r} after {timeout:g} s") from None
+
+
+async def gone(client: Client, resource: Resource, name: str) -> None:
+    async def check() -> bool:
+        try:
+            await client.get(resource, name)
+        except StatusError as error:
+            return error.code == 404
+        return False
+
+    await eventually(check, timeout=20)
+
+
+@asynccontextmanager
+async def controllers(client: Client, *, auto_publish: bool = True) -> AsyncIterator[None]:
+    task = asyncio.create_task(run({"shard": client}, auto_publish=auto_publish))
+    try:
+        yield
+        assert not task.done(), "the controllers have ended"
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+async def workspace(shard: ControlPlane) -> AsyncIterator[Workspace]:
+    """A workspace of its own, on a shard whose controllers run."""
+    async with shard.client() as client, controllers(client):
+        yield Workspace(client)
+
+
+# heartbeats
+
+
+async def test_before_the_first_heartbeat(workspace: Workspace) -> None:
+    await workspace.cluster("east", ready=False)
+    await reaches(lambda: workspace.status(CLUSTERS, "east", "Ready"), "False")
+    for kind in ("Ready", "HeartbeatHealthy"):
+        condition = await workspace.condition(CLUSTERS, "east", kind)
+        assert condition is not None
+        assert condition["reason"] == "ErrorHeartbeat"
+        assert condition["message"] == "No heartbeat yet seen"
+
+
+async def test_a_heartbeat_makes_ready(workspace: Workspace) -> None:
+    await workspace.cluster("east")
+    await reaches(lambda: workspace.status(CLUSTERS, "east", "Ready"), "True")
+    await reaches(lambda: workspace.status(CLUSTERS, "east", "HeartbeatHealthy"), "True")
+
+
+async def test_silence_ends_ready(shard: ControlPlane) -> None:
+    async with shard.client() as client, asyncio.TaskGroup() as group:
+        workspace = Workspace(client)
+        informer = Informer(client, CLUSTERS)
+        heartbeats = Heartbeats(client, informer, timeout=datetime.timedelta(seconds=2))
+        tasks = [group.create_task(part.run()) for part in (informer, heartbeats)]
+        await workspace.cluster("east")
+        await reaches(lambda: workspace.status(CLUSTERS, "east", "Ready"), "True")
+        await reaches(lambda: workspace.status(CLUSTERS, "east", "Ready"), "False")
+        condition = await workspace.condition(CLUSTERS, "east", "Ready")
+        assert condition is not None
+        assert condition["message"].startswith("No heartbeat since 20")
+        await workspace.beat("east")
+        await reaches(lambda: workspace.status(CLUSTERS, "east", "Ready"), "True")
+        for task in tasks:
+            task.cancel()
+
+
+async def test_silence_while_the_controllers_were_away(shard: ControlPlane) -> None:
+    async with shard.client() as client:
+        workspace = Workspace(client)
+        await workspace.cluster("east", ready=False)
+        await workspace.beat("east", "2020-01-01T00:00:00Z")
+        async with controllers(client):
+            await reaches(lambda: workspace.status(CLUSTERS, "east", "Ready"), "False")
+
+
+async def test_the_syncers_clock_does_not_matter(workspace: Workspace) -> None:
+    await workspace.cluster("east", ready=False)
+    await workspace.beat("east", "2020-01-01T00:00:00Z")
+    await reaches(lambda: workspace.status(CLUSTERS, "east", "Ready"), "False")
+    await workspace.beat("east", "2020-01-01T00:00:20Z")
+    await reaches(lambda: workspace.status(CLUSTERS, "east", "Ready"), "True")
+
+
+# API import
+
+
+async def test_a_native_type_is_published(workspace: Workspace) -> None:
+    cluster = await workspace.cluster("east")
+    await workspace.imports(cluster, "deployments", "apps", WIDGET, kind="Deployment")
+    await reaches(lambda: workspace.status(NEGOTIATED, "deployments.v1.apps", "Published"), "True")
+    assert await workspace.status(NEGOTIATED, "deployments.v1.apps", "Submitted") == "True"
+    assert await workspace.status(NEGOTIATED, "deployments.v1.apps", "Enforced") == "False"
+    await reaches(lambda: workspace.status(IMPORTS, "deployments.east.v1.apps", "Compatible"), "True")
+    await reaches(lambda: workspace.status(IMPORTS, "deployments.east.v1.apps", "Available"), "True")
+
+
+@pytest.mark.parametrize(
+    ("plural", "group"), [("clusterroles", "rbac.authorization.k8s.io"), ("namespaces", ""), ("unicorns", "apps")]
+)
+async def test_what_belongs_to_the_shard_is_not(workspace: Workspace, plural: str, group: str) -> None:
+    cluster = await workspace.cluster("east")
+    await workspace.imports(cluster, plural, group, WIDGET)
+    await reaches(lambda: workspace.status(NEGOTIATED, f"{plural}.v1.{group or 'core'}", "Published"), "False")
+
+
+async def test_another_type_becomes_a_crd_of_the_workspace(workspace: Workspace) -> None:
+    cluster = await workspace.cluster("east")
+    await workspace.imports(cluster, "widgets", "example.com", WIDGET, subResources=[{"name": "status"}])
+    await reaches(lambda: workspace.status(NEGOTIATED, "widgets.v1.example.com", "Published"), "True")
+    crd = await workspace.client.get(CRDS, f"widgets.{workspace.token}-example.com")
+    assert crd["spec"]["group"] == f"{workspace.token}-example.com"
+    assert crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] == WIDGET
+    assert crd["spec"]["versions"][0]["subresources"] == {"status": {}}
+
+
+async def test_a_crd_made_by_hand_is_kept(workspace: Workspace) -> None:
+    group = f"{workspace.token}-example.com"
+    names = {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}
+    crd = {
+        "apiVersion": CRDS.api_version,
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"widgets.{group}"},
+        "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+    await workspace.client.create(CRDS, crd)
+    cluster = await workspace.cluster("east")
+    await workspace.imports(cluster, "widgets", "example.com", WIDGET)
+    await reaches(lambda: workspace.status(NEGOTIATED, "widgets.v1.example.com", "Enforced"), "True")
+    kept = await workspace.client.get(CRDS, f"widgets.{group}")
+    assert kept["spec"]["versions"][0]["schema"] == {"openAPIV3Schema": {"type": "object"}}
+
+
+async def test_an_incompatible_schema_names_the_path(workspace: Workspace) -> None:
+    east, west = await workspace.cluster("east"), await workspace.cluster("west")
+    await workspace.imports(east, "widgets", "example.com", WIDGET)
+    await reaches(lambda: workspace.status(IMPORTS, "widgets.east.v1.example.com", "Available"), "True")
+    other = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"size": {"type": "string"}}}}}
+    await workspace.imports(west, "widgets", "example.com", other)
+    await reaches(lambda: workspace.status(IMPORTS, "widgets.west.v1.example.com", "Compatible"), "False")
+    condition = await workspace.condition(IMPORTS, "widgets.west.v1.example.com", "Compatible")
+    assert condition is not None
+    assert condition["reason"] == "IncompatibleSchema"
+    assert ".spec.size" in condition["message"]
+    assert await workspace.status(IMPORTS, "widgets.east.v1.example.com", "Compatible") == "True"
+
+
+async def test_a_schema_that_cannot_be_served_is_told(workspace: Workspace) -> None:
+    cluster = await workspace.cluster("east")
+    broken = {"type": "object", "properties": {"spec": {"type": "no such type"}}}
+    await workspace.imports(cluster, "widgets", "example.com", broken)
+    await reaches(lambda: workspace.status(NEGOTIATED, "widgets.v1.example.com", "Published"), "False")
+    condition = await workspace.condition(NEGOTIATED, "widgets.v1.example.com", "Published")
+    assert condition is not None
+    assert condition["reason"] == "InvalidSchema"
+    assert "no such type" in condition["message"]
+    assert workspace.token not in condition["message"]
+
+
+async def test_a_type_goes_with_its_cluster_and_its_last_object(shard: ControlPlane) -> None:
+    async with shard.client() as client, controllers(client), asyncio.TaskGroup() as group:
+        task = group.create_task(Negotiation(client, auto_publish=True, look_again=0.3).run())
+        workspace = Workspace(client)
+        cluster = await workspace.cluster("east")
+        await workspace.imports(cluster, "widgets", "example.com", WIDGET)
+        await reaches(lambda: workspace.status(NEGOTIATED, "widgets.v1.example.com", "Published"), "True")
+        await workspace.namespace("one")
+        resource = Resource(f"{workspace.token}-example.com", "v1", "widgets")
+        widget = {"apiVersion": resource.api_version, "kind": "Widget", "metadata": {"name": "w"}}
+        await eventually(lambda: client.create(resource, widget, workspace.mapped("one")), StatusError, timeout=20)
+        await client.delete(CLUSTERS, cluster["metadata"]["name"])
+        await gone(client, IMPORTS, workspace.mapped("widgets.east.v1.example.com"))
+        await asyncio.sleep(1)
+        assert await client.get(resource, "w", workspace.mapped("one")), "readable as long as there is one"
+        await client.delete(resource, "w", workspace.mapped("one"))
+        await gone(client, NEGOTIATED, workspace.mapped("widgets.v1.example.com"))
+        await gone(client, CRDS, f"widgets.{workspace.token}-example.com")
+        task.cancel()
+
+
+async def test_without_auto_publish_somebody_has_to_say_so(shard: ControlPlane) -> None:
+    async with shard.client() as client, controllers(client, auto_publish=False):
+        workspace = Workspace(client)
+        cluster = await workspace.cluster("east")
+        await workspace.imports(cluster, "deployments", "apps", WIDGET, kind="Deployment")
+        await reaches(lambda: workspace.status(NEGOTIATED, "deployments.v1.apps", "Submitted"), "True")
+        assert await workspace.status(NEGOTIATED, "deployments.v1.apps", "Published") == "False"
+        await client.patch(NEGOTIATED, workspace.mapped("deployments.v1.apps"), {"spec": {"publish": True}})
+        await reaches(lambda: workspace.status(NEGOTIATED, "deployments.v1.apps", "Published"), "True")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"groupVersion": {"group": "", "version": "v1/secrets"}},
+        {"groupVersion": {"group": "apps/../x", "version": "v1"}},
+        {"plural": "../secrets"},
+    ],
+)
+async def test_names_that_are_none_are_refused(workspace: Workspace, spec: Object) -> None:
+    cluster = await workspace.cluster("east")
+    with pytest.raises(StatusError) as refusal:
+        await workspace.imports(cluster, "widgets", "example.com", WIDGET, **spec)
+    assert refusal.value.code == 422
+
+
+# placement
+
+
+async def test_a_namespace_and_what_is_in_it_get_the_cluster(workspace: Workspace) -> None:
+    await workspace.cluster("east")
+    await reaches(lambda: workspace.status(CLUSTERS, "east", "Ready"), "True")
+    await workspace.namespace("one")
+    await workspace.labelled("east", "one")
+    await reaches(lambda: workspace.status(NAMESPACES, "one", "NamespaceScheduled"), "True")
+    await workspace.labelled("east", "one", "kube-root-ca.crt")  # made by a controller before the label was there
+    await workspace.config_map("one", "mine")
+    await workspace.labelled("east", "one", "mine")
+    accounts = Resource("", "v1", "serviceaccounts")
+    await reaches(lambda: workspace.label_of("one", "default", accounts), "east")
+
+
+async def test_the_policy_labels_at_creation(workspace: Workspace) -> None:
+    await workspace.cluster("east")
+    await workspace.namespace("one")
+    await workspace.labelled("east", "one")
+
+    async def at_once() -> bool:
+        obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "x-"}}
+        path = CONFIGMAPS.path(workspace.mapped("one"))
+        made = await workspace.client.request("POST", path, body=obj, params={"dryRun": "All"})
+        return (made["metadata"].get("labels") or {}).get(CLUSTER_LABEL) == "east"
+
+    await eventually(at_once)
+
+
+async def test_a_kind_that_was_imported_is_labelled_too(workspace: Workspace) -> None:
+    cluster = await workspace.cluster("east")
+    await workspace.imports(cluster, "widgets", "example.com", WIDGET)
+    await reaches(lambda: workspace.status(NEGOTIATED, "widgets.v1.example.com", "Published"), "True")
+    await workspace.namespace("out", **{OPT_OUT: ""})
+    resource = Resource(f"{workspace.token}-example.com", "v1", "widgets")
+    widget = {"apiVersion": resource.api_version, "kind": "Widget", "metadata": {"name": "w"}}
+    await eventually(lambda: workspace.client.create(resource, widget, workspace.mapped("out")), StatusError)
+    assert await workspace.label_of("out", "w", resource) is None
+    patch = {"metadata": {"labels": {OPT_OUT: None}}}
+    await workspace.client.patch(NAMESPACES, workspace.mapped("out"), patch)
+    await reaches(lambda: workspace.label_of("out", "w", resource), "east")
+
+
+async def test_no_cluster_is_ready(workspace: Workspace) -> None:
+    await workspace.cluster("east", ready=False)
+    await workspace.namespace("one")
+    await reaches(lambda: workspace.status(NAMESPACES, "one", "NamespaceScheduled"), "False")
+    condition = await workspace.condition(NAMESPACES, "one", "NamespaceScheduled")
+    assert condition is not None
+    assert condition["reason"] == "Unschedulable"
+    assert condition["message"] == "No clusters are available to schedule Namespaces to."
+    await workspace.beat("east")
+    await workspace.labelled("east", "one")
+    await reaches(lambda: workspace.status(NAMESPACES, "one", "NamespaceScheduled"), "True")
+
+
+async def test_clusters_of_others_do_not_count(workspace: Workspace) -> None:
+    other = Workspace(workspace.client)
+    await other.cluster("east")
+    await reaches(lambda: other.status(CLUSTERS, "east", "Ready"), "True")
+    await workspace.namespace("one")
+    await other.namespace("one")
+    await other.labelled("east", "one")
+    assert await workspace.label_of("one") is None
+    assert await workspace.condition(NAMESPACES, "one", "NamespaceScheduled") is None
+
+
+async def test_opted_out(workspace: Workspace) -> None:
+    await workspace.cluster("east")
+    await reaches(lambda: workspace.status(CLUSTERS, "east", "Ready"), "True")
+    await workspace.namespace("out", **{OPT_OUT: "true"})
+    await workspace.namespace("in")
+    await workspace.labelled("east", "in")
+    assert await workspace.label_of("out") is None
+
+
+async def test_unschedulable_clusters_get_nothing_new(workspace: Workspace) -> None:
+    await workspace.cluster("east")
+    await workspace.cluster("west")
+    await workspace.namespace("old")
+    await workspace.labelled("east", "old")
+    await reaches(lambda: workspace.status(CLUSTERS, "west", "Ready"), "True")
+    await workspace.client.patch(CLUSTERS, workspace.mapped("east"), {"spec": {"unschedulable": True}})
+
+    async def elsewhere() -> bool:
+        name = new_token()
+        await workspace.namespace(name)
+        await eventually(lambda: workspace.label_of(name))
+        return await workspace.label_of(name) == "west"
+
+    await eventually(elsewhere, interval=0.3)
+    assert await workspace.label_of("old") == "east"
+
+
+async def test_eviction(workspace: Workspace) -> None:
+    await workspace.cluster("east")
+    await reaches(lambda: workspace.status(CLUSTERS, "east", "Ready"), "True")
+    await workspace.cluster("west")
+    await reaches(lambda: workspace.status(CLUSTERS, "west", "Ready"), "True")
+    await workspace.namespace("one")
+    await workspace.labelled("east", "one")
+    await workspace.config_map("one", "mine")
+    at = stamp(datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=2))
+    await workspace.client.patch(CLUSTERS, workspace.mapped("east"), {"spec": {"evictAfter": at}})
+    await workspace.labelled("west", "one")
+    await workspace.labelled("west", "one", "mine")
+
+
+async def test_a_deleted_cluster_loses_its_namespaces(workspace: Workspace) -> None:
+    await workspace.cluster("east")
+    await workspace.namespace("one")
+    await workspace.labelled("east", "one")
+    await workspace.labelled("east", "one", "kube-root-ca.crt")
+    await workspace.client.delete(CLUSTERS, workspace.mapped("east"))
+    await workspace.labelled(None, "one")
+    await workspace.labelled(None, "one", "kube-root-ca.crt")
+    await reaches(lambda: workspace.status(NAMESPACES, "one", "NamespaceScheduled"), "False")
+    await workspace.cluster("west")
+    await workspace.labelled("west", "one")
+    await workspace.labelled("west", "one", "kube-root-ca.crt")
+
+
+async def test_a_label_changed_by_hand_is_followed(workspace: Workspace) -> None:
+    await workspace.cluster("east")
+    await reaches(lambda: workspace.status(CLUSTERS, "east", "Ready"), "True")
+    await workspace.cluster("west")
+    await workspace.namespace("one")
+    await workspace.labelled("east", "one")
+    await workspace.config_map("one", "mine")
+    await workspace.labelled("east", "one", "mine")
+    await workspace.label("one", "west")
+    await workspace.labelled("west", "one", "mine")
+    assert await workspace.label_of("one") == "west"
+    await workspace.label("one", "no-such-cluster")
+    await workspace.labelled("east", "one")
+    await workspace.labelled("east", "one", "mine")
+
+
+async def test_what_changed_while_the_controllers_were_away(shard: ControlPlane) -> None:
+    async with shard.client() as client:
+        workspace = Workspace(client)
+        async with controllers(client):
+            await workspace.cluster("east")
+            await reaches(lambda: workspace.status(CLUSTERS, "east", "Ready"), "True")
+            await workspace.cluster("west")
+            await workspace.namespace("moved")
+            await workspace.labelled("east", "moved", "kube-root-ca.crt")
+            await workspace.namespace("freed")
+            await workspace.labelled("east", "freed", "kube-root-ca.crt")
+            await reaches(lambda: workspace.status(NAMESPACES, "freed", "NamespaceScheduled"), "True")
+        await workspace.label("moved", "west")
+        await client.patch(NAMESPACES, workspace.mapped("freed"), {"metadata": {"labels": {OPT_OUT: ""}}})
+        await workspace.label("freed", None)
+        assert await workspace.label_of("moved", "kube-root-ca.crt") == "east"
+        async with controllers(client):
+            await workspace.labelled("west", "moved", "kube-root-ca.crt")
+            await workspace.labelled(None, "freed", "kube-root-ca.crt")
