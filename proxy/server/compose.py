@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -21,6 +22,9 @@ from proxy.server.upstream import ShardEndpoint
 from proxy.tenancy.index import WorkspaceIndex
 
 log = logging.getLogger(__name__)
+
+SETTLES_WITHIN = 5.0
+"""Seconds until a worker listens although it is not ready."""
 
 
 def endpoint_of(shard: ShardSettings) -> ShardEndpoint:
@@ -73,12 +77,20 @@ class Worker:
             return f"discovery of shard {root.shard} is not read yet"
         return None
 
+    async def _settle(self) -> None:
+        """A new worker takes no connections from its siblings before it knows what they know. If that takes long, a
+        shard is away, and saying so is better than not being there."""
+        deadline = time.monotonic() + SETTLES_WITHIN
+        while self.unready() and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop``. Raises OSError where the address cannot be listened at."""
         tasks = [
             asyncio.create_task(part.run())
             for part in (self.index, self._authenticator, self._authorizer, self._discovery)
         ]
+        await self._settle()
         await self._server.start()
         stopping = asyncio.create_task(stop.wait())
         try:

@@ -137,6 +137,11 @@ class WorkspaceGateway:
         problem = self._unready() if path == "/readyz" else None
         return text(503, f"not ready: {problem}\n") if problem else text(200, "ok")
 
+    def _require_discovery(self, workspace: Workspace) -> None:
+        """Nothing is said to be missing by a worker that has not heard from the shard yet. Raises StatusError 503."""
+        if workspace.shard in self._discovery.unsynced():
+            raise unavailable(workspace.shard, "its API resources are not known yet")
+
     def _own_workspace(self, request: Request) -> str | None:
         """Without ``/clusters/…`` a service account is at home: in-cluster configuration knows host and port alone.
 
@@ -165,6 +170,7 @@ class WorkspaceGateway:
     ) -> Flow:
         if info.path in HEALTH:
             return text(200, "ok")
+        self._require_discovery(workspace)
         query = target.partition(b"?")[2].decode("latin-1")
         reply = self._discovery.reply(workspace, request, info.path, query)
         if reply is not None:
@@ -181,6 +187,7 @@ class WorkspaceGateway:
         discovery = self._discovery
         group, version, resource = info.group, info.version, info.resource
         if not discovery.serves(workspace, group, version, resource):
+            self._require_discovery(workspace)
             yield discovery.refresh(workspace, group, version, resource)
             if not discovery.serves(workspace, group, version, resource):
                 if not discovery.group_version_exists(workspace, group, version):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sys
 import tempfile
@@ -89,7 +90,7 @@ def obstacle(root: Path) -> str | None:
     try:
         for name in NODE_PROGRAMS:
             find(name)
-        cgroups.remove(cgroups.create(f"kcp-trial-{os.getpid()}"))
+        cgroups.remove(cgroups.create(f"kcp-trial-{os.getpid()}-{secrets.token_hex(4)}"))
         run("unshare", "--net", *NAMESPACES, "sh", "-ec", _TRIAL)
     except (ClusterError, BinaryError) as error:
         return str(error)
