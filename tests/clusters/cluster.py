@@ -120,7 +120,8 @@ class PhysicalCluster:
         if self.running:
             raise ClusterError(f"cluster {self.name} is running already")
         runtime, remark = await asyncio.to_thread(choose, self.root, self._wanted)
-        say(f"{self.name}: {remark}")
+        if self._wanted is None:
+            say(f"{self.name}: {remark}")
         archives = await asyncio.to_thread(_prepare, runtime, say)
         try:
             cluster = self._write_spec(runtime, archives)

@@ -94,7 +94,7 @@ async def real_node(cluster: Spec) -> AsyncIterator[tuple[ControlPlane, Process]
     cgroups.write(groups, cluster.groups)
     program = Program(
         name="node",
-        argv=node.command("enter", cluster.folder),
+        argv=node.command("start", cluster.folder),
         log=cluster.log / "node.log",
         env=environment(),
         grace=0,  # unshare does not listen; nothing on the node is worth more than a power cut would spare

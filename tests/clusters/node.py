@@ -1,8 +1,13 @@
-"""The inside of a real node. Three steps, each in the place that the one before made:
+"""The inside of a real node. Steps, each in the place that the one before made, which is the cluster's network
+namespace at first:
 
-``enter``   in the cluster's network namespace: go into the node's control groups, then into new namespaces;
-``init``    first process there: starts the next and buries orphans, as init does;
+``start``   go into new namespaces of processes, mounts and more;
+``enter``   their first process: goes into the node's control groups, and makes these the top of what it sees;
+``init``    still the first process: starts the next and buries orphans, as init does;
 ``manage``  mounts what a node has of its own, runs containerd, imports images, runs kubelet and kube-proxy.
+
+Whoever waits outside for the first process stays outside of the node's control groups as well: the top one must become
+free of processes.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 from proxy.binaries import find
@@ -41,9 +47,13 @@ def command(step: str, folder: Path) -> list[str]:
     return [sys.executable, "-m", "tests.clusters.node", step, str(folder)]
 
 
+def start(cluster: Spec) -> None:
+    _become("unshare", *NAMESPACES, *command("enter", cluster.folder))
+
+
 def enter(cluster: Spec) -> None:
     cgroups.enter(cgroups.read(cluster.groups))
-    os.execvpe("unshare", ["unshare", *NAMESPACES, *command("init", cluster.folder)], environment())
+    _become("unshare", "--cgroup", *command("init", cluster.folder))
 
 
 def init(cluster: Spec) -> int:
@@ -118,6 +128,10 @@ async def manage(cluster: Spec) -> None:
     await asyncio.Event().wait()  # to the end of the namespace, which ends everything in it
 
 
+def _become(*line: str) -> NoReturn:
+    os.execvpe(line[0], line, environment())
+
+
 def _connects(address: str | tuple[str, int]) -> bool:
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     with socket.socket(family) as probe:
@@ -129,6 +143,8 @@ def main() -> int:
     step, folder = sys.argv[1:]
     try:
         cluster = spec.read(Path(folder))
+        if step == "start":
+            start(cluster)
         if step == "enter":
             enter(cluster)
         if step == "init":

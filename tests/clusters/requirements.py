@@ -29,8 +29,8 @@ PLUGINS = ("bridge", "host-local", "loopback", "portmap")
 PLUGINS_PACKAGE = "containernetworking-plugins"
 PLUGIN_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"), Path("/usr/libexec/cni"))
 NODE_PROGRAMS = ("kubelet", "kube-proxy")
-NAMESPACES = ("--fork", "--kill-child", "--pid", "--mount-proc", "--mount", "--uts", "--ipc", "--cgroup")
-"""As options of unshare: those of a node, beside the cluster's network namespace."""
+NAMESPACES = ("--fork", "--kill-child", "--pid", "--mount-proc", "--mount", "--uts", "--ipc")
+"""As options of unshare: those of a node, beside the cluster's network and control groups."""
 HIDDEN = ("/var/lib", "/var/log", "/run", "/sys", "/proc")
 """What a node sees its own of: nothing that it needs of this machine may lie below."""
 
@@ -91,7 +91,7 @@ def obstacle(root: Path) -> str | None:
         for name in NODE_PROGRAMS:
             find(name)
         cgroups.remove(cgroups.create(f"kcp-trial-{os.getpid()}-{secrets.token_hex(4)}"))
-        run("unshare", "--net", *NAMESPACES, "sh", "-ec", _TRIAL)
+        run("unshare", "--net", "--cgroup", *NAMESPACES, "sh", "-ec", _TRIAL)
     except (ClusterError, BinaryError) as error:
         return str(error)
     return None

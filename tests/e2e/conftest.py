@@ -35,7 +35,7 @@ def _tell(config: pytest.Config, lines: list[str]) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
         for line in lines:
-            reporter.write_line(f"physical cluster {line}")
+            reporter.write_line(f"physical clusters: {line}")
 
 
 @pytest.fixture(scope="session")

@@ -41,8 +41,12 @@ class Ground:
 async def ground(
     root: Path, *, runtime: Runtime | None = None, say: Callable[[str], None] = lambda _: None
 ) -> AsyncIterator[Ground]:
-    """Starts the clusters in ``root``; leaves nothing of them. Raises ClusterError."""
-    nodes, _ = await asyncio.to_thread(choose, root, runtime)
+    """Starts the clusters in ``root``; leaves nothing of them. ``say`` gets what plays the nodes, and why.
+
+    Raises ClusterError.
+    """
+    nodes, remark = await asyncio.to_thread(choose, root, runtime)
+    say(remark)
     address = await asyncio.to_thread(host_address, root, nodes)
     port = PROXY_PORT if port_is_free(address, PROXY_PORT) else free_port(address)
     first, second = (PhysicalCluster(name, root=root, runtime=nodes, ports=(port,)) for name in TEAM_CLUSTERS)
