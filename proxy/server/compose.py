@@ -16,9 +16,9 @@ from proxy.discovery import Discovery
 from proxy.kube.client import Client
 from proxy.kube.config import load_kubeconfig
 from proxy.server.gateway import WorkspaceGateway
+from proxy.server.pool import ShardEndpoint
 from proxy.server.serve import Server
 from proxy.server.settings import ServerSettings, ShardSettings
-from proxy.server.upstream import ShardEndpoint
 from proxy.tenancy.index import WorkspaceIndex
 
 log = logging.getLogger(__name__)

@@ -1,144 +1,153 @@
-"""Answers on their way to a client: streamed, filtered and re-framed, or put together from several round trips."""
+"""Answers of shards on their way to a client: streamed and filtered, or put together from several round trips."""
 
 from __future__ import annotations
 
 import asyncio
-import uuid
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from proxy.kube.errors import StatusError
-from proxy.server.messages import BodyFilter, Forward, Header, Reply, Request, Response
-from proxy.server.replies import refusal
-from proxy.server.upstream import Upstream
+from proxy.server.answer import BODYLESS, Answer, head_of, status_line
+from proxy.server.messages import BodyFilter, Forward, Header, Response
+from proxy.server.replies import BAD_GATEWAY, refusal
+from proxy.server.upstream import Sink, Upstream
 
-if TYPE_CHECKING:
-    from proxy.server.front import Front
-
-REASONS = {
-    200: b"OK", 201: b"Created", 202: b"Accepted", 204: b"No Content", 206: b"Partial Content", 304: b"Not Modified",
-    400: b"Bad Request", 401: b"Unauthorized", 403: b"Forbidden", 404: b"Not Found", 405: b"Method Not Allowed",
-    406: b"Not Acceptable", 408: b"Request Timeout", 409: b"Conflict", 410: b"Gone", 413: b"Request Entity Too Large",
-    415: b"Unsupported Media Type", 422: b"Unprocessable Entity", 429: b"Too Many Requests",
-    431: b"Request Header Fields Too Large", 500: b"Internal Server Error", 502: b"Bad Gateway",
-    503: b"Service Unavailable", 504: b"Gateway Timeout",
-}  # fmt: skip
-STATUS_LINES = {code: b"HTTP/1.1 %d %b\r\n" % (code, reason) for code, reason in REASONS.items()}
 HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"upgrade", b"trailer", b"te",
-     b"proxy-authenticate", b"alt-svc"}
+     b"proxy-authenticate", b"proxy-connection", b"alt-svc"}
 )  # fmt: skip
-BODYLESS = frozenset({204, 304})
-CACHE_CONTROL = (b"cache-control", b"no-cache, private")
 
 
-def status_line(status: int) -> bytes:
-    return STATUS_LINES.get(status) or b"HTTP/1.1 %d Status\r\n" % status
+class Client(Protocol):
+    """What these need of a client's connection."""
 
+    def send(self, forward: Forward, sink: Sink) -> None:
+        """Send to a shard; whatever comes of it goes to ``sink``."""
+        ...
 
-def reply_bytes(reply: Reply, *, head_only: bool, keep: bool) -> bytes:
-    """A whole answer made here."""
-    parts = [status_line(reply.status)]
-    names = {name for name, _ in reply.headers}
-    parts += [b"%b: %b\r\n" % header for header in reply.headers]
-    if b"audit-id" not in names:
-        parts.append(b"audit-id: %b\r\n" % str(uuid.uuid4()).encode())
-    if b"cache-control" not in names:
-        parts.append(b"%b: %b\r\n" % CACHE_CONTROL)
-    if reply.status not in BODYLESS:
-        parts.append(b"content-length: %d\r\n" % len(reply.body))
-    parts.append(b"\r\n" if keep else b"connection: close\r\n\r\n")
-    if not head_only and reply.status not in BODYLESS:
-        parts.append(reply.body)
-    return b"".join(parts)
+    def cut(self) -> None:
+        """Close, with the answer unfinished: the only honest way to say that it is not whole."""
+        ...
+
+    async def drained(self) -> None:
+        """Wait until the client has taken enough of what was written."""
+        ...
 
 
 class Streamed:
-    """The sink of a `Forward`: head edited, body filtered, framing made anew."""
+    """The sink of a `Forward`: head edited, body filtered, framing made anew.
 
-    __slots__ = ("_buffered", "_chunked", "_filter", "_forward", "_front", "_head", "_head_only", "_length", "upstream")
+    What is small leaves in one write with its length. A larger answer is begun as soon as it is known to be larger, a
+    watch at once.
+    """
 
-    def __init__(self, front: Front, forward: Forward, head_only: bool) -> None:
-        self._front: Front | None = front
+    __slots__ = (
+        "_answer", "_bodyless", "_buffered", "_client", "_filter", "_forward", "_head", "_held", "_held_size",
+        "_identity", "_length", "upstream",
+    )  # fmt: skip
+
+    def __init__(self, client: Client, answer: Answer, forward: Forward, buffered: int) -> None:
+        """``buffered``: bytes of an answer that is held back for one write."""
+        self._client = client
+        self._answer: Answer | None = answer
         self._forward = forward
-        self._head_only = head_only
+        self._buffered = buffered
         self._head = b""
         self._length = -1
-        self._chunked = False
-        self._buffered: list[bytes] = []
+        self._bodyless = False
+        self._identity = True
+        self._held: list[bytes] = []
+        self._held_size = 0
         self._filter: BodyFilter | None = None
         self.upstream: Upstream | None = None
 
+    @property
+    def endless(self) -> bool:
+        """Whether the answer has no foreseeable end (a watch)."""
+        return self._forward.streaming
+
     def bind(self, upstream: Upstream) -> bool:
-        """The connection was made; False if the client has gone meanwhile."""
         self.upstream = upstream
-        return self._front is not None
+        return self._answer is not None
 
     def cancel(self) -> None:
-        """The client has gone."""
-        self._front = None
+        """The client has gone, or wants no more."""
+        self._answer = None
         if self.upstream is not None:
             self.upstream.abandon()
+
+    def end(self) -> None:
+        """End a watch in good order: its client asks again, and is served elsewhere."""
+        answer = self._answer
+        if answer is not None and answer.begun:
+            answer.parsed.keep = False
+            self.cancel()
+            answer.piece(b"", True)
+        else:
+            self.cancel()
+            self._client.cut()
 
     def head(self, status: int, headers: list[Header]) -> None:
         forward = self._forward
         edit = forward.head_filter
         parts = [status_line(status)]
         for name, value in headers:
-            if name == b"content-length":
-                self._length = int(value)
-            elif name == b"content-encoding" and forward.body_filter is not None:
-                self._refuse(StatusError(502, "the shard's answer is encoded"))
-                return
-            elif name not in HOP_BY_HOP:
-                parts.append(b"%b: %b\r\n" % (name, edit(value) if edit is not None else value))
+            if name in HOP_BY_HOP:
+                if name == b"content-length":
+                    self._length = int(value)
+                continue
+            if name == b"content-encoding":
+                if forward.body_filter is not None:
+                    self.failed(StatusError(502, f"the answer of shard {forward.shard} is encoded", reason=BAD_GATEWAY))
+                    self.cancel()
+                    return
+                self._identity = False
+            parts.append(b"%b: %b\r\n" % (name, edit(value) if edit is not None else value))
         self._head = b"".join(parts)
         if status in BODYLESS:
-            self._length = 0
-            self._head_only = True
+            self._bodyless = True
         elif forward.body_filter is not None:
             self._filter = forward.body_filter()
 
     def data(self, chunk: bytes, done: bool) -> None:
-        front = self._front
-        if front is None:
+        answer = self._answer
+        if answer is None:
             return
         if self._filter is not None:
             chunk = self._filter.feed(chunk)
             if done:
                 chunk += self._filter.flush()
-        if self._chunked:
-            front.write(_chunk(chunk, done))
-        elif done:
-            if self._buffered:
-                self._buffered.append(chunk)
-                chunk = b"".join(self._buffered)
-            front.write(b"%bcontent-length: %d\r\n\r\n%b" % (self._head, len(chunk), b"" if self._head_only else chunk))
-        elif self._head_only or 0 <= self._length <= front.limits.buffered:
-            self._buffered.append(chunk)
-        else:
-            self._chunked = True
-            front.write(b"%btransfer-encoding: chunked\r\n\r\n%b" % (self._head, _chunk(chunk, False)))
         if done:
-            self._front = None
-            front.finished()
+            self._answer = None
+        if answer.begun:
+            answer.piece(chunk, done)
+        elif done:
+            if self._held:
+                self._held.append(chunk)
+                chunk = b"".join(self._held)
+            answer.whole(self._head, chunk, bodyless=self._bodyless)
+        elif self._forward.streaming or self._length > self._buffered or self._held_size > self._buffered:
+            self._begin(answer, chunk)
+        else:
+            self._held.append(chunk)
+            self._held_size += len(chunk)
+
+    def _begin(self, answer: Answer, chunk: bytes) -> None:
+        answer.begin(self._head, compress=self._identity and not self._forward.streaming)
+        self._held.append(chunk)
+        chunk = b"".join(self._held)
+        self._held = []
+        if answer.head_only:
+            self.cancel()
+        answer.piece(chunk, answer.head_only)
 
     def failed(self, error: StatusError) -> None:
-        front, self._front = self._front, None
-        if front is None:
+        answer, self._answer = self._answer, None
+        if answer is None:
             return
-        if self._chunked:
-            front.close()  # the answer has begun: cutting it is the only honest way to say that it is not whole
+        if answer.begun:
+            self._client.cut()
         else:
-            front.reply(refusal(error, front.request))
-
-    def _refuse(self, error: StatusError) -> None:
-        self.failed(error)
-        self.cancel()
-
-
-def _chunk(data: bytes, done: bool) -> bytes:
-    body = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-    return body + b"0\r\n\r\n" if done else body
+            answer.reply(refusal(error, answer.parsed.request))
 
 
 class Buffered:
@@ -148,59 +157,75 @@ class Buffered:
         self.result: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._response = Response(0, [], b"")
         self._pieces: list[bytes] = []
-        self.upstream: Upstream | None = None
+        self._upstream: Upstream | None = None
 
     def bind(self, upstream: Upstream) -> bool:
-        self.upstream = upstream
+        self._upstream = upstream
         return not self.result.done()
+
+    def cancel(self) -> None:
+        """Nobody waits any more."""
+        if self._upstream is not None:
+            self._upstream.abandon()
 
     def head(self, status: int, headers: list[Header]) -> None:
         self._response.status, self._response.headers = status, headers
 
     def data(self, chunk: bytes, done: bool) -> None:
         self._pieces.append(chunk)
-        if done and not self.result.done():
-            self._response.body = b"".join(self._pieces)
-            self.result.set_result(self._response)
+        if done:
+            self._upstream = None
+            if not self.result.done():
+                self._response.body = b"".join(self._pieces)
+                self.result.set_result(self._response)
 
     def failed(self, error: StatusError) -> None:
+        self._upstream = None
         if not self.result.done():
             self.result.set_exception(error)
 
 
 class Assembly:
-    """The exchange of a `Produce`: several round trips, one chunked answer."""
+    """The exchange of a `Produce`: several round trips, one answer."""
 
-    def __init__(self, front: Front, request: Request, head_only: bool) -> None:
-        self._front = front
-        self._request = request
-        self._head_only = head_only
-        self.started = False
+    def __init__(self, client: Client, answer: Answer, buffered: int) -> None:
+        self._client = client
+        self._answer = answer
+        self._buffered = buffered
+        self._head = b""
+        self._held: list[bytes] = []
+        self._held_size = 0
 
     async def fetch(self, forward: Forward) -> Response:
         sink = Buffered()
-        sent = self._front.send(forward, sink)
-        if isinstance(sent, Upstream):
-            sink.upstream = sent
+        self._client.send(forward, sink)
         try:
             return await sink.result
-        except asyncio.CancelledError:
-            if sink.upstream is not None and not sink.result.done():
-                sink.upstream.abandon()
-            raise
+        finally:
+            sink.cancel()
 
     async def start(self, status: int, headers: list[Header]) -> None:
-        self.started = True
-        parts = [status_line(status), *(b"%b: %b\r\n" % header for header in headers)]
-        parts.append(b"audit-id: %b\r\n%b: %b\r\n" % (str(uuid.uuid4()).encode(), *CACHE_CONTROL))
-        parts.append(b"transfer-encoding: chunked\r\n\r\n")
-        self._front.write(b"".join(parts))
+        self._head = head_of(status, headers)
 
     async def write(self, data: bytes) -> None:
-        if data and not self._head_only:
-            self._front.write(_chunk(data, False))
-            await self._front.drained()
+        if self._answer.begun:
+            self._answer.piece(data, False)
+            await self._client.drained()
+            return
+        self._held.append(data)
+        self._held_size += len(data)
+        if self._held_size > self._buffered:
+            self._answer.begin(self._head, compress=True)
+            self._answer.piece(self._take(), False)
+            await self._client.drained()
 
     async def end(self) -> None:
-        if not self._head_only:
-            self._front.write(b"0\r\n\r\n")
+        if self._answer.begun:
+            self._answer.piece(b"", True)
+        else:
+            self._answer.whole(self._head, self._take())
+
+    def _take(self) -> bytes:
+        held = b"".join(self._held)
+        self._held = []
+        return held

@@ -1,4 +1,4 @@
-"""Connections of clients: HTTP/1.1 by llhttp's strict parser, one answer at a time, in order."""
+"""Connections of clients: one answer at a time, in the order of the requests."""
 
 from __future__ import annotations
 
@@ -6,279 +6,297 @@ import asyncio
 import logging
 import ssl
 import time
-from collections import deque
-from collections.abc import Awaitable
-
-import httptools
+from collections.abc import Awaitable, Mapping
 
 from proxy.kube.errors import StatusError
-from proxy.server.exchange import Assembly, Streamed, reply_bytes
+from proxy.server.answer import Answer
+from proxy.server.exchange import Assembly, Streamed
+from proxy.server.http1 import Parsed, Refused, RequestParser
 from proxy.server.messages import Decision, Forward, Gateway, Produce, Reply, Request
-from proxy.server.replies import refusal
+from proxy.server.pool import Pool
+from proxy.server.replies import refusal, unavailable
 from proxy.server.settings import Limits
-from proxy.server.upstream import Pool, Sink, Upstream
+from proxy.server.upstream import Sink
 
 log = logging.getLogger(__name__)
 
-
-class TooLarge(Exception):
-    """A request beyond the limits; carries what is said."""
-
-    def __init__(self, status: StatusError) -> None:
-        super().__init__(status.message)
-        self.status = status
+LINGER = 0.5
+"""Seconds between a refusal and the end of its connection. What the client is still sending is thrown away meanwhile:
+closed at once, TCP would reset the connection and the refusal be lost (Go's net/http waits as long)."""
 
 
 class Front(asyncio.Protocol):
     """One connection of a client."""
 
-    def __init__(self, gateway: Gateway, pools: dict[str, Pool], limits: Limits, connections: set[Front]) -> None:
-        self.limits = limits
+    __slots__ = (
+        "_advancing", "_answer", "_connections", "_drained", "_ended", "_fault", "_gateway", "_limits", "_parser",
+        "_pools", "_reading_paused", "_sink", "_stalled_since", "_task", "_transport", "_unread", "_unread_size",
+        "last_activity",
+    )  # fmt: skip
+
+    def __init__(
+        self, gateway: Gateway, pools: Mapping[str, Pool], limits: Limits, connections: set[Front] | None = None
+    ) -> None:
+        """``connections``: a set in which this one stands while it is open."""
         self._gateway = gateway
         self._pools = pools
+        self._limits = limits
         self._connections = connections
-        self._waiting: deque[tuple[Request, bool]] = deque()
-        self._writable: asyncio.Event | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._answer: Answer | None = None
         self._sink: Streamed | None = None
-        self._upstream: Upstream | None = None
-        self._peer_cert: bytes | None = None
-        self._peer = ""
-        self._busy = False
-        self._keep = True
-        self._paused = False
-        self.request: Request | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._fault: StatusError | None = None
+        self._unread: list[bytes] = []
+        self._unread_size = 0
+        self._reading_paused = False
+        self._stalled_since: float | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._advancing = False
+        self._ended = False
         self.last_activity = time.monotonic()
-        self.receiving = False
-        self.closing = False
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]
-        self._connections.add(self)
+        if self._connections is not None:
+            self._connections.add(self)
         peer = transport.get_extra_info("peername")
-        self._peer = peer[0] if isinstance(peer, tuple) else ""
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
-        if tls is not None:
-            self._peer_cert = tls.getpeercert(binary_form=True)
-        self._parser = httptools.HttpRequestParser(self)
+        peer_cert = tls.getpeercert(binary_form=True) if tls is not None else None
+        self._parser = RequestParser(self._limits, peer_cert, peer[0] if isinstance(peer, tuple) else "")
 
     def data_received(self, data: bytes) -> None:
+        if self._ended:
+            return
         self.last_activity = time.monotonic()
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # Not offered here: the answer is the plain one, and what follows on the connection is not ours to read.
-            self._keep = False
-            if not self._busy:
-                self.close()
-        except httptools.HttpParserCallbackError as error:
-            cause = error.__context__
-            said = cause.status if isinstance(cause, TooLarge) else StatusError(400, "the request is not valid")
-            self._refuse(said)
-        except httptools.HttpParserError as error:
-            self._refuse(StatusError(400, f"the request is not valid HTTP: {error}"))
+        if self._answer is None and self._stalled_since is None and not self._unread:
+            self._feed(data)
+            self._advance()
+            return
+        self._unread.append(data)
+        self._unread_size += len(data)
+        if self._unread_size > self._limits.pipelined and not self._reading_paused:
+            self._reading_paused = True
+            self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._connections.discard(self)
-        self.closing = True
-        self._waiting.clear()
+        if self._connections is not None:
+            self._connections.discard(self)
+        self._ended = True
+        self._answer = None
+        self._unread.clear()
+        self._parser.close()
         if self._sink is not None:
             self._sink.cancel()
             self._sink = None
         if self._task is not None:
             self._task.cancel()
-        if self._writable is not None:
-            self._writable.set()
+        self._release()
 
     def pause_writing(self) -> None:
+        self._stalled_since = time.monotonic()
         if self._sink is not None and self._sink.upstream is not None:
             self._sink.upstream.pause()
-        self._writable = asyncio.Event()
 
     def resume_writing(self) -> None:
+        self._stalled_since = None
         if self._sink is not None and self._sink.upstream is not None:
             self._sink.upstream.resume()
-        if self._writable is not None:
-            self._writable.set()
-            self._writable = None
+        self._release()
+        self._advance()
 
-    # llhttp callbacks
+    def _release(self) -> None:
+        waiting, self._drained = self._drained, None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
 
-    def on_message_begin(self) -> None:
-        self.receiving = True
-        self._target = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._size = 0
-        self._body: list[bytes] = []
-        self._body_size = 0
+    # requests
 
-    def on_url(self, url: bytes) -> None:
-        self._target += url
-        if len(self._target) > self.limits.target:
-            raise TooLarge(StatusError(414, "the request's target is too long", reason="RequestURITooLong"))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._size += len(name) + len(value)
-        if self._size > self.limits.headers or len(self._headers) >= self.limits.header_count:
-            raise TooLarge(StatusError(431, "the request's headers are too large", reason="RequestHeadersTooLarge"))
-        self._headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        hosts = [value for name, value in self._headers if name == b"host"]
-        if len(hosts) != 1 and self._parser.get_http_version() == "1.1":
-            raise TooLarge(StatusError(400, "exactly one Host header is needed"))
-        for name, value in self._headers:
-            if name == b"expect" and value.lower() == b"100-continue":
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def on_body(self, body: bytes) -> None:
-        self._body_size += len(body)
-        if self._body_size > self.limits.body:
-            message = f"Request entity too large: limit is {self.limits.body}"
-            raise TooLarge(StatusError(413, message, reason="RequestEntityTooLarge"))
-        self._body.append(body)
-
-    def on_message_complete(self) -> None:
-        self.receiving = False
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        method = self._parser.get_method()
-        request = Request(method, self._target, self._headers, body, self._peer_cert, self._peer)
-        keep = self._parser.should_keep_alive()
-        if self._busy:
-            self._waiting.append((request, keep))
-            if len(self._waiting) >= self.limits.pipelined and not self._paused:
-                self._paused = True
-                self._transport.pause_reading()
-        else:
-            self._handle(request, keep)
-
-    # answering
-
-    def _handle(self, request: Request, keep: bool) -> None:
-        self._busy = True
-        self._keep = keep and not self.closing
-        self.request = request
-        decision = self._gateway.decide(request)
-        if isinstance(decision, Reply | Forward | Produce):
-            self._act(request, decision)
-        else:
-            self._task = asyncio.get_running_loop().create_task(self._later(request, decision))
-
-    async def _later(self, request: Request, decision: Awaitable[Decision]) -> None:
+    def _feed(self, data: bytes) -> None:
         try:
-            decided = await decision
-        except asyncio.CancelledError:
-            raise
+            self._parser.feed(data)
+        except Refused as refused:
+            self._fault = refused.status
+
+    def _advance(self) -> None:
+        """Go on with whatever is next, as long as there is something and the client takes what it is answered.
+
+        A loop, and not entered twice: thousands of requests sent at once must not nest.
+        """
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            while self._answer is None and self._stalled_since is None and not self._ended:
+                requests = self._parser.requests
+                if requests:
+                    self._start(requests.popleft())
+                elif self._fault is not None:
+                    self._refuse(self._fault)
+                elif self._unread:
+                    data = b"".join(self._unread)
+                    self._unread.clear()
+                    self._unread_size = 0
+                    self._feed(data)
+                else:
+                    break
+        finally:
+            self._advancing = False
+        if self._reading_paused and not self._unread and not self._ended:
+            self._reading_paused = False
+            self._transport.resume_reading()
+        if self._answer is None and self._parser.wants_continue and not self._ended:
+            self._parser.wants_continue = False
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _start(self, parsed: Parsed) -> None:
+        self._answer = answer = Answer(self, parsed)
+        decision: Decision | Awaitable[Decision]
+        try:
+            decision = self._gateway.decide(parsed.request)
         except Exception:
             log.exception("a request could not be decided")
-            decided = refusal(StatusError(500, "internal error"), request)
-        self._task = None
-        if not self._transport.is_closing():
-            self._act(request, decided)
-
-    def _act(self, request: Request, decision: Decision) -> None:
-        head_only = request.method == b"HEAD"
-        if isinstance(decision, Reply):
-            self.reply(decision)
-        elif isinstance(decision, Forward):
-            self._sink = sink = Streamed(self, decision, head_only)
-            sent = self.send(decision, sink)
-            if isinstance(sent, Upstream):
-                sink.upstream = sent
+            decision = _internal_error(parsed.request)
+        if isinstance(decision, Forward | Reply | Produce):
+            self._act(answer, decision)
         else:
-            assembly = Assembly(self, request, head_only)
-            self._task = asyncio.get_running_loop().create_task(self._produce(request, decision, assembly))
+            self._task = asyncio.get_running_loop().create_task(self._later(answer, decision))
 
-    async def _produce(self, request: Request, decision: Produce, assembly: Assembly) -> None:
+    async def _later(self, answer: Answer, decision: Awaitable[Decision]) -> None:
+        try:
+            decided = await decision
+        except Exception:
+            log.exception("a request could not be decided")
+            decided = _internal_error(answer.parsed.request)
+        if self._answer is answer:
+            self._task = None
+            self._act(answer, decided)
+
+    def _act(self, answer: Answer, decision: Decision) -> None:
+        if isinstance(decision, Forward):
+            self._sink = Streamed(self, answer, decision, self._limits.buffered)
+            self.send(decision, self._sink)
+        elif isinstance(decision, Reply):
+            answer.reply(decision)
+        else:
+            assembly = Assembly(self, answer, self._limits.buffered)
+            self._task = asyncio.get_running_loop().create_task(self._produce(answer, decision, assembly))
+
+    async def _produce(self, answer: Answer, decision: Produce, assembly: Assembly) -> None:
+        request = answer.parsed.request
+        reply: Reply | None = None
         try:
             await decision.run(assembly)
         except StatusError as error:
-            self._task = None
-            if assembly.started:
-                self.close()
-            else:
-                self.reply(refusal(error, request))
-            return
-        except asyncio.CancelledError:
-            raise
+            reply = refusal(error, request)
         except Exception:
             log.exception("an answer could not be put together")
-            self._task = None
-            if assembly.started:
-                self.close()
+            reply = _internal_error(request)
+        if self._answer is answer:  # not ended by the run itself
+            if reply is None:
+                log.error("an answer was put together but not ended")
+                reply = _internal_error(request)
+            if answer.begun:
+                self.cut()
             else:
-                self.reply(refusal(StatusError(500, "internal error"), request))
-            return
-        self._task = None
-        self.finished()
+                answer.reply(reply)
 
-    def send(self, forward: Forward, sink: Sink) -> Upstream | asyncio.Task[None]:
-        return self._pools[forward.shard].send(forward, sink)
+    # answers
 
-    def reply(self, reply: Reply) -> None:
-        head_only = self.request is not None and self.request.method == b"HEAD"
-        self.write(reply_bytes(reply, head_only=head_only, keep=self._keep))
-        self.finished()
+    def send(self, forward: Forward, sink: Sink) -> None:
+        pool = self._pools.get(forward.shard)
+        if pool is None:
+            sink.failed(unavailable(forward.shard, "it is not known here"))
+        else:
+            pool.send(forward, sink)
 
     def write(self, data: bytes) -> None:
         if data and not self._transport.is_closing():
             self._transport.write(data)
 
     async def drained(self) -> None:
-        """Wait until the client has taken enough of what was written."""
-        if self._writable is not None:
-            await self._writable.wait()
+        if self._stalled_since is not None and not self._ended:
+            if self._drained is None:
+                self._drained = asyncio.get_running_loop().create_future()
+            await self._drained
 
     def finished(self) -> None:
-        """The answer is complete: go on with the next request, or close."""
+        answer, self._answer = self._answer, None
         self._sink = None
-        self.request = None
-        self._busy = False
-        self.last_activity = time.monotonic()
-        if not self._keep or self.closing:
-            self.close()
-        elif self._waiting:
-            request, keep = self._waiting.popleft()
-            if self._paused:
-                self._paused = False
-                self._transport.resume_reading()
-            self._handle(request, keep)
+        self._task = None
+        self.last_activity = self._parser.began = time.monotonic()
+        if answer is not None and not answer.parsed.keep:
+            self._close()
+        else:
+            self._advance()
 
-    def _refuse(self, error: StatusError) -> None:
-        """What was sent cannot be understood, nor where the next request begins: say so and close."""
-        self._keep = False
-        self.closing = True
-        self._waiting.clear()
-        self.receiving = False
-        if self._busy:
-            self.close()
-            return
-        self._busy = True
-        self.reply(refusal(error))
+    def cut(self) -> None:
+        self._ended = True
+        self._transport.abort()
 
-    def close(self) -> None:
-        self.closing = True
+    def _close(self) -> None:
+        """What was written still leaves."""
+        self._ended = True
         if not self._transport.is_closing():
             self._transport.close()
 
+    def _refuse(self, error: StatusError) -> None:
+        """What was sent cannot be understood, nor where the next request begins."""
+        self._ended = True
+        request = Request(b"GET", b"/", [])
+        answer = Answer(_Last(self._transport), Parsed(request, keep=False, http10=False))
+        answer.reply(refusal(error))
+        asyncio.get_running_loop().call_later(LINGER, self._transport.close)
+
+    # seen from the server
+
     @property
     def busy(self) -> bool:
-        return self._busy
+        """Whether a request is being answered or has been sent."""
+        return self._answer is not None or bool(self._parser.requests)
 
-    @property
-    def streaming(self) -> bool:
-        """Whether the answer has no foreseeable end (a watch)."""
-        return self._sink is not None and self._sink._forward.streaming
+    def drain(self) -> None:
+        """Go on with no further request; end a watch."""
+        if self._sink is not None and self._sink.endless:
+            self._sink.end()
+        elif self._answer is not None:
+            self._answer.parsed.keep = False
+        else:
+            self._close()
 
     def sweep(self, now: float) -> None:
-        """Every few seconds: requests that do not arrive, connections that lie idle."""
-        silent = now - self.last_activity
-        if self.receiving and silent > self.limits.header_timeout:
-            self._refuse(StatusError(408, "the request did not arrive in time", reason="Timeout"))
-        elif not self._busy and not self.receiving and silent > self.limits.idle_timeout:
-            self.close()
+        """Every few seconds: requests that do not arrive, answers that are not taken, connections that lie idle."""
+        limits = self._limits
+        if self._stalled_since is not None:
+            endless = self._sink is not None and self._sink.endless
+            if not endless and now - self._stalled_since > limits.stall_timeout:
+                self.cut()
+        elif self._answer is not None or self._ended:
+            return
+        elif self._parser.receiving:
+            limit = limits.request_timeout if self._parser.head_complete else limits.header_timeout
+            if now - self._parser.began > limit:
+                self._refuse(StatusError(408, "the request did not arrive in time", reason="Timeout"))
+        elif now - self.last_activity > limits.idle_timeout:
+            self._close()
+
+
+class _Last:
+    """The connection of an answer after which nothing is read."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def finished(self) -> None:
+        pass
+
+
+def _internal_error(request: Request) -> Reply:
+    return refusal(StatusError(500, "internal error"), request)

@@ -31,9 +31,9 @@ from proxy.mapping.stream import ResponseFilter, patterns, strip_bytes
 from proxy.mapping.token import token_of
 from proxy.server.listing import produce_list
 from proxy.server.messages import Decision, Forward, Reply, Request
-from proxy.server.replies import JSON, page_not_found, refusal, text
+from proxy.server.pool import ShardEndpoint
+from proxy.server.replies import JSON, page_not_found, refusal, text, unavailable
 from proxy.server.settling import produce_settled
-from proxy.server.upstream import ShardEndpoint, unavailable
 from proxy.tenancy.index import DELETING, Workspace, WorkspaceIndex
 
 log = logging.getLogger(__name__)

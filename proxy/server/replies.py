@@ -11,6 +11,8 @@ from proxy.server.messages import Reply, Request
 
 JSON = (b"content-type", b"application/json")
 TEXT = (b"content-type", b"text/plain; charset=utf-8")
+BAD_GATEWAY = "BadGateway"
+"""Reason of a 502, for which Kubernetes has none."""
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 
@@ -28,6 +30,11 @@ def refusal(error: StatusError, request: Request | None = None) -> Reply:
     if error.code == 401:
         headers.append((b"www-authenticate", b'Bearer realm="kcp"'))
     return Reply(error.code, headers, body)
+
+
+def unavailable(shard: str, why: str) -> StatusError:
+    """503 that clients try again: client-go waits as Retry-After says."""
+    return StatusError(503, f"shard {shard} is not available: {why}", details={"retryAfterSeconds": 1})
 
 
 def text(status: int, body: str) -> Reply:

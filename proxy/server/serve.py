@@ -10,10 +10,12 @@ from collections.abc import Iterable
 
 from proxy.server.front import Front
 from proxy.server.messages import Gateway
+from proxy.server.pool import Pool, ShardEndpoint, keepalive
 from proxy.server.settings import ServerSettings
-from proxy.server.upstream import Pool, ShardEndpoint
 
 SWEEP = 5.0
+HANDSHAKE = 20.0
+"""Seconds for a client's TLS handshake."""
 GRACE = 3.0
 """Seconds that requests under way get at the end; watches are cut at once, their clients resume elsewhere."""
 
@@ -37,6 +39,7 @@ def listen(address: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     if family == socket.AF_INET6:
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    keepalive(listener)  # accepted connections inherit it
     try:
         listener.bind((address, port))
         listener.listen(2048)
@@ -64,7 +67,8 @@ class Server:
             lambda: Front(self._gateway, self._pools, settings.limits, self._connections),
             sock=listen(settings.bind_address, settings.port),
             ssl=server_tls(settings),
-            ssl_handshake_timeout=20,
+            ssl_handshake_timeout=HANDSHAKE,
+            ssl_shutdown_timeout=2,
             backlog=2048,
         )
         self._sweeper = asyncio.create_task(self._sweep())
@@ -76,7 +80,7 @@ class Server:
             for front in list(self._connections):
                 front.sweep(now)
             for pool in self._pools.values():
-                pool.sweep()
+                pool.sweep(now)
 
     async def stop(self, grace: float = GRACE) -> None:
         """No new connections; requests under way get ``grace`` seconds."""
@@ -85,10 +89,7 @@ class Server:
         if self._sweeper is not None:
             self._sweeper.cancel()
         for front in list(self._connections):
-            if front.busy and not front.streaming:
-                front.closing = True
-            else:
-                front.close()
+            front.drain()
         deadline = time.monotonic() + grace
         while self._connections and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.05)

@@ -32,18 +32,24 @@ class Limits:
     headers: int = 64 * 1024
     """Bytes of all header names and values; impersonation of users with many groups needs room."""
     header_count: int = 200
+    """Header fields; each group of ``--as-group`` is one."""
     body: int = 3 * 1024 * 1024
     """Bytes of a request body: kube-apiserver's own limit (``MaxRequestBodyBytes``)."""
-    pipelined: int = 16
-    """Requests waiting on one connection before it is no longer read."""
+    pipelined: int = 64 * 1024
+    """Bytes of further requests that are read before the first one is answered."""
     header_timeout: float = 30.0
-    """Seconds for a request to arrive whole, so that slow senders cannot hold connections."""
+    """Seconds for a request's head to arrive (kube-apiserver: 32), so that slow senders cannot hold connections."""
+    request_timeout: float = 60.0
+    """Seconds for a request to arrive whole, as kube-apiserver's ``--request-timeout``."""
     idle_timeout: float = 180.0
     """Seconds of silence between requests; client-go keeps connections for 90."""
+    stall_timeout: float = 120.0
+    """Seconds that a client may leave what was written to it unread; watches excepted, which the shard itself ends."""
     answer_timeout: float = 65.0
-    """Seconds for a shard to begin its answer: kube-apiserver gives up after 60 itself."""
-    buffered: int = 256 * 1024
-    """Bytes of an answer of known length that are collected for one write."""
+    """Seconds that a shard may be silent while it answers: kube-apiserver gives up after 60 itself."""
+    buffered: int = 128 * 1024
+    """Bytes of an answer that are collected for one write; what is larger is streamed, and compressed for clients that
+    ask for it, as by a kube-apiserver (``defaultGzipThresholdBytes``)."""
 
 
 @dataclass(frozen=True, slots=True)

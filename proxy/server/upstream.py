@@ -1,271 +1,253 @@
-"""Connections to shards: HTTP/1.1 with keep-alive, one request at a time on each.
+"""One connection to a shard: HTTP/1.1 with keep-alive, one request at a time.
 
-A connection is a plain asyncio protocol around llhttp's strict response parser. What it reads goes to a `Sink` once per
-read, so that a small answer leaves in one write.
+What is read goes to a `Sink` once per read, so that a small answer leaves in one write.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 import time
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import httptools
 
-from proxy.auth.identity import IdentityHeaders
 from proxy.kube.errors import StatusError
 from proxy.server.messages import Forward, Header
+from proxy.server.replies import BAD_GATEWAY, unavailable
 
 log = logging.getLogger(__name__)
 
-MAX_IDLE = 45.0
-"""Seconds a kept connection may be used again after its last answer: half of kube-apiserver's own idle timeout, so that
-it is not closed at the moment it is taken."""
-MAX_KEPT = 256
-CONNECT_TIMEOUT = 10.0
-_WITH_BODY = (b"POST", b"PUT", b"PATCH")
+_WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
 
 
 class Sink(Protocol):
     """Where an answer goes. `failed` ends it at any point, before or after `head`."""
 
+    def bind(self, upstream: Upstream) -> bool:
+        """The connection that the answer will come from; again if the request is sent anew. False: not wanted."""
+        ...
+
     def head(self, status: int, headers: list[Header]) -> None: ...
     def data(self, chunk: bytes, done: bool) -> None:
-        """The body, a piece per read; ``done`` with the last, which may be empty."""
+        """The body, a piece per read; ``done`` with the last. May be empty: then the head alone was read."""
         ...
 
     def failed(self, error: StatusError) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class ShardEndpoint:
-    """Where a shard is and how it is told who asks."""
+class Owner(Protocol):
+    """The pool that a connection belongs to."""
 
-    name: str
-    host: str
-    port: int
-    tls: ssl.SSLContext | None
-    identity: IdentityHeaders
-    server_hostname: str | None = None
-    authorization: bytes | None = None
-    """Value of an Authorization header, for shards that know the proxy by token."""
+    shard: str
+
+    def put(self, upstream: Upstream) -> None:
+        """It has been answered and can be used again."""
+        ...
+
+    def lost(self, upstream: Upstream) -> None:
+        """It is closed."""
+        ...
+
+    def send(self, forward: Forward, sink: Sink, *, fresh: bool = False) -> None: ...
 
 
 class Upstream(asyncio.Protocol):
-    """One connection to a shard."""
+    """Calls ``sink`` for each answer; goes back to its pool when the answer is whole and another may follow."""
 
     __slots__ = (
-        "_headers", "_keep", "_pieces", "_pool", "_sink", "answered", "began", "done", "forward", "idle_since",
-        "parser", "reused", "streaming", "transport",
+        "_began", "_broken", "_done", "_forward", "_head_done", "_head_sent", "_headers", "_heard", "_keep", "_owner",
+        "_parser", "_paused", "_pieces", "_reused", "_sink", "_status", "_unframed", "idle_since", "transport",
     )  # fmt: skip
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
         self._sink: Sink | None = None
+        self._parser: Any = httptools.HttpResponseParser(self)
         self._pieces: list[bytes] = []
-        self.transport: asyncio.Transport | None = None
-        self.reused = False
+        self._reused = False
+        self._paused = False
+        self._broken = False
+        self._heard = 0.0
         self.idle_since = 0.0
-        self.began = 0.0
-        self.answered = False
-        self.done = False
-        self.streaming = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]
+        self.transport: asyncio.Transport = transport  # type: ignore[assignment]
 
-    def begin(self, forward: Forward, sink: Sink) -> None:
-        """Send a request; its answer goes to ``sink``."""
-        assert self.transport is not None
-        self.forward = forward
+    def begin(self, forward: Forward, sink: Sink, request: bytes) -> None:
+        """Send ``request``, which is `request_bytes` of ``forward``; its answer goes to ``sink``."""
+        self._forward = forward
         self._sink = sink
         self._headers: list[Header] = []
-        self.parser = httptools.HttpResponseParser(self)
-        self.answered = self.done = False
+        self._status = 0
+        self._head_done = self._head_sent = self._done = self._unframed = False
         self._keep = True
-        self.streaming = forward.streaming
-        self.began = time.monotonic()
-        head = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (forward.method, forward.target, self._pool.host)]
-        head += [b"%b: %b\r\n" % header for header in forward.headers]
-        if forward.body or forward.method in _WITH_BODY:
-            head.append(b"content-length: %d\r\n\r\n" % len(forward.body))
-            head.append(forward.body)
-        else:
-            head.append(b"\r\n")
-        self.transport.write(b"".join(head))
+        self._began = time.monotonic()
+        self._heard = 0.0
+        self.transport.write(request)
 
     def abandon(self) -> None:
         """Nobody wants the answer any more: the connection is of no further use."""
         self._sink = None
-        if self.transport is not None:
-            self.transport.abort()
+        self.transport.abort()
+
+    def close(self) -> None:
+        """Nothing more is asked here."""
+        self._sink = None
+        self.transport.close()
 
     def pause(self) -> None:
-        if self.transport is not None and self._sink is not None:
+        if self._sink is not None and not self._paused:
+            self._paused = True
             self.transport.pause_reading()
 
     def resume(self) -> None:
-        if self.transport is not None and self._sink is not None:
-            self.transport.resume_reading()
+        if self._paused:
+            self._paused = False
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+            self._heard = time.monotonic()
+
+    def overdue(self, now: float, limit: float) -> bool:
+        """Whether the shard has been silent for ``limit`` seconds although it should say something."""
+        if self._sink is None or self._forward.streaming or self._paused:
+            return False
+        return now - (self._heard or self._began) > limit
+
+    def timed_out(self) -> None:
+        """End the request for taking too long."""
+        self._fail(StatusError(504, f"shard {self._owner.shard} did not answer in time"))
 
     # asyncio.Protocol
 
     def data_received(self, data: bytes) -> None:
         sink = self._sink
         if sink is None:
-            self.transport.abort()  # type: ignore[union-attr]
+            self.transport.abort()  # it speaks without being asked
+            return
+        self._heard = time.monotonic()
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._bad_gateway("changes the protocol without being asked")
+            return
+        except httptools.HttpParserError as error:
+            self._broken = True
+            if not self._done:
+                self._bad_gateway(f"does not speak HTTP: {error}")
+                return
+        if not self._head_done:
             return
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self._fail(StatusError(502, f"the shard's answer is not valid HTTP: {error}"))
-            return
-        if not self.answered:
-            return
+            self._deliver(sink)
+        except Exception:
+            log.exception("an answer could not be passed on")
+            self.abandon()
+            sink.failed(StatusError(500, "internal error"))
+
+    def _deliver(self, sink: Sink) -> None:
+        """Hand on what one read has brought."""
+        if not self._head_sent:
+            self._head_sent = True
+            sink.head(self._status, self._headers)
+            if self._sink is None:
+                return  # it did not like what it saw
         pieces = self._pieces
         chunk = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
-        if self.done:
+        if self._done:
             self._finish()
-            sink.data(chunk, True)
-        elif chunk:
-            sink.data(chunk, False)
+        sink.data(chunk, self._done)
 
     def eof_received(self) -> bool:
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._pool.lost(self)
-        if self._sink is None:
+        self._owner.lost(self)
+        self._parser = None  # its callbacks are a circle of references
+        sink, self._sink = self._sink, None
+        if sink is None:
             return
-        sink = self._sink
-        if not self.answered and self.reused and self.forward.idempotent:
+        shard = self._owner.shard
+        if self._unframed and exc is None:
+            sink.data(b"", True)  # an answer without a length ends with the connection
+        elif self._reused and not self._heard and self._forward.idempotent:
             # Closed by the other side while it lay idle: nothing was done, so it can be sent again.
-            self._sink = None
-            self._pool.send(self.forward, sink, fresh=True)
-            return
-        self._fail(unavailable(self._pool.endpoint.name, "the connection was closed"))
+            self._owner.send(self._forward, sink, fresh=True)
+        elif self._forward.idempotent:
+            sink.failed(unavailable(shard, "the connection was closed"))
+        else:
+            # Not 503: clients would send it again, and it may have been carried out.
+            message = f"shard {shard} closed the connection; whether the request was carried out is not known"
+            sink.failed(StatusError(502, message, reason=BAD_GATEWAY))
 
     # llhttp callbacks
 
+    def on_message_begin(self) -> None:
+        if self._done:
+            self._broken = True  # an answer to nothing: whatever comes next on this connection cannot be trusted
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
+        if not self._head_done:
+            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        status = self.parser.get_status_code()
-        if status < 200:
-            self._headers = []
+        if self._done:
             return
-        self.answered = True
-        self._keep = self.parser.should_keep_alive()
-        if self._sink is not None:
-            self._sink.head(status, self._headers)
+        status = self._parser.get_status_code()
+        if status < 200:
+            self._headers = []  # 100 Continue and early hints: the answer is yet to come
+            return
+        self._status = status
+        self._head_done = True
+        self._keep = self._parser.should_keep_alive()
+        if not self._keep:
+            framed = any(name in (b"content-length", b"transfer-encoding") for name, _ in self._headers)
+            self._unframed = not framed and status not in (204, 304)
 
     def on_body(self, body: bytes) -> None:
-        self._pieces.append(body)
+        if not self._done:
+            self._pieces.append(body)
 
     def on_message_complete(self) -> None:
-        if self.answered:
-            self.done = True
+        if self._head_done:
+            self._done = True
 
     def _finish(self) -> None:
+        """Before the sink hears of the end: its next request may then use this connection again."""
         self._sink = None
-        if self._keep:
-            self._pool.put(self)
-        elif self.transport is not None:
+        if self._keep and not self._broken:
+            self.resume()
+            self._reused = True
+            self._owner.put(self)
+        else:
             self.transport.close()
+
+    def _bad_gateway(self, what: str) -> None:
+        self._fail(StatusError(502, f"shard {self._owner.shard} {what}", reason=BAD_GATEWAY))
 
     def _fail(self, error: StatusError) -> None:
         sink, self._sink = self._sink, None
-        if self.transport is not None:
-            self.transport.abort()
+        self.transport.abort()
         if sink is not None:
             sink.failed(error)
 
 
-class Pool:
-    """Connections to one shard: taken last in, first out, so that the idle ones age away."""
+def request_bytes(forward: Forward, host: bytes) -> bytes:
+    """A request as it is sent. Raises StatusError 400 if a value would change its structure.
 
-    def __init__(self, endpoint: ShardEndpoint, answer_timeout: float) -> None:
-        self.endpoint = endpoint
-        self.host = f"{endpoint.host}:{endpoint.port}".encode()
-        self._answer_timeout = answer_timeout
-        self._idle: list[Upstream] = []
-        self._active: set[Upstream] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def send(self, forward: Forward, sink: Sink, *, fresh: bool = False) -> Upstream | asyncio.Task[None]:
-        """Send on a kept connection, else on a new one. What is returned is handed to `cancel` if the client goes."""
-        if not fresh:
-            now = time.monotonic()
-            while self._idle:
-                upstream = self._idle.pop()
-                if now - upstream.idle_since < MAX_IDLE and not upstream.transport.is_closing():  # type: ignore[union-attr]
-                    upstream.reused = True
-                    self._active.add(upstream)
-                    upstream.begin(forward, sink)
-                    return upstream
-                upstream.abandon()
-        task = asyncio.get_running_loop().create_task(self._connect(forward, sink))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def _connect(self, forward: Forward, sink: Sink) -> None:
-        endpoint = self.endpoint
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                _, upstream = await asyncio.get_running_loop().create_connection(
-                    lambda: Upstream(self),
-                    endpoint.host,
-                    endpoint.port,
-                    ssl=endpoint.tls,
-                    server_hostname=(endpoint.server_hostname or endpoint.host) if endpoint.tls else None,
-                )
-        except (OSError, TimeoutError, ssl.SSLError) as error:
-            log.debug("shard %s: %s", endpoint.name, error)
-            sink.failed(unavailable(endpoint.name, "it cannot be reached"))
-            return
-        self._active.add(upstream)
-        bound = getattr(sink, "bind", None)
-        if bound is not None and not bound(upstream):
-            upstream.abandon()
-            return
-        upstream.begin(forward, sink)
-
-    def put(self, upstream: Upstream) -> None:
-        self._active.discard(upstream)
-        upstream.idle_since = time.monotonic()
-        if len(self._idle) < MAX_KEPT:
-            self._idle.append(upstream)
-        elif upstream.transport is not None:
-            upstream.transport.close()
-
-    def lost(self, upstream: Upstream) -> None:
-        self._active.discard(upstream)
-        if upstream in self._idle:
-            self._idle.remove(upstream)
-
-    def sweep(self) -> None:
-        """Every few seconds: answers that do not begin, connections that lay idle too long."""
-        now = time.monotonic()
-        for upstream in list(self._active):
-            if not upstream.answered and not upstream.streaming and now - upstream.began > self._answer_timeout:
-                upstream._fail(StatusError(504, f"shard {self.endpoint.name} did not answer in time"))
-        for upstream in [kept for kept in self._idle if now - kept.idle_since > MAX_IDLE]:
-            self._idle.remove(upstream)
-            upstream.abandon()
-
-    def close(self) -> None:
-        for upstream in [*self._idle, *self._active]:
-            upstream.abandon()
-        for task in self._tasks:
-            task.cancel()
-
-
-def unavailable(shard: str, why: str) -> StatusError:
-    """503 that clients try again: client-go waits as Retry-After says."""
-    return StatusError(503, f"shard {shard} is not available: {why}", details={"retryAfterSeconds": 1})
+    The last check of that kind: names of users and what else comes from outside have no line breaks in them when they
+    get here; if one had, it could speak for another user or workspace.
+    """
+    method = b"GET" if forward.method == b"HEAD" else forward.method  # a filtered body's length is known at its end
+    headers = forward.headers
+    lines = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method, forward.target, host)]
+    lines += [b"%b: %b\r\n" % header for header in headers]
+    expected = len(headers) + 2
+    if forward.body or method in _WITH_BODY:
+        lines.append(b"content-length: %d\r\n" % len(forward.body))
+        expected += 1
+    head = b"".join(lines)
+    if head.count(b"\n") != expected or head.count(b"\r") != expected or b" " in forward.target or b"\0" in head:
+        raise StatusError(400, "the request cannot be passed on: a value has a control character in it")
+    return b"%b\r\n%b" % (head, forward.body)

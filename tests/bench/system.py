@@ -118,11 +118,11 @@ class System:
 
     def cpu(self) -> dict[str, float]:
         """CPU seconds used so far, by kind of process."""
-        return {name: sum(_cpu(pid) for pid in pids) for name, pids in self.processes().items()}
+        return {name: sum(cpu_seconds(pid) for pid in pids) for name, pids in self.processes().items()}
 
     def memory(self) -> dict[str, float]:
         """Resident MiB, by kind of process."""
-        return {name: sum(_rss(pid) for pid in pids) for name, pids in self.processes().items()}
+        return {name: sum(memory_mib(pid) for pid in pids) for name, pids in self.processes().items()}
 
 
 def _at(kubeconfig: Path, server: str) -> dict[str, Any]:
@@ -140,12 +140,12 @@ def _children(pid: int) -> list[int]:
     ]
 
 
-def _cpu(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def _rss(pid: int) -> float:
+def memory_mib(pid: int) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS"):
             return int(line.split()[1]) / 1024

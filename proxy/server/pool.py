@@ -1,0 +1,162 @@
+"""Connections to one shard, kept and used again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+
+from proxy.auth.identity import IdentityHeaders
+from proxy.kube.errors import StatusError
+from proxy.server.messages import Forward
+from proxy.server.replies import unavailable
+from proxy.server.upstream import Sink, Upstream, request_bytes
+
+log = logging.getLogger(__name__)
+
+MAX_IDLE = 45.0
+"""Seconds a kept connection may be used again after its last answer: half of kube-apiserver's own idle timeout, so that
+it is not closed at the moment it is taken."""
+MAX_KEPT = 256
+CONNECT_TIMEOUT = 10.0
+KEEPALIVE = (30, 10, 3)
+"""Seconds of silence before TCP asks whether the other side is still there, between such questions, and how many: a
+watch has no other way to notice that its host has gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEndpoint:
+    """Where a shard is and how it is told who asks."""
+
+    name: str
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+    identity: IdentityHeaders
+    server_hostname: str | None = None
+    authorization: bytes | None = None
+    """Value of an Authorization header, for shards that know the proxy by token."""
+
+
+class Pool:
+    """Taken last in, first out, so that the idle ones age away."""
+
+    def __init__(self, endpoint: ShardEndpoint, answer_timeout: float) -> None:
+        """``answer_timeout``: seconds that a shard may be silent, except in a watch."""
+        self.endpoint = endpoint
+        self.shard = endpoint.name
+        self._host = f"{_bracketed(endpoint.host)}:{endpoint.port}".encode()
+        self._answer_timeout = answer_timeout
+        self._idle: list[Upstream] = []
+        self._active: set[Upstream] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        """Connections there are, idle ones included."""
+        return len(self._idle) + len(self._active)
+
+    @property
+    def active(self) -> int:
+        """Requests that are being answered."""
+        return len(self._active)
+
+    def send(self, forward: Forward, sink: Sink, *, fresh: bool = False) -> None:
+        """Send on a kept connection, else (or if ``fresh``) on a new one. All that comes of it is told to ``sink``."""
+        try:
+            request = request_bytes(forward, self._host)
+        except StatusError as error:
+            sink.failed(error)
+            return
+        upstream = None if fresh else self._take()
+        if upstream is not None:
+            self._begin(upstream, forward, sink, request)
+            return
+        task = asyncio.get_running_loop().create_task(self._connect(forward, sink, request))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    def _take(self) -> Upstream | None:
+        oldest = time.monotonic() - MAX_IDLE
+        while self._idle:
+            upstream = self._idle.pop()
+            if upstream.idle_since > oldest and not upstream.transport.is_closing():
+                return upstream
+            upstream.close()
+        return None
+
+    def _begin(self, upstream: Upstream, forward: Forward, sink: Sink, request: bytes) -> None:
+        if sink.bind(upstream):
+            self._active.add(upstream)
+            upstream.begin(forward, sink, request)
+        else:
+            self.put(upstream)
+
+    async def _connect(self, forward: Forward, sink: Sink, request: bytes) -> None:
+        endpoint = self.endpoint
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                _, upstream = await asyncio.get_running_loop().create_connection(
+                    lambda: Upstream(self),
+                    endpoint.host,
+                    endpoint.port,
+                    ssl=endpoint.tls,
+                    server_hostname=(endpoint.server_hostname or endpoint.host) if endpoint.tls else None,
+                )
+        except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
+            log.debug("shard %s: %s", endpoint.name, error)
+            sink.failed(unavailable(endpoint.name, "it cannot be reached"))
+            return
+        except asyncio.CancelledError:
+            sink.failed(unavailable(endpoint.name, "the proxy is about to end"))
+            raise
+        _probe(upstream.transport)
+        self._begin(upstream, forward, sink, request)
+
+    def put(self, upstream: Upstream) -> None:
+        self._active.discard(upstream)
+        upstream.idle_since = time.monotonic()
+        if len(self._idle) < MAX_KEPT:
+            self._idle.append(upstream)
+        else:
+            upstream.close()
+
+    def lost(self, upstream: Upstream) -> None:
+        self._active.discard(upstream)
+        if upstream in self._idle:
+            self._idle.remove(upstream)
+
+    def sweep(self, now: float) -> None:
+        """Every few seconds: shards that are silent too long, connections that lay idle too long."""
+        for upstream in [active for active in self._active if active.overdue(now, self._answer_timeout)]:
+            upstream.timed_out()
+        for upstream in [kept for kept in self._idle if now - kept.idle_since > MAX_IDLE]:
+            self._idle.remove(upstream)
+            upstream.close()
+
+    def close(self) -> None:
+        for upstream in [*self._idle, *self._active]:
+            upstream.abandon()
+        for task in list(self._connecting):
+            task.cancel()
+
+
+def _probe(transport: asyncio.Transport) -> None:
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        keepalive(connection)
+
+
+def keepalive(connection: socket.socket) -> None:
+    """Make TCP notice a peer that has gone without a word."""
+    idle, interval, count = KEEPALIVE
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", idle), ("TCP_KEEPINTVL", interval), ("TCP_KEEPCNT", count)):
+        if hasattr(socket, option):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
