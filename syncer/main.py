@@ -44,7 +44,8 @@ Example:
     type=click.Choice(["keep", "delete"]),
     default="keep",
     show_default=True,
-    help="What becomes of synced objects when the syncer's namespace is deleted from the cluster.",
+    help="What becomes of synced objects when the syncer's own namespace is deleted from the cluster. "
+    "Ending the syncer alone never deletes anything; objects that leave the workspace or its cluster always go.",
 )
 @click.option("-v", "--verbosity", type=int, default=2, show_default=True, help="0 errors, 2 what is done, 4 details.")
 def main(

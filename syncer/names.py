@@ -10,6 +10,11 @@ LOCATOR = "kcp.dev/namespace-locator"
 CLUSTER_LABEL = "workloads.kcp.dev/cluster"
 """Label on both sides of everything that is synced; its value is the name of the WorkloadCluster."""
 
+UID = "kcp.dev/uid"
+"""Annotation of an object below: the uid of the object above that it stands for."""
+TOKEN_SECRET = "kcp-default-token"
+"""Secret of a namespace below with the workspace's token for its pods."""
+
 RENAMED = {
     ("configmaps", "kube-root-ca.crt"): "kcp-root-ca.crt",
     ("serviceaccounts", "default"): "kcp-default",
@@ -44,3 +49,8 @@ def name_below(plural: str, name: str) -> str:
 
 def name_above(plural: str, name: str) -> str:
     return _BACK.get((plural, name), name)
+
+
+def is_taken(plural: str, name: str) -> bool:
+    """Whether an object above has a name that stands for something else below."""
+    return (plural, name) in _BACK or (plural, name) == ("secrets", TOKEN_SECRET)

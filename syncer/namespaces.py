@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+from asyncio import TaskGroup
 from collections.abc import Callable
 
 from proxy.kube.client import Client, Object, Resource
@@ -34,44 +34,65 @@ class Namespaces:
         self._below = below
         self._workspace = workspace
         self._cluster = cluster
-        self._owner = owner
-        self._ours: dict[str, str] = {}
-        """Namespace below → namespace above."""
+        self._owners = [owner] if owner else []
+        self._names: dict[str, str] = {}
+        """Namespace below → namespace above, of all that are known on either side."""
+        self._usable: set[str] = set()
+        """Namespaces below that are there, ours, and not on their way out."""
         self._listeners: list[Callable[[str], None]] = []
         selector = f"{CLUSTER_LABEL}={cluster}"
-        self._up = Informer(above, NAMESPACES, label_selector=selector)
-        self._down = Informer(below, NAMESPACES, label_selector=selector)
+        self._up = Informer(above, NAMESPACES, label_selector=selector, transform=_slim)
+        self._down = Informer(below, NAMESPACES, label_selector=selector, transform=_slim)
         self._queue: WorkQueue[str] = WorkQueue(self._reconcile, name="namespaces", workers=2, max_delay=30.0)
-        self._up.add_handler(lambda kind, old, new: self._queue.add(new["metadata"]["name"]))
+        self._up.add_handler(self._above_event)
         self._down.add_handler(self._below_event)
 
-    def add_listener(self, listener: Callable[[str], None]) -> None:
-        """``listener(namespace above)`` is called when a namespace below becomes known as ours."""
+    def on_change(self, listener: Callable[[str], None]) -> None:
+        """``listener(namespace above)`` is called when it comes to this cluster or leaves it, and when its namespace
+        below is gone, with all that stood in it."""
         self._listeners.append(listener)
 
     def below(self, namespace: str) -> str:
+        """Name on the cluster."""
         return physical_namespace(self._workspace, namespace)
 
     def above(self, physical: str) -> str | None:
-        """The namespace above, if ``physical`` is known to be ours."""
-        return self._ours.get(physical)
+        """The namespace above, if ``physical`` is one of ours."""
+        return self._names.get(physical)
+
+    def is_synced(self, namespace: str) -> bool:
+        """Whether the namespace above is there and runs on this cluster."""
+        return ("", namespace) in self._up.store
+
+    async def runs_here(self, namespace: str) -> bool:
+        """The same, asked and not remembered: where a watch's word is not enough."""
+        try:
+            found = await self._above.get(NAMESPACES, namespace)
+        except StatusError as error:
+            # Any other 404 is about something else, the workspace for example.
+            if error.code != 404 or error.details.get("kind") != "namespaces":
+                raise
+            return False
+        return (found["metadata"].get("labels") or {}).get(CLUSTER_LABEL) == self._cluster
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as group:
+        """Until cancelled."""
+        async with TaskGroup() as group:
             group.create_task(self._up.run())
             group.create_task(self._down.run())
-            await self._up.wait_synced()
-            await self._down.wait_synced()
+            await self.wait_synced()
             group.create_task(self._queue.run())
 
     async def wait_synced(self) -> None:
+        """Until both sides are known."""
         await self._up.wait_synced()
         await self._down.wait_synced()
 
     async def ensure(self, namespace: str) -> None:
-        """Make the namespace below. Raises Foreign where its name is taken by somebody else."""
+        """Make the namespace below. Raises Foreign where its name is taken by somebody else, StatusError where it is
+        just being deleted."""
         name = self.below(namespace)
-        if self._ours.get(name) == namespace:
+        if name in self._usable:
             return
         wanted: Object = {
             "apiVersion": "v1",
@@ -80,10 +101,9 @@ class Namespaces:
                 "name": name,
                 "labels": {CLUSTER_LABEL: self._cluster},
                 "annotations": {LOCATOR: locator(self._workspace, namespace)},
+                "ownerReferences": self._owners,
             },
         }
-        if self._owner is not None:
-            wanted["metadata"]["ownerReferences"] = [self._owner]
         try:
             found = await self._below.create(NAMESPACES, wanted)
         except StatusError as error:
@@ -98,44 +118,78 @@ class Namespaces:
         if (meta.get("labels") or {}).get(CLUSTER_LABEL) != self._cluster:
             patch = {"metadata": {"labels": {CLUSTER_LABEL: self._cluster}}}
             await self._below.patch(NAMESPACES, name, patch)
-        self._known(name, namespace)
+        self._names[name] = namespace
+        self._usable.add(name)
+
+    def _above_event(self, kind: str, old: Object | None, new: Object) -> None:
+        namespace = new["metadata"]["name"]
+        self._names[self.below(namespace)] = namespace
+        self._queue.add(namespace)
+        if kind != "MODIFIED":
+            self._tell(namespace)
+
+    def _tell(self, namespace: str) -> None:
+        for listener in self._listeners:
+            listener(namespace)
 
     def _below_event(self, kind: str, old: Object | None, new: Object) -> None:
         meta = new["metadata"]
+        name = meta["name"]
         namespace = namespace_of(meta.get("annotations") or {}, self._workspace)
-        if namespace is None or meta["name"] != self.below(namespace):
+        if namespace is None or name != self.below(namespace):
+            # Not ours, or somebody has taken our annotation away: nothing there is ours to change any more.
+            self._usable.discard(name)
             return
+        self._names[name] = namespace
         if kind == "DELETED" or meta.get("deletionTimestamp"):
-            self._ours.pop(meta["name"], None)
+            self._usable.discard(name)
         else:
-            self._known(meta["name"], namespace)
+            self._usable.add(name)
         self._queue.add(namespace)
-
-    def _known(self, name: str, namespace: str) -> None:
-        if self._ours.get(name) != namespace:
-            self._ours[name] = namespace
-            for listener in self._listeners:
-                listener(namespace)
+        if kind == "DELETED":
+            self._tell(namespace)
 
     async def _reconcile(self, namespace: str) -> float | None:
-        """Remove the namespace below once the one above is gone, or runs elsewhere."""
-        if ("", namespace) in self._up.store:
+        name = self.below(namespace)
+        below = self._down.store.get(("", name))
+        if below is not None and below["metadata"].get("deletionTimestamp"):
             return None
-        below = self._down.store.get(("", self.below(namespace)))
-        if below is None or below["metadata"].get("deletionTimestamp"):
+        if self.is_synced(namespace):
+            if below is not None:
+                await self._own(below)
             return None
+        if below is None:
+            self._names.pop(name, None)
+            return None
+        return await self._remove(namespace, below)
+
+    async def _own(self, below: Object) -> None:
+        """Make the owner the one that ``--on-removal`` asks for: it may have been another before."""
+        meta = below["metadata"]
+        owners = meta.get("ownerReferences") or []
+        wanted = [*(owner for owner in owners if owner["kind"] != "Namespace"), *self._owners]
+        if owners == wanted or meta["name"] not in self._usable:
+            return
+        patch = {"metadata": {"ownerReferences": wanted, "resourceVersion": meta["resourceVersion"]}}
+        await self._below.patch(NAMESPACES, meta["name"], patch)
+
+    async def _remove(self, namespace: str, below: Object) -> float | None:
+        """Remove the namespace below: the one above is gone, or runs elsewhere."""
+        name = below["metadata"]["name"]
+        if name not in self._usable:
+            return None
+        if await self.runs_here(namespace):
+            return 1.0
+        log.info("namespace %s does not run here any more: removing %s", namespace, name)
         try:
-            # The informer's word is not enough to delete a namespace: ask.
-            found = await self._above.get(NAMESPACES, namespace)
-            if (found["metadata"].get("labels") or {}).get(CLUSTER_LABEL) == self._cluster:
-                return 1.0
-        except StatusError as error:
-            if error.code != 404 or error.details.get("kind") != "namespaces":
-                raise
-        log.info("namespace %s is gone from the workspace: removing %s", namespace, self.below(namespace))
-        try:
-            await self._below.delete(NAMESPACES, self.below(namespace), uid=below["metadata"]["uid"])
+            await self._below.delete(NAMESPACES, name, uid=below["metadata"]["uid"])
         except StatusError as error:
             if error.code not in (404, 409):
                 raise
         return None
+
+
+def _slim(obj: Object) -> Object:
+    meta = obj["metadata"]
+    kept = ("name", "uid", "resourceVersion", "labels", "annotations", "ownerReferences", "deletionTimestamp")
+    return {"metadata": {key: meta[key] for key in kept if key in meta}}

@@ -6,16 +6,20 @@ import asyncio
 import contextlib
 import datetime
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
-from proxy.kube.client import Client, Object, Resource
+from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from syncer.apis import HASH, IMPORTS, Api, find_apis, import_of
+from syncer.definitions import Definitions
 
 log = logging.getLogger(__name__)
 
 CLUSTERS = Resource("workload.kcp.dev", "v1alpha1", "workloadclusters", namespaced=False)
 HEARTBEAT = 20.0
+"""Seconds."""
+SOON, LATER = 2.0, 10.0
+"""Seconds until the next attempt: where something is away for a moment, and where somebody has to act first."""
 
 
 class Report:
@@ -34,101 +38,132 @@ class Report:
         self._above = above
         self._below = below
         self._cluster = cluster
-        self._wanted = list(wanted)
+        self._wanted = sorted(set(wanted))
         self._poll = poll
         self._apis_found = apis_found
-        self._synced: list[str] = []
+        self._definitions = Definitions(below)
+        self._missing: set[str] = set()
+        self._synced: list[str] | None = None
         self._imported = asyncio.Event()
         """Set when the imports have changed, so that the next heartbeat says so at once."""
 
     async def run(self) -> None:
+        """Until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._import_apis())
-            group.create_task(self._beat())
+            group.create_task(_repeat("API import", self._import_apis, asyncio.Event()))
+            # The first heartbeat says that there is something to work with.
+            await self._imported.wait()
+            group.create_task(_repeat("heartbeat", self._beat, self._imported))
 
-    async def _beat(self) -> None:
-        """Report life; a workspace that is away or does not know us any more is told about once, and tried again."""
-        complained = ""
-        await self._imported.wait()
-        while True:
-            self._imported.clear()
-            wait = HEARTBEAT
-            try:
-                # A heartbeat promises that work is done: not before the cluster itself could be reached.
-                await self._below.request("GET", "/version", timeout=10)
-                now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-                status = {"lastSyncerHeartbeatTime": now, "syncedResources": self._synced}
-                await self._above.patch(CLUSTERS, self._cluster, {"status": status}, subresource="status")
-                complained = ""
-            except StatusError as error:
-                text = explain(error, self._cluster)
-                if text != complained:
-                    log.error("%s", text)
-                    complained = text
-                wait = 2.0 if error.code >= 500 else 10.0
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._imported.wait(), wait)
+    async def _beat(self) -> float:
+        # A heartbeat promises that work is done: not before the cluster itself could be reached.
+        with troubles(BELOW):
+            await self._below.request("GET", "/version", timeout=10)
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        status = {"lastSyncerHeartbeatTime": now, "syncedResources": self._synced}
+        with troubles(ABOVE, self._cluster):
+            await self._above.patch(CLUSTERS, self._cluster, {"status": status}, subresource="status")
+        return HEARTBEAT
 
-    async def _import_apis(self) -> None:
-        complained = ""
-        while True:
-            wait = self._poll
-            try:
-                apis = await find_apis(self._below, self._wanted)
-                missing = set(self._wanted) - {api.name for api in apis}
-                if missing:
-                    log.warning("the cluster does not serve %s", ", ".join(sorted(missing)))
-                await self._write_imports(apis)
-                synced = [api.name for api in apis]
-                if synced != self._synced:
-                    self._synced = synced
-                    self._imported.set()
-                self._apis_found(apis)
-                complained = ""
-            except StatusError as error:
-                text = explain(error, self._cluster)
-                if text != complained:
-                    log.error("API import: %s", text)
-                    complained = text
-                wait = 1.0 if error.code >= 500 else 10.0
-            await asyncio.sleep(wait)
+    async def _import_apis(self) -> float:
+        with troubles(BELOW):
+            apis = await find_apis(self._below, self._wanted)
+            await self._definitions.refresh()
+            imports = [
+                import_of(api, await self._definitions.of(api.resource, api.kind), self._cluster) for api in apis
+            ]
+        missing = set(self._wanted) - {api.name for api in apis}
+        if missing - self._missing:
+            log.warning("the cluster does not serve %s", ", ".join(sorted(missing)))
+        self._missing = missing
+        with troubles(ABOVE, self._cluster):
+            await self._write_imports(imports)
+        synced = [api.name for api in apis]
+        if synced != self._synced:
+            self._synced = synced
+            self._imported.set()
+        self._apis_found(apis)
+        return self._poll
 
-    async def _write_imports(self, apis: list[Api]) -> None:
+    async def _write_imports(self, imports: list[Object]) -> None:
         cluster = await self._above.get(CLUSTERS, self._cluster)
-        owner = {
-            "apiVersion": CLUSTERS.api_version,
-            "kind": "WorkloadCluster",
-            "name": self._cluster,
-            "uid": cluster["metadata"]["uid"],
-        }
-        listed = await self._above.list(IMPORTS)
-        there = {
-            obj["metadata"]["name"]: obj for obj in listed["items"] if obj["spec"].get("location") == self._cluster
-        }
-        for api in apis:
-            wanted = await import_of(self._below, api, self._cluster)
+        uid = cluster["metadata"]["uid"]
+        owner = {"apiVersion": CLUSTERS.api_version, "kind": "WorkloadCluster", "name": self._cluster, "uid": uid}
+        # Metadata is enough, and schemas are large.
+        listed = await self._above.list(IMPORTS, accept=METADATA_LIST)
+        ours = [obj["metadata"] for obj in listed["items"] if uid in _owners(obj["metadata"])]
+        there = {meta["name"]: meta for meta in ours}
+        for wanted in imports:
             wanted["metadata"]["ownerReferences"] = [owner]
-            name = wanted["metadata"]["name"]
-            await self._write(there.pop(name, None), wanted)
-        for obj in there.values():
-            await self._above.delete(IMPORTS, obj["metadata"]["name"], uid=obj["metadata"]["uid"])
+            await self._write(there.pop(wanted["metadata"]["name"], None), wanted)
+        for meta in there.values():
+            await self._above.delete(IMPORTS, meta["name"], uid=meta["uid"])
 
     async def _write(self, current: Object | None, wanted: Object) -> None:
+        """``current``: metadata of what is there."""
         if current is None:
             try:
                 await self._above.create(IMPORTS, wanted)
             except StatusError as error:
                 if error.code != 409:
                     raise
-            return
-        digest = wanted["metadata"]["annotations"][HASH]
-        if (current["metadata"].get("annotations") or {}).get(HASH) != digest:
-            wanted["metadata"]["resourceVersion"] = current["metadata"]["resourceVersion"]
+                # As a rule of an earlier cluster of the same name, and on its way out.
+                name = wanted["metadata"]["name"]
+                raise Trouble(f"APIResourceImport {name} is there and belongs to something else", SOON) from error
+        elif (current.get("annotations") or {}).get(HASH) != wanted["metadata"]["annotations"][HASH]:
+            wanted["metadata"]["resourceVersion"] = current["resourceVersion"]
             await self._above.replace(IMPORTS, wanted)
 
 
-def explain(error: StatusError, cluster: str) -> str:
-    """One line for whoever reads the log."""
+def _owners(meta: Object) -> set[str]:
+    return {owner["uid"] for owner in meta.get("ownerReferences") or ()}
+
+
+ABOVE, BELOW = "workspace", "cluster"
+
+
+class Trouble(Exception):
+    """Something that does not work for now, in one line for whoever reads the log. ``wait``: seconds to wait."""
+
+    def __init__(self, message: str, wait: float) -> None:
+        super().__init__(message)
+        self.wait = wait
+
+
+@contextlib.contextmanager
+def troubles(side: str, cluster: str = "") -> Iterator[None]:
+    """What goes wrong inside goes wrong on that ``side``. Raises Trouble."""
+    try:
+        yield
+    except StatusError as error:
+        raise Trouble(explain(error, side, cluster), SOON if error.code >= 500 else LATER) from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise Trouble(f"an answer of the {side} is not understood: {error!r}", LATER) from error
+
+
+async def _repeat(what: str, step: Callable[[], Awaitable[float]], wake: asyncio.Event) -> None:
+    """Do ``step`` for ever, as often as it says or ``wake`` is set; a trouble is told once, and tried again."""
+    complained = ""
+    while True:
+        wake.clear()
+        try:
+            wait = await step()
+            if complained:
+                log.info("%s: works again", what)
+            complained = ""
+        except Trouble as trouble:
+            if str(trouble) != complained:
+                log.error("%s: %s", what, trouble)
+                complained = str(trouble)
+            wait = trouble.wait
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(wake.wait(), wait)
+
+
+def explain(error: StatusError, side: str, cluster: str = "") -> str:
+    """One line that names the cause."""
+    if side == BELOW:
+        return f"the cluster that this syncer works for: {error}"
     if error.code == 401:
         return (
             "the workspace does not accept the token: it has expired, or the workspace or its service account is gone"

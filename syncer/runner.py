@@ -43,7 +43,7 @@ class Settings:
 class Syncer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._kinds: dict[str, KindSync] = {}
+        self._kinds: set[str] = set()
         self._found: asyncio.Queue[list[Api]] = asyncio.Queue()
 
     async def run(self) -> None:
@@ -55,7 +55,7 @@ class Syncer:
         ):
             owner = await own_namespace(below) if settings.delete_on_removal else None
             namespaces = Namespaces(above, below, workspace=settings.workspace, cluster=settings.cluster, owner=owner)
-            tokens = Tokens(above, below, namespaces.below)
+            tokens = Tokens(above, below, namespaces, cluster=settings.cluster)
             report = Report(
                 above,
                 below,
@@ -70,25 +70,22 @@ class Syncer:
                 group.create_task(tokens.run())
                 while True:
                     for api in await self._found.get():
-                        if api.name in self._kinds or not api.resource.namespaced:
+                        if api.name in self._kinds:
+                            continue
+                        self._kinds.add(api.name)
+                        if not api.resource.namespaced:
+                            log.warning("%s are not in namespaces: the workspace knows them, none is synced", api.name)
                             continue
                         kind = KindSync(
                             api, above, below, cluster=settings.cluster, namespaces=namespaces, tokens=tokens
                         )
-                        self._kinds[api.name] = kind
-                        group.create_task(self._sync(kind, above, namespaces))
+                        group.create_task(_sync(kind, above))
 
-    async def _sync(self, kind: KindSync, above: Client, namespaces: Namespaces) -> None:
-        await served(above, kind.api)
-        log.info("syncing %s", kind.api.name)
-        async with asyncio.TaskGroup() as group:
-            for informer in kind.informers:
-                group.create_task(informer.run())
-            # Nothing is done on half a picture: an object missing from one side would be taken for deleted.
-            for informer in kind.informers:
-                await informer.wait_synced()
-            await namespaces.wait_synced()
-            group.create_task(kind.queue.run())
+
+async def _sync(kind: KindSync, above: Client) -> None:
+    await served(above, kind.api)
+    log.info("syncing %s", kind.api.name)
+    await kind.run()
 
 
 async def served(above: Client, api: Api) -> None:

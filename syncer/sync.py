@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from asyncio import TaskGroup
 from typing import Any, NamedTuple
 
 from proxy.kube.client import Client, Object, Resource
@@ -16,14 +17,16 @@ from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
 from proxy.kube.workqueue import WorkQueue
 from syncer.apis import Api
-from syncer.names import CLUSTER_LABEL, name_above, name_below
+from syncer.names import CLUSTER_LABEL, UID, is_taken, name_above, name_below
 from syncer.namespaces import Namespaces
 from syncer.tokens import Tokens
-from syncer.transform import Place, down, needs_token, skipped, status_above
+from syncer.transform import Place, down, merge_patch, needs_token, skipped, status_above
 
 log = logging.getLogger(__name__)
 
 MANAGER = "syncer"
+LOOK_AGAIN = 30.0
+"""Seconds until it is seen whether what stands in the way below is gone."""
 
 
 class Key(NamedTuple):
@@ -48,91 +51,110 @@ class KindSync:
         self._tokens = tokens
         self._done: dict[Key, tuple[str, str]] = {}
         """What was applied last and what stood below then: equal again means nothing to do."""
+        self._complained: set[Key] = set()
+        """Objects below that are in our way, told once."""
         selector = f"{CLUSTER_LABEL}={cluster}"
         self._up = Informer(above, self._resource, label_selector=selector, transform=_slim)
         self._down = Informer(below, self._resource, label_selector=selector, transform=_slim)
-        self.queue: WorkQueue[Key] = WorkQueue(self._reconcile, name=f"sync {api.name}", workers=4, max_delay=30.0)
+        self._queue: WorkQueue[Key] = WorkQueue(self._reconcile, name=f"sync {api.name}", workers=4, max_delay=30.0)
         self._up.add_handler(self._above_event)
         self._down.add_handler(self._below_event)
-        namespaces.add_listener(self._namespace_event)
+        namespaces.on_change(self._namespace_event)
 
-    @property
-    def informers(self) -> tuple[Informer, Informer]:
-        return self._up, self._down
+    async def run(self) -> None:
+        """Until cancelled."""
+        # What an object below stands for is told by its namespace.
+        await self._namespaces.wait_synced()
+        async with TaskGroup() as group:
+            for informer in (self._up, self._down):
+                group.create_task(informer.run())
+            # Nothing is done on half a picture: an object missing from one side would be taken for deleted.
+            await self._up.wait_synced()
+            await self._down.wait_synced()
+            group.create_task(self._queue.run())
 
     def _above_event(self, kind: str, old: Object | None, new: Object) -> None:
-        self.queue.add(Key(new["metadata"].get("namespace", ""), new["metadata"]["name"]))
+        self._queue.add(Key(new["metadata"]["namespace"], new["metadata"]["name"]))
 
     def _below_event(self, kind: str, old: Object | None, new: Object) -> None:
-        key = self._key_of(new)
-        if key is not None:
-            self.queue.add(key)
-
-    def _key_of(self, below: Object) -> Key | None:
-        """The object above that one below stands for; None where its namespace is not ours."""
-        namespace = self._namespaces.above(below["metadata"].get("namespace", ""))
-        if namespace is None:
-            return None
-        return Key(namespace, name_above(self._resource.plural, below["metadata"]["name"]))
+        namespace = self._namespaces.above(new["metadata"]["namespace"])
+        if namespace is not None:
+            self._queue.add(Key(namespace, name_above(self._resource.plural, new["metadata"]["name"])))
 
     def _namespace_event(self, namespace: str) -> None:
-        """A namespace below has become known: what stands in it can be told from now on."""
-        physical = self._namespaces.below(namespace)
-        for where, name in list(self._down.store):
-            if where == physical:
-                self.queue.add(Key(namespace, name_above(self._resource.plural, name)))
+        """It has come, or is to go, or what stood in it below is gone."""
+        for where, name in list(self._up.store):
+            if where == namespace:
+                self._queue.add(Key(namespace, name))
 
     async def _reconcile(self, key: Key) -> float | None:
-        above = self._up.store.get((key.namespace, key.name))
+        plural = self._resource.plural
+        if is_taken(plural, key.name):
+            if (key.namespace, key.name) in self._up.store:
+                log.warning("%s %s/%s is not synced: the name has a meaning of its own below", self.api.name, *key)
+            return None
+        # The namespace decides: what still carries the label when the namespace has left is on its way to follow.
+        above = self._up.store.get(key) if self._namespaces.is_synced(key.namespace) else None
         physical = self._namespaces.below(key.namespace)
-        name = name_below(self._resource.plural, key.name)
-        below = self._down.store.get((physical, name))
+        below = self._down.store.get((physical, name_below(plural, key.name)))
         if above is None or above["metadata"].get("deletionTimestamp"):
+            self._done.pop(key, None)
+            self._complained.discard(key)
             if below is not None and self._namespaces.above(physical) is not None:
                 await self._delete(below)
-            self._done.pop(key, None)
             return None
-        if skipped(self._resource.plural, above):
+        if skipped(plural, above):
             return None
-        wanted = down(
-            self._resource.plural,
-            self._resource.group,
-            above,
-            Place(physical, self._cluster, self._above.connection.server),
-        )
+        place = Place(physical, self._cluster, self._above.connection.server)
+        wanted = down(self._resource.group, plural, above, place)
         wanted["apiVersion"], wanted["kind"] = self._resource.api_version, self.api.kind
         state = (_digest(wanted), _digest(_asked(below)) if below is not None else "")
         if below is None or self._done.get(key) != state:
+            if below is None and not await self._is_free(key, wanted):
+                return LOOK_AGAIN
             applied = await self._apply(key, wanted, below)
             if applied is None:
-                return 30.0
+                return LOOK_AGAIN
             below = _slim(applied)
             self._done[key] = (state[0], _digest(_asked(below)))
         if "status" in self.api.subresources and below.get("status"):
             await self._report(above, below)
         return None
 
-    async def _apply(self, key: Key, wanted: Object, below: Object | None) -> Object | None:
-        """Server-side apply below; None where something of somebody else's stands in the way."""
-        await self._namespaces.ensure(key.namespace)
-        if needs_token(self._resource.plural, self._resource.group):
-            await self._tokens.ensure(key.namespace)
+    async def _is_free(self, key: Key, wanted: Object) -> bool:
+        """Whether nothing of somebody else's stands where the object is to stand."""
         meta = wanted["metadata"]
-        if below is None:
-            try:
-                found = await self._below.get(self._resource, meta["name"], meta["namespace"])
-            except StatusError as error:
-                if error.code != 404:
-                    raise
-            else:
-                owner = (found["metadata"].get("labels") or {}).get(CLUSTER_LABEL)
-                if owner != self._cluster:
+        try:
+            found = await self._below.get(self._resource, meta["name"], meta["namespace"])
+        except StatusError as error:
+            if error.code != 404:
+                raise
+        else:
+            if (found["metadata"].get("labels") or {}).get(CLUSTER_LABEL) != self._cluster:
+                if key not in self._complained:
+                    self._complained.add(key)
                     log.error(
                         "%s %s/%s exists on the cluster and is not ours: it is left alone",
                         self.api.name, meta["namespace"], meta["name"],
                     )  # fmt: skip
-                    return None
-        return await self._below.apply(self._resource, wanted, manager=MANAGER)
+                return False
+        self._complained.discard(key)
+        return True
+
+    async def _apply(self, key: Key, wanted: Object, below: Object | None) -> Object | None:
+        """Server-side apply below; None where the object below has to go first."""
+        await self._namespaces.ensure(key.namespace)
+        if needs_token(self._resource.group, self._resource.plural):
+            self._tokens.want(key.namespace)
+        try:
+            return await self._below.apply(self._resource, wanted, manager=MANAGER)
+        except StatusError as error:
+            if error.code != 422 or below is None or not _is_another(wanted, below):
+                raise
+            # Deleted above and made again, with something that cannot be changed in an object: as above, so below.
+            log.info("%s %s/%s is another one now: replacing it below", self.api.name, *key)
+            await self._delete(below)
+            return None
 
     async def _delete(self, below: Object) -> None:
         meta = below["metadata"]
@@ -148,23 +170,23 @@ class KindSync:
 
     async def _report(self, above: Object, below: Object) -> None:
         """Write the status above, if it says something new."""
-        status = status_above(above, below)
-        if status == (above.get("status") or {}):
+        status = merge_patch(above.get("status") or {}, status_above(above, below))
+        if not status:
             return
         meta = above["metadata"]
-        patch: dict[str, Any] = {"status": _merge_to(above.get("status") or {}, status)}
-        patch["metadata"] = {"resourceVersion": meta["resourceVersion"]}
+        patch = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "status": status}
         try:
-            await self._above.patch(self._resource, meta["name"], patch, meta.get("namespace"), subresource="status")
+            await self._above.patch(self._resource, meta["name"], patch, meta["namespace"], subresource="status")
         except StatusError as error:
             # 404: gone meanwhile; 409: it has changed, and its event is on its way.
             if error.code not in (404, 409):
                 raise
 
 
-def _merge_to(before: Object, after: Object) -> Object:
-    """The merge patch that turns ``before`` into ``after``."""
-    return {**{key: None for key in before if key not in after}, **after}
+def _is_another(wanted: Object, below: Object) -> bool:
+    """Whether the object below stands for one above that is gone."""
+    uid = (below["metadata"].get("annotations") or {}).get(UID)
+    return uid is not None and uid != wanted["metadata"]["annotations"][UID]
 
 
 def _slim(obj: Object) -> Object:

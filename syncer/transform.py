@@ -1,22 +1,35 @@
-"""Objects on their way down: what the physical cluster is asked for. Pure."""
+"""Objects on their way down and their status on its way up. Pure."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from syncer.names import CLUSTER_LABEL, name_below
+from syncer.names import CLUSTER_LABEL, RENAMED, TOKEN_SECRET, UID, name_below
 
 Object = dict[str, Any]
 
-TOKEN_SECRET = "kcp-default-token"
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 VOLUME = "kcp-api-access"
 POD_ENVIRONMENT = ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "KUBERNETES_SERVICE_PORT_HTTPS")
-_META = ("name", "labels", "annotations")
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+POD_SPECS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("", "replicationcontrollers"): ("spec", "template", "spec"),
+    ("apps", "daemonsets"): ("spec", "template", "spec"),
+    ("apps", "deployments"): ("spec", "template", "spec"),
+    ("apps", "replicasets"): ("spec", "template", "spec"),
+    ("apps", "statefulsets"): ("spec", "template", "spec"),
+    ("batch", "cronjobs"): ("spec", "jobTemplate", "spec", "template", "spec"),
+    ("batch", "jobs"): ("spec", "template", "spec"),
+}
+"""Where kinds that bring pods have the pods' spec."""
+
+JOB_LABELS = ("batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name", "controller-uid", "job-name")
+"""Given to a Job's pods by the API server that it is created on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +47,41 @@ def skipped(plural: str, obj: Object) -> bool:
     return plural == "secrets" and obj.get("type") == "kubernetes.io/service-account-token"
 
 
-def down(plural: str, group: str, obj: Object, place: Place) -> Object:
+def needs_token(group: str, plural: str) -> bool:
+    """Whether an object of that kind brings pods that mount the workspace's token."""
+    return (group, plural) in POD_SPECS
+
+
+def down(group: str, plural: str, obj: Object, place: Place) -> Object:
     """The object below: without what the API server above keeps for itself, renamed, with its kind's particulars."""
     meta = obj["metadata"]
     below: Object = {key: copy.deepcopy(value) for key, value in obj.items() if key not in ("metadata", "status")}
-    below["metadata"] = {key: copy.deepcopy(meta[key]) for key in _META if meta.get(key)}
-    below["metadata"]["namespace"] = place.namespace
-    below["metadata"]["name"] = name_below(plural, meta["name"])
-    annotations = below["metadata"].get("annotations") or {}
-    annotations.pop(LAST_APPLIED, None)
-    if not annotations:
-        below["metadata"].pop("annotations", None)
-    below["metadata"]["labels"] = {**(below["metadata"].get("labels") or {}), CLUSTER_LABEL: place.cluster}
+    annotations = {key: value for key, value in (meta.get("annotations") or {}).items() if key != LAST_APPLIED}
+    below["metadata"] = {
+        "name": name_below(plural, meta["name"]),
+        "namespace": place.namespace,
+        "labels": {**(meta.get("labels") or {}), CLUSTER_LABEL: place.cluster},
+        "annotations": {**annotations, UID: meta["uid"]},
+    }
     rule = RULES.get((group, plural))
     if rule is not None:
-        rule(below, place)
+        rule(below)
+    if (group, plural) in POD_SPECS:
+        pod: Any = below
+        for key in POD_SPECS[group, plural]:
+            pod = pod.get(key) or {}
+        if pod:
+            pod_spec(pod, place)
     return below
 
 
-def _deployment(obj: Object, place: Place) -> None:
-    template = obj.get("spec", {}).get("template", {})
-    pod = template.get("spec")
-    if isinstance(pod, dict):
-        pod_spec(pod, place)
-
-
 def pod_spec(pod: Object, place: Place) -> None:
-    """Pods talk to their workspace: its address in the environment, its token and CA at the usual path."""
+    """Pods talk to their workspace: its address in the environment, its token and CA at the usual path.
+
+    Only pods of the default service account get a token, and only if they did not ask for none.
+    """
+    for reference in _config_maps(pod):
+        reference["name"] = name_below("configmaps", reference["name"])
     account = pod.get("serviceAccountName") or pod.get("serviceAccount") or "default"
     if account == "default":
         pod["serviceAccountName"] = name_below("serviceaccounts", "default")
@@ -73,34 +94,46 @@ def pod_spec(pod: Object, place: Place) -> None:
     url = urlsplit(place.server)
     port = str(url.port or 443)
     environment = dict(zip(POD_ENVIRONMENT, (url.hostname or "", port, port), strict=True))
-    for container in [*(pod.get("initContainers") or ()), *(pod.get("containers") or ())]:
+    for container in _containers(pod):
         own = {item.get("name") for item in container.get("env") or ()}
         added = [{"name": name, "value": value} for name, value in environment.items() if name not in own]
         container["env"] = [*(container.get("env") or ()), *added]
         mounts = container.get("volumeMounts") or []
         if not any(mount.get("mountPath") == TOKEN_PATH for mount in mounts):
             container["volumeMounts"] = [*mounts, {"name": VOLUME, "mountPath": TOKEN_PATH, "readOnly": True}]
-    if any(volume.get("name") == VOLUME for volume in pod.get("volumes") or ()):
-        return
-    sources = [
-        {
-            "secret": {
-                "name": TOKEN_SECRET,
-                "items": [{"key": "token", "path": "token"}, {"key": "namespace", "path": "namespace"}],
-            }
-        },
-        {
-            "configMap": {
-                "name": name_below("configmaps", "kube-root-ca.crt"),
-                "items": [{"key": "ca.crt", "path": "ca.crt"}],
-            }
-        },
-    ]
-    volume = {"name": VOLUME, "projected": {"defaultMode": 0o644, "sources": sources}}
-    pod["volumes"] = [*(pod.get("volumes") or ()), volume]
+    if not any(volume.get("name") == VOLUME for volume in pod.get("volumes") or ()):
+        pod["volumes"] = [*(pod.get("volumes") or ()), {"name": VOLUME, "projected": _access()}]
 
 
-def _service(obj: Object, place: Place) -> None:
+def _access() -> Object:
+    """What pods find at `TOKEN_PATH`."""
+    token = [{"key": "token", "path": "token"}, {"key": "namespace", "path": "namespace"}]
+    ca = [{"key": "ca.crt", "path": "ca.crt"}]
+    return {
+        "defaultMode": 0o644,
+        "sources": [
+            {"secret": {"name": TOKEN_SECRET, "items": token}},
+            {"configMap": {"name": RENAMED["configmaps", "kube-root-ca.crt"], "items": ca}},
+        ],
+    }
+
+
+def _containers(pod: Object) -> list[Object]:
+    return [*(pod.get("initContainers") or ()), *(pod.get("containers") or ())]
+
+
+def _config_maps(pod: Object) -> Iterator[Object]:
+    """All references to ConfigMaps by name."""
+    for volume in pod.get("volumes") or ():
+        sources = (volume.get("projected") or {}).get("sources") or ()
+        yield from (source["configMap"] for source in (volume, *sources) if (source.get("configMap") or {}).get("name"))
+    for container in _containers(pod):
+        named = [item.get("configMapRef") for item in container.get("envFrom") or ()]
+        named += [(item.get("valueFrom") or {}).get("configMapKeyRef") for item in container.get("env") or ()]
+        yield from (reference for reference in named if reference and reference.get("name"))
+
+
+def _service(obj: Object) -> None:
     # Addresses and ports are given by the cluster that uses them; those of the shard mean nothing below.
     spec = obj.get("spec", {})
     if spec.get("clusterIP") != "None":
@@ -112,27 +145,31 @@ def _service(obj: Object, place: Place) -> None:
         port.pop("nodePort", None)
 
 
-def _service_account(obj: Object, place: Place) -> None:
+def _service_account(obj: Object) -> None:
     obj.pop("secrets", None)
 
 
-def _claim(obj: Object, place: Place) -> None:
+def _claim(obj: Object) -> None:
     obj.get("spec", {}).pop("volumeName", None)
 
 
-RULES = {
-    ("apps", "deployments"): _deployment,
-    ("apps", "statefulsets"): _deployment,
-    ("apps", "daemonsets"): _deployment,
-    ("", "services"): _service,
-    ("", "serviceaccounts"): _service_account,
+def _job(obj: Object) -> None:
+    # Each API server gives a selector of its own, made of the uid that the Job has there.
+    spec = obj.get("spec", {})
+    if spec.get("manualSelector"):
+        return
+    spec.pop("selector", None)
+    labels = spec.get("template", {}).get("metadata", {}).get("labels") or {}
+    for key in JOB_LABELS:
+        labels.pop(key, None)
+
+
+RULES: dict[tuple[str, str], Callable[[Object], None]] = {
     ("", "persistentvolumeclaims"): _claim,
+    ("", "serviceaccounts"): _service_account,
+    ("", "services"): _service,
+    ("batch", "jobs"): _job,
 }
-
-
-def needs_token(plural: str, group: str) -> bool:
-    """Whether an object of that kind brings pods that mount the workspace's token."""
-    return (group, plural) in (("apps", "deployments"), ("apps", "statefulsets"), ("apps", "daemonsets"))
 
 
 def status_above(above: Object, below: Object) -> Object:
@@ -144,3 +181,17 @@ def status_above(above: Object, below: Object) -> Object:
         generation = int(above["metadata"].get("generation") or 1)
         status["observedGeneration"] = generation if current else generation - 1
     return status
+
+
+def merge_patch(before: Object, after: Object) -> Object:
+    """The JSON merge patch (RFC 7396) that makes ``after`` of ``before``; empty if they are equal."""
+    patch: Object = {key: None for key in before if key not in after}
+    for key, value in after.items():
+        old = before.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            inner = merge_patch(old, value)
+            if inner:
+                patch[key] = inner
+        elif key not in before or old != value:
+            patch[key] = value
+    return patch

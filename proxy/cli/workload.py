@@ -55,9 +55,22 @@ Examples:
     show_default=True,
     help="Namespace of the syncer's service account in the workspace.",
 )
+@click.option(
+    "--on-removal",
+    type=click.Choice(["keep", "delete"]),
+    default="keep",
+    show_default=True,
+    help="What becomes of synced objects on the cluster when the printed manifest is deleted there.",
+)
 @kubectl_flags
 def sync(
-    session: Session, name: str, syncer_image: str | None, more: Sequence[str], replicas: int, kcp_namespace: str
+    session: Session,
+    name: str,
+    syncer_image: str | None,
+    more: Sequence[str],
+    replicas: int,
+    kcp_namespace: str,
+    on_removal: str,
 ) -> None:
     """Make the WorkloadCluster NAME in the current workspace and print what starts its syncer on the cluster."""
     if not syncer_image:
@@ -82,6 +95,7 @@ def sync(
             image=syncer_image,
             replicas=replicas,
             synced=synced,
+            on_removal=on_removal,
             server=client.server,
             ca=_ca(session),
             token=token,
@@ -123,7 +137,7 @@ def prepare(client: RestClient, name: str, namespace: str, synced: Sequence[str]
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": account},
         "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
     }
-    ensure(client, f"{RBAC}/clusterrolebindings", binding)
+    ensure(client, f"{RBAC}/clusterrolebindings", binding, update=True)
     request = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenRequest",
@@ -154,7 +168,13 @@ def rules_above(name: str, synced: Sequence[str]) -> list[dict[str, Any]]:
             "verbs": ["create", "delete", "get", "list", "patch", "update", "watch"],
         },
         {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]},
-        {"apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"]},
+        # The token of any other account might open more than the syncer itself may.
+        {
+            "apiGroups": [""],
+            "resources": ["serviceaccounts/token"],
+            "resourceNames": ["default"],
+            "verbs": ["create"],
+        },
     ]
     for group, plurals in by_group(synced).items():
         rules.append({"apiGroups": [group], "resources": plurals, "verbs": ["get", "list", "watch"]})
@@ -196,6 +216,7 @@ def manifest(
     image: str,
     replicas: int,
     synced: Sequence[str],
+    on_removal: str,
     server: str,
     ca: bytes,
     token: str,
@@ -218,7 +239,13 @@ def manifest(
         image=image,
         replicas=replicas,
         rules=rules,
-        resources="".join(f"        - --resources={resource}\n" for resource in synced),
+        arguments="".join(
+            f"        - {argument}\n"
+            for argument in (
+                *(f"--resources={resource}" for resource in synced),
+                *(["--on-removal=delete"] if on_removal == "delete" else []),
+            )
+        ),
         server=server,
         ca_data=base64.b64encode(ca).decode(),
         token=token,
