@@ -1,0 +1,147 @@
+"""``kubectl kcp workload sync``: what it prints, and what it refuses before it asks anybody."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from proxy.cli.flags import Plain
+from proxy.cli.workload import by_group, manifest, rules_above, syncer_id
+
+SYNCED = ["configmaps", "deployments.apps", "secrets", "serviceaccounts"]
+
+
+def printed(**changes: object) -> str:
+    values: dict[str, object] = {
+        "workspace": "root:telcops:team-a", "cluster": "ocp-sno", "image": "quay.io/x/syncer:latest", "replicas": 1,
+        "synced": SYNCED, "on_removal": "keep", "server": "https://kcp:6443/clusters/root:telcops:team-a",
+        "ca": b"PEM", "token": "a.b.c",
+    }  # fmt: skip
+    return manifest(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def objects(text: str) -> dict[str, dict[str, object]]:
+    return {obj["kind"]: obj for obj in yaml.safe_load_all(text)}
+
+
+def test_identifier() -> None:
+    name = syncer_id("root:telcops:team-a", "ocp-sno")
+    assert name.startswith("kcpsync")
+    assert len(name) == 63, "as long as the name of a namespace may be"
+    assert name != syncer_id("root:telcops:team-b", "ocp-sno")
+    assert name != syncer_id("root:telcops:team-a", "ocp-ztp")
+
+
+def test_manifest() -> None:
+    made = objects(printed())
+    name = syncer_id("root:telcops:team-a", "ocp-sno")
+    assert list(made) == [
+        "Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Secret", "Deployment",
+    ]  # fmt: skip
+    for kind in ("Namespace", "ClusterRole", "ClusterRoleBinding"):
+        assert made[kind]["metadata"]["name"] == name  # type: ignore[index]
+    for kind in ("ServiceAccount", "Secret", "Deployment"):
+        assert made[kind]["metadata"]["namespace"] == name  # type: ignore[index]
+
+
+def test_the_line_that_the_blog_looks_for() -> None:
+    lines = [line for line in printed().splitlines() if "--resource" in line]
+    assert lines == [f"        - --resources={resource}" for resource in SYNCED]
+
+
+def test_arguments() -> None:
+    def args(**changes: object) -> list[str]:
+        pod = objects(printed(**changes))["Deployment"]["spec"]["template"]["spec"]  # type: ignore[index]
+        return list(pod["containers"][0]["args"])
+
+    assert args()[:3] == [
+        "--from-kubeconfig=/kcp/kubeconfig", "--workload-cluster-name=ocp-sno", "--from-cluster=root:telcops:team-a",
+    ]  # fmt: skip
+    assert args(on_removal="delete") == [*args(), "--on-removal=delete"]
+
+
+def test_replicas() -> None:
+    assert objects(printed(replicas=0))["Deployment"]["spec"]["replicas"] == 0  # type: ignore[index]
+
+
+def test_kubeconfig() -> None:
+    config = yaml.safe_load(objects(printed())["Secret"]["stringData"]["kubeconfig"])  # type: ignore[index]
+    assert config["clusters"][0]["cluster"] == {
+        "certificate-authority-data": "UEVN",
+        "server": "https://kcp:6443/clusters/root:telcops:team-a",
+    }
+    assert config["users"][0]["user"] == {"token": "a.b.c"}
+
+
+def test_rights_below() -> None:
+    rules = objects(printed(synced=["configmaps", "ingresses.networking.k8s.io"]))["ClusterRole"]["rules"]
+    assert rules[2:] == [  # type: ignore[index]
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]},
+        {"apiGroups": ["networking.k8s.io"], "resources": ["ingresses"], "verbs": ["*"]},
+    ]
+
+
+def test_rights_above_are_no_more_than_needed() -> None:
+    rules = rules_above("ocp-sno", SYNCED)
+    for rule in rules:
+        assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"]
+        if "workloadclusters" in rule["resources"] or "workloadclusters/status" in rule["resources"]:
+            assert rule["resourceNames"] == ["ocp-sno"]
+        if rule["resources"] == ["serviceaccounts/token"]:
+            assert rule["resourceNames"] == ["default"]
+    writes = {"create", "update", "patch", "delete"}
+    written = {resource for rule in rules if writes & set(rule["verbs"]) for resource in rule["resources"]}
+    assert {resource for resource in written if "/" not in resource} == {"apiresourceimports"}
+
+
+def test_by_group() -> None:
+    assert by_group(SYNCED) == {"": ["configmaps", "secrets", "serviceaccounts"], "apps": ["deployments"]}
+
+
+@pytest.mark.parametrize("image", ["a b", "x\ny: z", "{}", "a#b", '"a"'])
+def test_an_image_cannot_write_yaml(image: str) -> None:
+    with pytest.raises(Plain):
+        printed(image=image)
+
+
+def kubectl_kcp(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    config = {
+        "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1/clusters/root:a"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c"}}],
+        "current-context": "c",
+    }
+    path = folder / "kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-c", "from proxy.cli.kubectl_kcp import main; main()", "workload", "sync"]
+    return subprocess.run(
+        [*command, f"--kubeconfig={path}", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["east"], "error: a value must be specified for --syncer-image\n"),
+        (["East", "--syncer-image=i"], "error: 'East' is not a valid name for a cluster\n"),
+        (["e" * 64, "--syncer-image=i"], f"error: '{'e' * 64}' is not a valid name for a cluster\n"),
+        (["east", "--syncer-image=i", "--replicas=2"], "error: only 0 and 1 are valid values for --replicas\n"),
+        (
+            ["east", "--syncer-image=i", "--resources=Pods"],
+            "error: 'Pods' is not a resource (plural or plural.group)\n",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path: Path, arguments: list[str], words: str) -> None:
+    done = kubectl_kcp(tmp_path, *arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", words)
+
+
+def test_a_server_that_is_away_is_one_line(tmp_path: Path) -> None:
+    done = kubectl_kcp(tmp_path, "east", "--syncer-image=i")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert "127.0.0.1:1" in done.stderr
