@@ -1,6 +1,7 @@
-"""Who asks: static tokens, client certificates, service-account tokens of workspaces, anonymous.
+"""Who asks: static tokens, client certificates, ID tokens, service-account tokens of workspaces, anonymous.
 
-What is cached answers at once; only a service-account token not seen lately costs a TokenReview at the shard.
+What is cached answers at once; a service-account token not seen lately costs a TokenReview at the shard, an ID token
+the verification of its signature.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from proxy.auth.identity import ANONYMOUS, AUTHENTICATED, User, authenticated
+from proxy.auth.oidc import Oidc
 from proxy.auth.tokenfile import TokenFiles, digest
 from proxy.kube.client import Client, Resource
 from proxy.kube.errors import StatusError
@@ -49,8 +51,9 @@ class Unauthorized(StatusError):
 class Authenticator:
     """``shards``: a client with full rights for each shard, for TokenReviews."""
 
-    def __init__(self, tokens: TokenFiles, shards: Mapping[str, Client]) -> None:
+    def __init__(self, tokens: TokenFiles, shards: Mapping[str, Client], oidc: Oidc | None = None) -> None:
         self._tokens = tokens
+        self._oidc = oidc
         self._shards = shards
         self._good: TTLCache[tuple[str, bytes], User] = TTLCache(CACHED, GOOD_FOR)
         self._bad: TTLCache[tuple[str, bytes], bool] = TTLCache(CACHED, BAD_FOR)
@@ -85,9 +88,10 @@ class Authenticator:
         user = self._tokens.get(key)
         if user is not None:
             return user
-        if workspace is None or token.count(b".") != 2:
+        if token.count(b".") != 2:
             raise Unauthorized
-        place = (workspace.token, key)
+        # An issuer's users are the same everywhere, a service account exists in one workspace.
+        place = (workspace.token if workspace is not None else "", key)
         cached = self._good.get(place)
         if cached is not None:
             return cached
@@ -100,7 +104,20 @@ class Authenticator:
             pending.add_done_callback(lambda _: self._pending.pop(place, None))
         return asyncio.shield(pending)
 
-    async def _review(self, place: tuple[str, bytes], token: bytes, workspace: Workspace) -> User:
+    async def _review(self, place: tuple[str, bytes], token: bytes, workspace: Workspace | None) -> User:
+        if self._oidc is not None and self._oidc.issued(token):
+            user = await self._oidc.verify(token)
+        elif workspace is not None:
+            user = await self._of_service_account(token, workspace)
+        else:
+            user = None
+        if user is None:
+            self._bad[place] = True
+            raise Unauthorized
+        self._good[place] = user
+        return user
+
+    async def _of_service_account(self, token: bytes, workspace: Workspace) -> User | None:
         body: dict[str, Any] = {
             "apiVersion": TOKEN_REVIEWS.api_version,
             "kind": "TokenReview",
@@ -108,12 +125,7 @@ class Authenticator:
         }
         review = await self._shards[workspace.shard].create(TOKEN_REVIEWS, body)
         status = review.get("status") or {}
-        user = service_account(status.get("user") or {}, workspace) if status.get("authenticated") else None
-        if user is None:
-            self._bad[place] = True
-            raise Unauthorized
-        self._good[place] = user
-        return user
+        return service_account(status.get("user") or {}, workspace) if status.get("authenticated") else None
 
     def _of_certificate(self, der: bytes) -> User:
         key = digest(der)

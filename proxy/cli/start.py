@@ -18,9 +18,11 @@ from pathlib import Path
 import click
 import uvloop
 
+from proxy.auth.oidc import OidcSettings
 from proxy.auth.tokenfile import parse as parse_tokens
 from proxy.binaries import BinaryError
 from proxy.cli.home import HomeError
+from proxy.cli.oidc import oidc_flags
 from proxy.cli.standalone import ExternalShard, Standalone, StartError, StartSettings
 from proxy.kube.config import ConfigError, load_kubeconfig
 from proxy.kube.errors import StatusError
@@ -84,6 +86,7 @@ Examples:
 @click.option("--etcd-prefix", help="Where in that etcd the data is.")
 @click.option("--token-auth-file", type=EXISTING, help='CSV file of users: token,user,uid,"group1,group2".')
 @click.option("--client-ca-file", type=EXISTING, help="CAs whose client certificates are accepted.")
+@oidc_flags
 @click.option("--tls-cert-file", type=EXISTING, help="Serving certificate with its chain (default: an own one).")
 @click.option("--tls-private-key-file", type=EXISTING, help="Key of the serving certificate.")
 @click.option(
@@ -122,6 +125,7 @@ def start(
     shards: tuple[str, ...],
     embedded: bool,
     verbosity: int,
+    oidc: OidcSettings | None,
 ) -> None:
     """Run kcp until Ctrl+C: the shard (etcd, kube-apiserver, controllers) and the proxy in front of it.
 
@@ -160,6 +164,7 @@ def start(
             shards=tuple(map(external_shard, shards)),
             token_auth_file=token_auth_file,
             client_ca_file=client_ca_file,
+            oidc=oidc,
             tls_cert_file=tls_cert_file,
             tls_key_file=tls_private_key_file,
             auto_publish_apis=auto_publish_apis,

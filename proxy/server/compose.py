@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from proxy.auth.authenticator import Authenticator
 from proxy.auth.authorizer import Authorizer
 from proxy.auth.identity import FRONT_PROXY, IMPERSONATION
+from proxy.auth.oidc import Oidc
 from proxy.auth.tokenfile import TokenFiles
 from proxy.discovery import Discovery
 from proxy.kube.client import Client
@@ -54,7 +55,9 @@ class Worker:
         endpoints = {shard.name: endpoint_of(shard) for shard in settings.shards}
         self._clients = clients
         self.index = WorkspaceIndex(clients)
-        self._authenticator = Authenticator(TokenFiles(settings.token_files), clients)
+        self._authenticator = Authenticator(
+            TokenFiles(settings.token_files), clients, Oidc(settings.oidc) if settings.oidc else None
+        )
         self._authorizer = Authorizer(self.index, clients)
         self._discovery = Discovery(clients)
         gateway = WorkspaceGateway(

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from proxy.auth.oidc import OidcSettings
+
 
 @dataclass(frozen=True, slots=True)
 class ShardSettings:
@@ -68,6 +70,8 @@ class ServerSettings:
     """PEM of CAs whose client certificates are accepted."""
     token_files: tuple[str, ...] = ()
     """Static tokens: kcp's own and ``--token-auth-file``."""
+    oidc: OidcSettings | None = None
+    """Whose ID tokens are accepted."""
     verbosity: int = 0
     limits: Limits = field(default_factory=Limits)
 
@@ -84,5 +88,8 @@ class ServerSettings:
         values: dict[str, Any] = json.loads(path.read_text())
         values["shards"] = tuple(ShardSettings(**shard) for shard in values["shards"])
         values["limits"] = Limits(**values["limits"])
+        if values.get("oidc"):
+            lists = {key: tuple(values["oidc"][key]) for key in ("required_claims", "signing_algs")}
+            values["oidc"] = OidcSettings(**{**values["oidc"], **lists})
         values["token_files"] = tuple(values["token_files"])
         return cls(**values)
