@@ -125,20 +125,19 @@ class Streamed:
                 self._held.append(chunk)
                 chunk = b"".join(self._held)
             answer.whole(self._head, chunk, bodyless=self._bodyless)
-        elif self._forward.streaming or self._length > self._buffered or self._held_size > self._buffered:
-            self._begin(answer, chunk)
         else:
             self._held.append(chunk)
             self._held_size += len(chunk)
+            if self._forward.streaming or max(self._length, self._held_size) > self._buffered:
+                self._begin(answer)
 
-    def _begin(self, answer: Answer, chunk: bytes) -> None:
+    def _begin(self, answer: Answer) -> None:
         answer.begin(self._head, compress=self._identity and not self._forward.streaming)
-        self._held.append(chunk)
-        chunk = b"".join(self._held)
+        held = b"".join(self._held)
         self._held = []
         if answer.head_only:
             self.cancel()
-        answer.piece(chunk, answer.head_only)
+        answer.piece(held, answer.head_only)
 
     def failed(self, error: StatusError) -> None:
         answer, self._answer = self._answer, None

@@ -54,7 +54,8 @@ class Pool:
         self._active: set[Upstream] = set()
         self._connecting: set[asyncio.Task[None]] = set()
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
         """Connections there are, idle ones included."""
         return len(self._idle) + len(self._active)
 
@@ -95,25 +96,30 @@ class Pool:
             self.put(upstream)
 
     async def _connect(self, forward: Forward, sink: Sink, request: bytes) -> None:
-        endpoint = self.endpoint
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                _, upstream = await asyncio.get_running_loop().create_connection(
-                    lambda: Upstream(self),
-                    endpoint.host,
-                    endpoint.port,
-                    ssl=endpoint.tls,
-                    server_hostname=(endpoint.server_hostname or endpoint.host) if endpoint.tls else None,
-                )
+                upstream = await self.open()
         except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
-            log.debug("shard %s: %s", endpoint.name, error)
-            sink.failed(unavailable(endpoint.name, "it cannot be reached"))
+            log.debug("shard %s: %s", self.shard, error)
+            sink.failed(unavailable(self.shard, "it cannot be reached"))
             return
         except asyncio.CancelledError:
-            sink.failed(unavailable(endpoint.name, "the proxy is about to end"))
+            sink.failed(unavailable(self.shard, "the proxy is about to end"))
             raise
-        _probe(upstream.transport)
         self._begin(upstream, forward, sink, request)
+
+    async def open(self) -> Upstream:
+        """A new connection. Raises OSError."""
+        endpoint = self.endpoint
+        transport, upstream = await asyncio.get_running_loop().create_connection(
+            lambda: Upstream(self),
+            endpoint.host,
+            endpoint.port,
+            ssl=endpoint.tls,
+            server_hostname=(endpoint.server_hostname or endpoint.host) if endpoint.tls else None,
+        )
+        keepalive(transport.get_extra_info("socket"))
+        return upstream
 
     def put(self, upstream: Upstream) -> None:
         self._active.discard(upstream)
@@ -141,12 +147,6 @@ class Pool:
             upstream.abandon()
         for task in list(self._connecting):
             task.cancel()
-
-
-def _probe(transport: asyncio.Transport) -> None:
-    connection = transport.get_extra_info("socket")
-    if connection is not None:
-        keepalive(connection)
 
 
 def keepalive(connection: socket.socket) -> None:

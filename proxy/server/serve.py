@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 import time
@@ -13,7 +14,10 @@ from proxy.server.messages import Gateway
 from proxy.server.pool import Pool, ShardEndpoint, keepalive
 from proxy.server.settings import ServerSettings
 
+log = logging.getLogger(__name__)
+
 SWEEP = 5.0
+"""Seconds between looks at what is overdue."""
 HANDSHAKE = 20.0
 """Seconds for a client's TLS handshake."""
 GRACE = 3.0
@@ -77,10 +81,12 @@ class Server:
         while True:
             await asyncio.sleep(SWEEP)
             now = time.monotonic()
-            for front in list(self._connections):
-                front.sweep(now)
-            for pool in self._pools.values():
-                pool.sweep(now)
+            every: list[Front | Pool] = [*self._connections, *self._pools.values()]
+            for swept in every:
+                try:
+                    swept.sweep(now)
+                except Exception:
+                    log.exception("a connection could not be looked after")
 
     async def stop(self, grace: float = GRACE) -> None:
         """No new connections; requests under way get ``grace`` seconds."""

@@ -7,11 +7,12 @@ request through the proxy can cost; ``make bench`` measures the whole.
 from __future__ import annotations
 
 import asyncio
+import ssl
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import uvloop
 
 from proxy.kube.client import Client, Resource
 from proxy.kube.config import load_kubeconfig
+from proxy.server.compose import endpoint_of
 from proxy.server.messages import Decision, Forward, Request
 from proxy.server.serve import Server
 from proxy.server.settings import ServerSettings, ShardSettings
@@ -51,8 +53,6 @@ class PassThrough:
 
 async def serve(settings: ServerSettings) -> None:
     """Until killed."""
-    from proxy.server.compose import endpoint_of
-
     server = Server(PassThrough(), settings, [endpoint_of(shard) for shard in settings.shards])
     await server.start()
     await asyncio.Event().wait()
@@ -72,8 +72,6 @@ def proxy(plane: ControlPlane, folder: Path) -> Iterator[tuple[subprocess.Popen[
     file = folder / "transport.json"
     settings.write(file)
     process = subprocess.Popen([sys.executable, "-m", "tests.bench.transport", "--serve", str(file)])
-    import ssl
-
     tls = ssl.create_default_context(cadata=authority.cert.decode())
     try:
         yield process, Target("transport", settings.external_url, tls)
@@ -115,9 +113,7 @@ async def compare(
         for target in targets:
             before = cpu_seconds(pid)
             request = target.request("GET", path)
-            found[target.name].append(
-                await run(target, _always(request), connections=connections, requests=requests)
-            )
+            found[target.name].append(await run(target, _always(request), connections=connections, requests=requests))
             if target is targets[-1]:
                 used += cpu_seconds(pid) - before
     for name, results in found.items():
@@ -130,7 +126,7 @@ async def compare(
         print(line, flush=True)
 
 
-def _always(request: bytes):  # type: ignore[no-untyped-def]
+def _always(request: bytes) -> Callable[[int], bytes]:
     return lambda number: request
 
 
