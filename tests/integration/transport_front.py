@@ -1,0 +1,165 @@
+"""The transport before a real shard, in a process of its own: with a gateway that lets everything through.
+
+What a gateway decides is tested elsewhere; here is what the transport makes of any decision. ``/peer`` answers with the
+digest of the client certificate, every other path goes to the shard as one privileged user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import signal
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import uvloop
+
+from proxy.kube.client import Client
+from proxy.kube.config import Connection
+from proxy.server.compose import endpoint_of
+from proxy.server.messages import Decision, Forward, Reply, Request
+from proxy.server.serve import Server
+from proxy.server.settings import Limits, ServerSettings, ShardSettings
+from proxy.shard.addresses import free_port
+from proxy.shard.control_plane import ControlPlane
+from proxy.shard.pki import Authority, KeyPair, private_folder
+
+SHARD = "main"
+IDENTITY = ((b"x-remote-user", b"transport"), (b"x-remote-group", b"system:masters"))
+PASSED_ON = frozenset({b"accept", b"content-type"})
+
+
+class PassThrough:
+    """A gateway that lets everything through, unchanged."""
+
+    def decide(self, request: Request) -> Decision:
+        if request.target == b"/peer":
+            return Reply(200, [], hashlib.sha256(request.peer_cert or b"").hexdigest().encode())
+        headers = [header for header in request.headers if header[0] in PASSED_ON]
+        return Forward(
+            SHARD, request.method, request.target, [*headers, *IDENTITY], request.body,
+            streaming=b"watch=true" in request.target, idempotent=request.method in (b"GET", b"HEAD"),
+        )  # fmt: skip
+
+
+async def serve(settings: ServerSettings) -> None:
+    """Until SIGTERM."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    server = Server(PassThrough(), settings, [endpoint_of(shard) for shard in settings.shards])
+    await server.start()
+    await stop.wait()
+    await server.stop()
+
+
+@dataclass
+class Transport:
+    """One that runs."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    ca: bytes
+    client_authority: Authority
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def client(self) -> Client:
+        return Client(Connection(self.url, ca_data=self.ca))
+
+    def tls(self, pair: KeyPair | None = None) -> ssl.SSLContext:
+        """A client's TLS, with a certificate of its own if ``pair`` is given."""
+        context = ssl.create_default_context(cadata=self.ca.decode())
+        if pair is not None:
+            context.load_cert_chain(pair.cert_file, pair.key_file)
+        return context
+
+    async def connect(self, pair: KeyPair | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port, ssl=self.tls(pair), limit=1 << 26)
+
+    def memory(self) -> float:
+        """Resident MiB."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS"):
+                return int(line.split()[1]) / 1024
+        raise AssertionError("no longer there")
+
+    def connections_to(self, port: int) -> int:
+        """Open TCP connections of the process to ``port``, from /proc."""
+        folder = Path(f"/proc/{self.process.pid}/fd")
+        sockets = set()
+        for link in folder.iterdir():
+            try:
+                target = os.readlink(link)
+            except FileNotFoundError:
+                continue  # closed meanwhile
+            if target.startswith("socket:["):
+                sockets.add(target[8:-1])
+        count = 0
+        for line in Path(f"/proc/{self.process.pid}/net/tcp").read_text().splitlines()[1:]:
+            fields = line.split()
+            established = fields[3] == "01"
+            if established and int(fields[2].rpartition(":")[2], 16) == port and fields[9] in sockets:
+                count += 1
+        return count
+
+
+@contextmanager
+def transport(plane: ControlPlane, folder: Path, limits: Limits | None = None) -> Iterator[Transport]:
+    """The transport before ``plane``; listens when it is given out."""
+    serving = Authority(private_folder(folder / "serving"), "serving")
+    clients = Authority(private_folder(folder / "clients"), "clients")
+    pair = serving.server("server", ["127.0.0.1"])
+    port = free_port()
+    settings = ServerSettings(
+        bind_address="127.0.0.1",
+        port=port,
+        cert_file=str(pair.cert_file),
+        key_file=str(pair.key_file),
+        external_url=f"https://127.0.0.1:{port}",
+        shards=(ShardSettings(SHARD, str(plane.kubeconfig), str(plane.front_proxy_kubeconfig)),),
+        client_ca_file=str(clients.cert_file),
+    )
+    if limits is not None:
+        settings = replace(settings, limits=limits)
+    file = folder / "transport.json"
+    settings.write(file)
+    listening, told = os.pipe()
+    command = [sys.executable, "-m", __name__, str(file), str(told)]
+    process = subprocess.Popen(command, pass_fds=(told,))
+    os.close(told)
+    try:
+        with os.fdopen(listening, "rb") as answer:
+            assert answer.read() == b"listening"
+        yield Transport(process, settings.external_url, serving.cert, clients)
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def main(file: Path, tell: int) -> None:
+    settings = ServerSettings.read(file)
+    serving = asyncio.create_task(serve(settings))
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(settings.bind_address, settings.port)
+        except OSError:
+            await asyncio.sleep(0.01)
+            continue
+        writer.close()
+        break
+    os.write(tell, b"listening")
+    os.close(tell)
+    await serving
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main(Path(sys.argv[1]), int(sys.argv[2])))
