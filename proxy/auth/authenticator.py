@@ -1,4 +1,4 @@
-"""Who asks: static tokens, client certificates, ID tokens, service-account tokens of workspaces, anonymous.
+"""Who asks: client certificates, static tokens, ID tokens, service-account tokens of workspaces, anonymous.
 
 What is cached answers at once; a service-account token not seen lately costs a TokenReview at the shard, an ID token
 the verification of its signature.
@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from collections.abc import Awaitable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from proxy.auth.asking import TOKEN_REVIEWS, ask
+from proxy.auth.flights import Flights
 from proxy.auth.identity import ANONYMOUS, AUTHENTICATED, User, authenticated
 from proxy.auth.oidc import Oidc
 from proxy.auth.tokenfile import TokenFiles, digest
-from proxy.kube.client import Client, Resource
+from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
-from proxy.mapping.names import DEFAULT_AUDIENCE
+from proxy.mapping.names import DEFAULT_AUDIENCE, SERVICE_ACCOUNT
 from proxy.tenancy.index import Workspace
-
-TOKEN_REVIEWS = Resource("authentication.k8s.io", "v1", "tokenreviews", namespaced=False)
-SERVICE_ACCOUNT = "system:serviceaccount:"
 
 GOOD_FOR = 10.0
 """Seconds that a reviewed token counts without asking again: the time a deleted account's token may still work
@@ -33,6 +33,8 @@ GOOD_FOR = 10.0
 BAD_FOR = 2.0
 """Seconds that a refused token is refused without asking again."""
 CACHED = 8192
+CERTIFICATES = 1024
+"""Client certificates read lately."""
 
 
 class Asking(Protocol):
@@ -48,6 +50,13 @@ class Unauthorized(StatusError):
         super().__init__(401, "Unauthorized")
 
 
+class _Certificate(NamedTuple):
+    user: User | None
+    """None where the certificate names nobody."""
+    until: float
+    """Its notAfter, seconds since 1970."""
+
+
 class Authenticator:
     """``shards``: a client with full rights for each shard, for TokenReviews."""
 
@@ -57,30 +66,32 @@ class Authenticator:
         self._shards = shards
         self._good: TTLCache[tuple[str, bytes], User] = TTLCache(CACHED, GOOD_FOR)
         self._bad: TTLCache[tuple[str, bytes], bool] = TTLCache(CACHED, BAD_FOR)
-        self._certificates: TTLCache[bytes, User] = TTLCache(1024, 300)
-        self._pending: dict[tuple[str, bytes], asyncio.Task[User]] = {}
+        self._certificates: LRUCache[bytes, _Certificate] = LRUCache(CERTIFICATES)
+        self._verifying: Flights[tuple[str, bytes], User] = Flights()
 
     def authenticate(self, request: Asking, workspace: Workspace | None) -> User | Awaitable[User]:
         """The user who asks ``workspace``. Raises Unauthorized (or gives an awaitable that does) for a bad token.
 
-        As with kube-apiserver a bearer token that is sent must be good; without one the client certificate counts,
-        without both the user is anonymous.
+        As with kube-apiserver a client certificate that names somebody counts more than a token, a bearer token that
+        is sent must be good, and without both the user is anonymous. Other schemes of authorization are refused.
         """
-        header = request.header(b"authorization")
-        if header:
-            scheme, _, token = header.partition(b" ")
-            token = token.strip()
-            if scheme.lower() != b"bearer" or not token:
-                raise Unauthorized
-            return self._of_token(token, workspace)
         if request.peer_cert is not None:
-            return self._of_certificate(request.peer_cert)
-        return ANONYMOUS
+            user = self._of_certificate(request.peer_cert)
+            if user is not None:
+                return user
+        header = request.header(b"authorization")
+        if not header:
+            return ANONYMOUS
+        scheme, _, token = header.partition(b" ")
+        token = token.strip()
+        if scheme.lower() != b"bearer" or not token:
+            raise Unauthorized
+        return self._of_token(token, workspace)
 
     async def run(self) -> None:
         """Notice changed token files until cancelled."""
         while True:
-            await asyncio.sleep(5)
+            await asyncio.sleep(1)
             self._tokens.refresh()
 
     def _of_token(self, token: bytes, workspace: Workspace | None) -> User | Awaitable[User]:
@@ -97,20 +108,14 @@ class Authenticator:
             return cached
         if place in self._bad:
             raise Unauthorized
-        pending = self._pending.get(place)
-        if pending is None:
-            pending = asyncio.get_running_loop().create_task(self._review(place, token, workspace))
-            self._pending[place] = pending
-            pending.add_done_callback(lambda _: self._pending.pop(place, None))
-        return asyncio.shield(pending)
+        return self._verifying.once(place, lambda: self._verify(place, token, workspace))
 
-    async def _review(self, place: tuple[str, bytes], token: bytes, workspace: Workspace | None) -> User:
+    async def _verify(self, place: tuple[str, bytes], token: bytes, workspace: Workspace | None) -> User:
+        user = None
         if self._oidc is not None and self._oidc.issued(token):
             user = await self._oidc.verify(token)
-        elif workspace is not None:
+        elif workspace is not None and claims_workspace(token, workspace):
             user = await self._of_service_account(token, workspace)
-        else:
-            user = None
         if user is None:
             self._bad[place] = True
             raise Unauthorized
@@ -118,21 +123,22 @@ class Authenticator:
         return user
 
     async def _of_service_account(self, token: bytes, workspace: Workspace) -> User | None:
-        body: dict[str, Any] = {
-            "apiVersion": TOKEN_REVIEWS.api_version,
-            "kind": "TokenReview",
-            "spec": {"token": token.decode("latin-1"), "audiences": [workspace.prefix + DEFAULT_AUDIENCE]},
-        }
-        review = await self._shards[workspace.shard].create(TOKEN_REVIEWS, body)
-        status = review.get("status") or {}
-        return service_account(status.get("user") or {}, workspace) if status.get("authenticated") else None
+        audience = workspace.prefix + DEFAULT_AUDIENCE
+        spec = {"token": token.decode("latin-1"), "audiences": [audience]}
+        status = await ask(self._shards[workspace.shard], workspace.shard, TOKEN_REVIEWS, spec)
+        # A server that does not look at audiences names none.
+        if status.get("authenticated") is not True or audience not in (status.get("audiences") or ()):
+            return None
+        return service_account(status.get("user") or {}, workspace)
 
-    def _of_certificate(self, der: bytes) -> User:
-        key = digest(der)
-        user = self._certificates.get(key)
-        if user is None:
-            user = self._certificates[key] = of_certificate(der)
-        return user
+    def _of_certificate(self, der: bytes) -> User | None:
+        known = self._certificates.get(der)
+        if known is None:
+            known = self._certificates[der] = read_certificate(der)
+        # The handshake may have been long ago.
+        if known.until < time.time():
+            raise Unauthorized
+        return known.user
 
 
 def service_account(info: Mapping[str, Any], workspace: Workspace) -> User | None:
@@ -147,25 +153,49 @@ def service_account(info: Mapping[str, Any], workspace: Workspace) -> User | Non
     return User(SERVICE_ACCOUNT + plain, groups, str(info.get("uid") or ""), extra, workspace_token=workspace.token)
 
 
-def namespace_of_token(authorization: bytes) -> str | None:
-    """The namespace that a service account's JWT claims, unverified; None for any other credential."""
-    _, _, token = authorization.partition(b" ")
+def _claims(token: bytes) -> Mapping[str, Any]:
+    """What a JWT says, unverified; nothing for any other token."""
     parts = token.split(b".")
     if len(parts) != 3:
-        return None
+        return {}
     try:
         claims = orjson.loads(base64.urlsafe_b64decode(parts[1] + b"=" * (-len(parts[1]) % 4)))
-        namespace = claims["kubernetes.io"]["namespace"]
-    except (ValueError, KeyError, TypeError):
-        return None
+    except ValueError:
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def claims_workspace(token: bytes, workspace: Workspace) -> bool:
+    """Whether a JWT claims to be a service account of ``workspace``, unverified: all others need no review."""
+    claims = _claims(token)
+    audiences = claims.get("aud")
+    return (
+        isinstance(audiences, list)
+        and workspace.prefix + DEFAULT_AUDIENCE in audiences
+        and str(claims.get("sub")).startswith(SERVICE_ACCOUNT + workspace.prefix)
+    )
+
+
+def namespace_of_token(authorization: bytes) -> str | None:
+    """The namespace that a service account's JWT claims, unverified; None for any other credential."""
+    account = _claims(authorization.partition(b" ")[2].strip()).get("kubernetes.io")
+    namespace = account.get("namespace") if isinstance(account, dict) else None
     return namespace if isinstance(namespace, str) else None
 
 
-def of_certificate(der: bytes) -> User:
-    """Common name → user, organizations → groups, as kube-apiserver reads client certificates."""
-    subject = x509.load_der_x509_certificate(der).subject
-    names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    if not names or not names[0].value:
-        raise Unauthorized
-    groups = tuple(str(group.value) for group in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
-    return authenticated(str(names[0].value), groups)
+def read_certificate(der: bytes) -> _Certificate:
+    """Common name → user, organizations → groups, as kube-apiserver reads client certificates.
+
+    Raises Unauthorized for names that no user can have, or a certificate that cannot be read.
+    """
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        organizations = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+        until = certificate.not_valid_after_utc.timestamp()
+        if not names or not names[0].value:
+            return _Certificate(None, until)
+        user = authenticated(str(names[0].value), tuple(str(organization.value) for organization in organizations))
+    except ValueError as error:
+        raise Unauthorized from error
+    return _Certificate(user, until)

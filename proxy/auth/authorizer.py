@@ -12,13 +12,18 @@ import enum
 import logging
 import time
 from collections.abc import Awaitable, Mapping
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
+import orjson
 from cachetools import LRUCache
 
-from proxy.auth.identity import User, mapped_identity
+from proxy.auth.asking import ACCESS_REVIEWS, RULES_REVIEWS, ask
+from proxy.auth.flights import Flights
+from proxy.auth.identity import AUTHENTICATED, User, mapped_identity
 from proxy.auth.rules import Rules
-from proxy.kube.client import Client, Resource
+from proxy.kube.client import Client, Object, Resource
 from proxy.kube.events import follow
 from proxy.mapping.request import Attributes
 from proxy.mapping.token import token_of
@@ -26,8 +31,6 @@ from proxy.tenancy.index import Workspace
 
 log = logging.getLogger(__name__)
 
-RULES_REVIEWS = Resource("authorization.k8s.io", "v1", "selfsubjectrulesreviews", namespaced=False)
-ACCESS_REVIEWS = Resource("authorization.k8s.io", "v1", "subjectaccessreviews", namespaced=False)
 RBAC = tuple(
     Resource("rbac.authorization.k8s.io", "v1", plural, plural.startswith("role"))
     for plural in ("roles", "rolebindings", "clusterroles", "clusterrolebindings")
@@ -35,14 +38,15 @@ RBAC = tuple(
 TENANCY = "tenancy.kcp.dev"
 
 GOOD_FOR = 60.0
-"""Seconds that fetched rules count; changes drop them at once, this is for what no watch can tell."""
+"""Seconds that an answer counts; changes drop it at once, this is for what no watch can tell."""
 UNWATCHED = 2.0
 """The same while the watch of a shard's RBAC objects is broken."""
-SETTLING = 1.0
-"""Seconds after a change in which the shard's own RBAC caches may not have seen it yet: rules fetched then are
-fetched again soon."""
-SETTLING_GOOD_FOR = 0.2
+SETTLING = 0.2
+"""The same right after a change: the shard's own RBAC caches may not have seen it yet."""
 CACHED = 16384
+"""Answers kept: a few hundred bytes each, for rules that are alike are kept once."""
+WORKSPACES = 65536
+"""Workspaces of which the last change is kept."""
 
 
 class Access(enum.IntEnum):
@@ -59,7 +63,52 @@ class Index(Protocol):
     def get(self, path: str) -> Workspace | None: ...
 
 
-Key = tuple[User, str, str, int]
+Who = tuple[str, tuple[str, ...]]
+"""User name and groups: all that RBAC looks at."""
+
+
+class _Epoch:
+    """The time between two changes of a workspace's RBAC: what was learnt in another one is not known."""
+
+    __slots__ = ("answers", "began", "rules", "shard")
+
+    def __init__(self, shard: str, began: float) -> None:
+        self.shard = shard
+        self.began = began
+        self.rules: Flights[tuple[str, Who, str], _Known] = Flights()
+        self.answers: Flights[tuple[str, Who, Attributes], bool] = Flights()
+
+
+class _Known(NamedTuple):
+    """Rules at one place, good in one epoch and until a moment (monotonic seconds)."""
+
+    rules: Rules
+    complete: bool
+    """Whether what they do not allow is forbidden; else the shard has more to say."""
+    epoch: _Epoch
+    until: float
+    access: dict[str, Access]
+    """How far the user may go into workspaces of which this one is the parent, by name."""
+
+
+class _Answer(NamedTuple):
+    """Of the shard, to one question."""
+
+    allowed: bool
+    epoch: _Epoch
+    until: float
+
+
+class _Watch:
+    """Of one shard's RBAC objects."""
+
+    __slots__ = ("since", "up")
+
+    def __init__(self) -> None:
+        self.up = 0
+        """How many of the `RBAC` kinds are followed now."""
+        self.since = 0.0
+        """When one of them was last taken up, not knowing what had happened before."""
 
 
 class Authorizer:
@@ -68,15 +117,17 @@ class Authorizer:
     def __init__(self, index: Index, shards: Mapping[str, Client]) -> None:
         self._index = index
         self._shards = shards
-        self._rules: LRUCache[Key, tuple[Rules, float]] = LRUCache(CACHED)
-        self._pending: dict[Key, asyncio.Task[Rules]] = {}
-        self._generation: dict[str, int] = {}
-        self._changed: LRUCache[str, float] = LRUCache(CACHED)
-        self._epoch = 0
-        self._watching: dict[str, int] = dict.fromkeys(shards, 0)
+        self._known: LRUCache[tuple[str, Who, str], _Known] = LRUCache(CACHED)
+        self._answers: LRUCache[tuple[str, Who, Attributes], _Answer] = LRUCache(CACHED)
+        self._epochs: LRUCache[str, _Epoch] = LRUCache(WORKSPACES)
+        self._watches = {shard: _Watch() for shard in shards}
+        self._alike: WeakValueDictionary[bytes, Rules] = WeakValueDictionary()
 
     def enter(self, user: User, workspace: Workspace) -> Access | Awaitable[Access]:
-        """How far ``user`` may go into ``workspace``: RBAC of the parent says, of root itself for root."""
+        """How far ``user`` may go into ``workspace``: RBAC of the parent says, of root itself for root.
+
+        A user who exists in one workspace only (a service account, an impersonated user) may enter that one.
+        """
         if user.workspace_token is not None:
             return Access.ACCESS if user.workspace_token == workspace.token else Access.NONE
         if user.masters:
@@ -84,13 +135,19 @@ class Authorizer:
         parent = self._index.get(workspace.parent) if workspace.parent else workspace
         if parent is None:
             return Access.NONE
-        rules = self._at(user, parent, "")
-        if isinstance(rules, Rules):
-            return _access(rules, parent, workspace)
-        return self._enter_later(rules, parent, workspace)
+        known = self._current(user, parent, "")
+        access = known.access.get(workspace.name) if known is not None else None
+        return access if access is not None else self._enter_later(user, parent, workspace)
 
-    async def _enter_later(self, rules: Awaitable[Rules], parent: Workspace, workspace: Workspace) -> Access:
-        return _access(await rules, parent, workspace)
+    async def _enter_later(self, user: User, parent: Workspace, workspace: Workspace) -> Access:
+        known = await self._rules(user, parent, "")
+        access = Access.NONE
+        for attributes, level in _content(parent.prefix, workspace.name):
+            if await self._decide(user, parent, attributes):
+                access = level
+                break
+        known.access[workspace.name] = access
+        return access
 
     def allowed(
         self, user: User, access: Access, workspace: Workspace, attributes: Attributes
@@ -98,51 +155,107 @@ class Authorizer:
         """Whether ``user``, who has entered with ``access``, may do what the mapped ``attributes`` say."""
         if access is Access.ADMIN:
             return True
-        rules = self._at(user, workspace, attributes.namespace)
-        if isinstance(rules, Rules):
-            return rules.allow(attributes)
-        return self._allowed_later(rules, attributes)
+        decided = self._decided(user, workspace, attributes)
+        return decided if decided is not None else self._decide(user, workspace, attributes)
 
-    async def _allowed_later(self, rules: Awaitable[Rules], attributes: Attributes) -> bool:
-        return (await rules).allow(attributes)
+    def _decided(self, user: User, workspace: Workspace, attributes: Attributes) -> bool | None:
+        """The decision as far as it follows from what is known, None where the shard must be asked."""
+        complete = False
+        # Rules of the cluster scope hold in every namespace: who has them needs no review for each.
+        for namespace in ("", attributes.namespace) if attributes.namespace else ("",):
+            known = self._current(user, workspace, namespace)
+            if known is None:
+                return None
+            if known.rules.allow(attributes):
+                return True
+            complete = known.complete
+        if complete:
+            return False
+        answer = self._answers.get((workspace.token, (user.name, user.groups), attributes))
+        return answer.allowed if answer is not None and self._is_current(answer, workspace) else None
 
-    def _at(self, user: User, workspace: Workspace, namespace: str) -> Rules | Awaitable[Rules]:
-        """Rules in the mapped ``namespace`` (``""``: cluster scope) of ``workspace``."""
-        token = workspace.token
-        key = (user, token, namespace, self._generation.get(token, 0) + self._epoch)
-        cached = self._rules.get(key)
-        if cached is not None and cached[1] > time.monotonic():
-            return cached[0]
-        pending = self._pending.get(key)
-        if pending is None:
-            pending = asyncio.get_running_loop().create_task(self._fetch(key, workspace))
-            self._pending[key] = pending
-            pending.add_done_callback(lambda _: self._pending.pop(key, None))
-        return asyncio.shield(pending)
+    def _current(self, user: User, workspace: Workspace, namespace: str) -> _Known | None:
+        """Rules at the mapped ``namespace`` (``""``: the cluster scope) of ``workspace``, if they are known."""
+        known = self._known.get((workspace.token, (user.name, user.groups), namespace))
+        return known if known is not None and self._is_current(known, workspace) else None
 
-    async def _fetch(self, key: Key, workspace: Workspace) -> Rules:
-        user, token, namespace, _ = key
+    def _is_current(self, learnt: _Known | _Answer, workspace: Workspace) -> bool:
+        return learnt.epoch is self._epochs.get(workspace.token) and learnt.until > time.monotonic()
+
+    async def _decide(self, user: User, workspace: Workspace, attributes: Attributes) -> bool:
+        known = await self._rules(user, workspace, "")
+        if not known.rules.allow(attributes) and attributes.namespace:
+            known = await self._rules(user, workspace, attributes.namespace)
+        if known.rules.allow(attributes):
+            return True
+        return not known.complete and await self._answer(user, workspace, attributes)
+
+    async def _rules(self, user: User, workspace: Workspace, namespace: str) -> _Known:
+        known = self._current(user, workspace, namespace)
+        if known is not None:
+            return known
+        epoch = self._epoch(workspace.token, workspace.shard)
+        key = (workspace.token, (user.name, user.groups), namespace)
+        return await epoch.rules.once(key, lambda: self._fetch_rules(key, epoch, user, workspace, namespace))
+
+    async def _fetch_rules(
+        self, key: tuple[str, Who, str], epoch: _Epoch, user: User, workspace: Workspace, namespace: str
+    ) -> _Known:
         name, groups = mapped_identity(user, workspace.prefix)
-        headers = [("Impersonate-User", name), *(("Impersonate-Group", group) for group in groups)]
-        # No namespace can have this name, so a review there tells the rules of cluster scope alone.
-        body: dict[str, Any] = {
-            "apiVersion": RULES_REVIEWS.api_version,
-            "kind": "SelfSubjectRulesReview",
-            "spec": {"namespace": namespace or f"{workspace.prefix}-"},
-        }
-        review = await self._shards[workspace.shard].request("POST", RULES_REVIEWS.path(), body=body, headers=headers)
-        status = review.get("status") or {}
-        if status.get("incomplete"):
-            log.warning("rules of a user in %s are incomplete: %s", workspace.path, status.get("evaluationError"))
-        rules = Rules(status.get("resourceRules") or (), status.get("nonResourceRules") or ())
-        now = time.monotonic()
-        good_for = GOOD_FOR
-        if self._watching[workspace.shard] < len(RBAC):
-            good_for = UNWATCHED
-        if now - self._changed.get(token, -SETTLING) < SETTLING:
-            good_for = SETTLING_GOOD_FOR
-        self._rules[key] = (rules, now + good_for)
+        asked = time.monotonic()
+        # No namespace can have this name, so a review there tells the rules of the cluster scope alone.
+        spec: Object = {"namespace": namespace or f"{workspace.prefix}-"}
+        status = await ask(
+            self._shards[workspace.shard],
+            workspace.shard,
+            RULES_REVIEWS,
+            spec,
+            headers=[("Impersonate-User", name), *(("Impersonate-Group", group) for group in groups)],
+        )
+        rules = self._compile(status.get("resourceRules") or [], status.get("nonResourceRules") or [])
+        # A binding to a role that is missing makes rules incomplete, an authorizer beside RBAC (kind's node one) too.
+        known = _Known(rules, not status.get("incomplete"), epoch, self._until(epoch, asked), {})
+        self._known[key] = known
+        return known
+
+    def _compile(self, resource_rules: list[Object], non_resource_rules: list[Object]) -> Rules:
+        key = orjson.dumps((resource_rules, non_resource_rules))
+        rules = self._alike.get(key)
+        if rules is None:
+            rules = self._alike[key] = Rules(resource_rules, non_resource_rules)
         return rules
+
+    async def _answer(self, user: User, workspace: Workspace, attributes: Attributes) -> bool:
+        """What the shard itself says."""
+        key = (workspace.token, (user.name, user.groups), attributes)
+        answer = self._answers.get(key)
+        if answer is not None and self._is_current(answer, workspace):
+            return answer.allowed
+        epoch = self._epoch(workspace.token, workspace.shard)
+
+        async def fetch() -> bool:
+            client = self._shards[workspace.shard]
+            asked = time.monotonic()
+            status = await ask(client, workspace.shard, ACCESS_REVIEWS, access_review(user, workspace, attributes))
+            allowed = status.get("allowed") is True
+            self._answers[key] = _Answer(allowed, epoch, self._until(epoch, asked))
+            return allowed
+
+        return await epoch.answers.once(key, fetch)
+
+    def _until(self, epoch: _Epoch, asked: float) -> float:
+        """How long what the shard said when it was ``asked`` is good (monotonic seconds, both).
+
+        Shortly after a change its own caches may lag behind, so an answer counts for as long as the change is ago.
+        """
+        limit = GOOD_FOR if self._watches[epoch.shard].up == len(RBAC) else UNWATCHED
+        return asked + min(limit, max(SETTLING, asked - epoch.began))
+
+    def _epoch(self, token: str, shard: str) -> _Epoch:
+        epoch = self._epochs.get(token)
+        if epoch is None:
+            epoch = self._epochs[token] = _Epoch(shard, self._watches[shard].since)
+        return epoch
 
     async def run(self) -> None:
         """Follow the RBAC objects of all shards until cancelled."""
@@ -152,51 +265,39 @@ class Authorizer:
                     group.create_task(self._follow(shard, client, resource))
 
     async def _follow(self, shard: str, client: Client, resource: Resource) -> None:
+        def changed(namespace: str, name: str) -> None:
+            # What has no token is the shard's own (its shared roles): its administrator's changes count in GOOD_FOR.
+            token = token_of(namespace or name)
+            if token is not None:
+                self._epochs[token] = _Epoch(shard, time.monotonic())
+
         def connected(up: bool) -> None:
-            self._watching[shard] += 1 if up else -1
+            watch = self._watches[shard]
+            watch.up += 1 if up else -1
+            watch.since = time.monotonic()
             # Whatever happened while nobody watched is not known: everything is asked for again.
-            self._epoch += 1_000_000
+            for token in [token for token, epoch in self._epochs.items() if epoch.shard == shard]:
+                del self._epochs[token]
 
-        await follow(client, resource, self._changed_object, connected)
-
-    def _changed_object(self, namespace: str, name: str) -> None:
-        token = token_of(namespace or name)
-        if token is not None:
-            self.invalidate(token)
-
-    def invalidate(self, token: str) -> None:
-        """Forget the rules of all users in the workspace with ``token``."""
-        self._generation[token] = self._generation.get(token, 0) + 1
-        self._changed[token] = time.monotonic()
+        await follow(client, resource, changed, connected)
 
 
-def _access(rules: Rules, parent: Workspace, workspace: Workspace) -> Access:
-    for verb, access in (("admin", Access.ADMIN), ("access", Access.ACCESS)):
-        for resource in ("clusterworkspaces", "workspaces"):
-            wanted = Attributes(verb, TENANCY, resource, "content", "", parent.prefix + workspace.name, True, "")
-            if rules.allow(wanted):
-                return access
-    return Access.NONE
+@lru_cache(maxsize=WORKSPACES)
+def _content(prefix: str, name: str) -> tuple[tuple[Attributes, Access], ...]:
+    """What opens the workspace ``name`` of the parent with ``prefix``, the most first."""
+    return tuple(
+        (Attributes(verb, TENANCY, resource, "content", "", prefix + name, True, ""), access)
+        for verb, access in (("admin", Access.ADMIN), ("access", Access.ACCESS))
+        for resource in ("clusterworkspaces", "workspaces")
+    )
 
 
-async def access_review(client: Client, user: User, workspace: Workspace, attributes: Attributes) -> bool:
-    """What the shard itself says; the local decision must never differ from it."""
+def access_review(user: User, workspace: Workspace, attributes: Attributes) -> Object:
+    """Spec of the SubjectAccessReview that asks the same of the shard; no local decision may differ from it."""
     name, groups = mapped_identity(user, workspace.prefix)
-    body: dict[str, Any] = {
-        "apiVersion": ACCESS_REVIEWS.api_version,
-        "kind": "SubjectAccessReview",
-        "spec": {
-            "user": name,
-            "groups": list(groups),
-            "resourceAttributes": {
-                "verb": attributes.verb,
-                "group": attributes.group,
-                "resource": attributes.resource,
-                "subresource": attributes.subresource,
-                "namespace": attributes.namespace,
-                "name": attributes.name,
-            },
-        },
-    }
-    review = await client.create(ACCESS_REVIEWS, body)
-    return bool((review.get("status") or {}).get("allowed"))
+    # The shard adds this group to whomever the proxy names (and to whom it impersonates), but not in reviews.
+    spec: Object = {"user": name, "groups": [*groups, AUTHENTICATED]}
+    if not attributes.is_resource:
+        return {**spec, "nonResourceAttributes": {"verb": attributes.verb, "path": attributes.path}}
+    wanted = ("verb", "group", "resource", "subresource", "namespace", "name")
+    return {**spec, "resourceAttributes": {key: getattr(attributes, key) for key in wanted}}

@@ -36,8 +36,16 @@ class User:
 ANONYMOUS = User("system:anonymous", (UNAUTHENTICATED,))
 
 
+def can_be_named(name: str) -> bool:
+    """Whether a user or group of this name can be told to a shard in a header, unchanged: what a server would trim
+    there, or take for another header, must not become somebody else."""
+    return name.isprintable() and name == name.strip()
+
+
 def authenticated(name: str, groups: tuple[str, ...], uid: str = "") -> User:
-    """A user of the whole proxy (token file, client certificate)."""
+    """A user of the whole proxy (token file, client certificate, issuer). Raises ValueError unless `can_be_named`."""
+    if not name or not all(map(can_be_named, (name, *groups))):
+        raise ValueError("the name of a user or group is empty, is not printable, or begins or ends with a space")
     every = groups if AUTHENTICATED in groups else (*groups, AUTHENTICATED)
     return User(name, every, uid, masters=MASTERS in groups)
 

@@ -1,92 +1,131 @@
 """``--as``: acting as somebody else inside one workspace.
 
-Follows k8s.io/apiserver's impersonation filter: the verb ``impersonate`` on users, groups, serviceaccounts (and
-``userextras/<key>``, ``uids`` of authentication.k8s.io) must be allowed for every name. The result exists in this
-workspace alone and never carries rights over the proxy.
+Follows k8s.io/apiserver's impersonation filter: the verb ``impersonate`` on users or serviceaccounts, groups, uids and
+``userextras/KEY`` must be allowed for every name that is asked for. The result exists in this workspace alone and never
+carries rights over the proxy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+import re
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+from proxy.auth.authorizer import Access
 from proxy.auth.forbidden import forbidden
-from proxy.auth.identity import AUTHENTICATED, UNAUTHENTICATED, User
+from proxy.auth.identity import ANONYMOUS, AUTHENTICATED, MASTERS, UNAUTHENTICATED, User, can_be_named
 from proxy.kube.errors import StatusError
-from proxy.mapping.names import map_group, map_user
+from proxy.mapping.names import SERVICE_ACCOUNT
 from proxy.mapping.paths import RequestInfo
 from proxy.mapping.request import Attributes
 from proxy.tenancy.index import Workspace
 
-SERVICE_ACCOUNT = "system:serviceaccount:"
-EXTRA = b"impersonate-extra-"
+USER, GROUP, UID, EXTRA = b"impersonate-user", b"impersonate-group", b"impersonate-uid", b"impersonate-extra-"
+AUTHENTICATION = "authentication.k8s.io"
+_LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+_ACCOUNT = re.compile(rf"{SERVICE_ACCOUNT}(?P<namespace>{_LABEL}):(?P<name>{_LABEL}(?:\.{_LABEL})*)\Z")
 
 Header = tuple[bytes, bytes]
-Check = Callable[[Attributes], bool | Awaitable[bool]]
 
 
-def is_impersonating(headers: Sequence[Header]) -> bool:
-    return any(name.startswith(b"impersonate-") for name, _ in headers)
+@dataclass(frozen=True, slots=True)
+class Impersonation:
+    """What a request's headers ask for."""
+
+    user: User
+    """Whom to act as."""
+    needed: tuple[Attributes, ...]
+    """What the impersonator must be allowed. Names are plain but for the namespace: these are no objects of a shard."""
 
 
-def impersonated(user: User, headers: Sequence[Header], workspace: Workspace) -> User:
-    """Whom the headers name. Raises StatusError 400 for headers without a user."""
+def impersonation(headers: Sequence[Header], workspace: Workspace) -> Impersonation | None:
+    """What the headers ask for; None without any. Raises StatusError 400 for headers that make no sense."""
     values: dict[bytes, list[str]] = {}
     for key, value in headers:
         if key.startswith(b"impersonate-"):
-            values.setdefault(key, []).append(value.decode("utf-8", "replace"))
-    names = values.pop(b"impersonate-user", [])
-    groups = values.pop(b"impersonate-group", [])
-    uid = values.pop(b"impersonate-uid", [""])[0]
-    extra = {key[len(EXTRA) :].decode(): tuple(items) for key, items in values.items() if key.startswith(EXTRA)}
-    if len(extra) != len(values):
-        raise StatusError(400, "unknown impersonation header")
-    if len(names) != 1 or not names[0]:
-        raise StatusError(400, "requested groups or extra without impersonating a user")
-    name = names[0]
-    if not groups and name.startswith(SERVICE_ACCOUNT) and name.count(":") == 3:
-        namespace = name.split(":")[2]
-        groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}"]
-    everyone = UNAUTHENTICATED if name == "system:anonymous" else AUTHENTICATED
-    if everyone not in groups:
-        groups.append(everyone)
-    return User(name, tuple(groups), uid, tuple(sorted(extra.items())), workspace_token=workspace.token)
+            values.setdefault(key, []).append(_text(value))
+    if not values:
+        return None
+    users = [name for name in values.pop(USER, ()) if name]
+    groups = tuple(values.pop(GROUP, ()))
+    uid = values.pop(UID, [""])[0]
+    extra = {}
+    for key, texts in values.items():
+        if not key.startswith(EXTRA) or key == EXTRA:
+            raise StatusError(400, f"unknown impersonation header: {_text(key)}")
+        extra[urllib.parse.unquote(_text(key[len(EXTRA) :]))] = tuple(texts)
+    if not users:
+        raise StatusError(400, "requested groups, uid or extra without impersonating a user")
+    if len(users) > 1:
+        raise StatusError(400, "requested more than one user to impersonate")
+    name = users[0]
+    account = _ACCOUNT.match(name)
+    needed = tuple(_needed(name, account, groups, uid, extra, workspace.prefix))
+    user = User(
+        name, _all_groups(name, account, groups), uid, tuple(sorted(extra.items())), workspace_token=workspace.token
+    )
+    return Impersonation(user, needed)
 
 
-def wanted(target: User, prefix: str) -> Iterator[Attributes]:
-    """What the impersonator must be allowed, as mapped attributes."""
-
-    def to(resource: str, name: str, *, group: str = "", subresource: str = "", namespace: str = "") -> Attributes:
-        return Attributes("impersonate", group, resource, subresource, namespace, name, True, "")
-
-    if target.name.startswith(SERVICE_ACCOUNT) and target.name.count(":") == 3:
-        _, _, namespace, name = target.name.split(":")
-        yield to("serviceaccounts", name, namespace=prefix + namespace)
-    else:
-        yield to("users", map_user(target.name, prefix))
-    for group in target.groups:
-        if group not in (AUTHENTICATED, UNAUTHENTICATED):
-            yield to("groups", map_group(group, prefix))
-    if target.uid:
-        yield to("uids", target.uid, group="authentication.k8s.io")
-    for key, values in target.extra:
-        for value in values:
-            yield to("userextras", value, group="authentication.k8s.io", subresource=key)
+def access_of(impersonated: User, impersonator: Access) -> Access:
+    """How far an impersonated user may go: as the workspace's administrator only by an administrator's leave."""
+    return Access.ADMIN if impersonator is Access.ADMIN and MASTERS in impersonated.groups else Access.ACCESS
 
 
-def refused(user: User, attributes: Attributes, prefix: str) -> StatusError:
-    """The 403 for one name that may not be impersonated."""
-    name = attributes.name.replace(prefix, "", 1)
-    namespace = attributes.namespace.removeprefix(prefix)
+def refused(user: User, attributes: Attributes, workspace: Workspace) -> StatusError:
+    """The 403 for one of `Impersonation.needed` that ``user`` is not allowed."""
     info = RequestInfo(
-        verb="impersonate",
+        verb=attributes.verb,
         group=attributes.group,
         version="v1",
         resource=attributes.resource,
         subresource=attributes.subresource,
-        namespace=namespace,
-        name=name,
-        query=[],
+        namespace=attributes.namespace.removeprefix(workspace.prefix),
+        name=attributes.name,
         is_resource=True,
-        path="",
     )
     return forbidden(user, info)
+
+
+def _text(value: bytes) -> str:
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        raise StatusError(400, "impersonation headers must be UTF-8") from None
+    if not can_be_named(text):
+        raise StatusError(400, "impersonation headers must be printable")
+    return text
+
+
+def _needed(
+    name: str,
+    account: re.Match[str] | None,
+    groups: tuple[str, ...],
+    uid: str,
+    extra: dict[str, tuple[str, ...]],
+    prefix: str,
+) -> Iterator[Attributes]:
+    def to(resource: str, name: str, *, group: str = "", subresource: str = "", namespace: str = "") -> Attributes:
+        return Attributes("impersonate", group, resource, subresource, namespace, name, True, "")
+
+    if account:
+        yield to("serviceaccounts", account["name"], namespace=prefix + account["namespace"])
+    else:
+        yield to("users", name)
+    for group in groups:
+        yield to("groups", group)
+    for key, values in extra.items():
+        for value in values:
+            yield to("userextras", value, group=AUTHENTICATION, subresource=key)
+    if uid:
+        yield to("uids", uid, group=AUTHENTICATION)
+
+
+def _all_groups(name: str, account: re.Match[str] | None, groups: tuple[str, ...]) -> tuple[str, ...]:
+    """With those that come by themselves; they need no leave."""
+    if account and not groups:
+        groups = (SERVICE_ACCOUNT.rstrip(":") + "s", f"{SERVICE_ACCOUNT.rstrip(':')}s:{account['namespace']}")
+    if name == ANONYMOUS.name:
+        return groups if UNAUTHENTICATED in groups else (*groups, UNAUTHENTICATED)
+    return groups if AUTHENTICATED in groups or UNAUTHENTICATED in groups else (*groups, AUTHENTICATED)

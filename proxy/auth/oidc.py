@@ -146,4 +146,7 @@ def user_of(claims: dict[str, Any], settings: OidcSettings) -> User | None:
     # An issuer vouches for its own users, not for the control plane's: nobody becomes system:masters by a claim.
     if (prefix + name).startswith("system:"):
         return None
-    return authenticated(prefix + name, tuple(group for group in prefixed if not group.startswith("system:")))
+    try:
+        return authenticated(prefix + name, tuple(group for group in prefixed if not group.startswith("system:")))
+    except ValueError:
+        return None

@@ -19,7 +19,7 @@ from proxy.auth.authenticator import Authenticator, namespace_of_token
 from proxy.auth.authorizer import Access, Authorizer
 from proxy.auth.forbidden import forbidden, no_entry
 from proxy.auth.identity import User, identity_headers
-from proxy.auth.impersonation import impersonated, is_impersonating, refused, wanted
+from proxy.auth.impersonation import Impersonation, access_of, impersonation, refused
 from proxy.auth.whoami import whoami_body
 from proxy.discovery import Discovery, Scopes
 from proxy.kube.errors import StatusError
@@ -124,8 +124,9 @@ class WorkspaceGateway:
             access = yield access
         if access is Access.NONE:
             raise no_entry(user, info, path)
-        if is_impersonating(request.headers):
-            user, access = yield from self._impersonate(request, user, access, workspace)
+        wanted = impersonation(request.headers, workspace)
+        if wanted is not None:
+            user, access = yield from self._impersonate(wanted, user, access, workspace)
         if not info.is_resource:
             return (yield from self._non_resource(request, info, target, user, access, workspace))
         return (yield from self._resource(request, info, user, access, workspace))
@@ -153,17 +154,15 @@ class WorkspaceGateway:
         return workspace.path if workspace else None
 
     def _impersonate(
-        self, request: Request, user: User, access: Access, workspace: Workspace
+        self, wanted: Impersonation, user: User, access: Access, workspace: Workspace
     ) -> Generator[Awaitable[Any], Any, tuple[User, Access]]:
-        target = impersonated(user, request.headers, workspace)
-        for attributes in wanted(target, workspace.prefix):
+        for attributes in wanted.needed:
             allowed = self._authorizer.allowed(user, access, workspace, attributes)
             if not isinstance(allowed, bool):
                 allowed = yield allowed
             if not allowed:
-                raise refused(user, attributes, workspace.prefix)
-        admin = access is Access.ADMIN and "system:masters" in target.groups
-        return target, Access.ADMIN if admin else Access.ACCESS
+                raise refused(user, attributes, workspace)
+        return wanted.user, access_of(wanted.user, access)
 
     def _non_resource(
         self, request: Request, info: RequestInfo, target: bytes, user: User, access: Access, workspace: Workspace

@@ -1,0 +1,32 @@
+"""One fetch for all who want the same at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Flights(Generic[K, V]):
+    """Fetches under way, by what they are for. Usable from one event loop."""
+
+    __slots__ = ("_tasks",)
+
+    def __init__(self) -> None:
+        self._tasks: dict[K, asyncio.Task[V]] = {}
+
+    async def once(self, key: K, fetch: Callable[[], Coroutine[Any, Any, V]]) -> V:
+        """What ``fetch`` gives or raises; a fetch under way is shared, and goes on when one of its waiters leaves."""
+        task = self._tasks.get(key)
+        if task is None:
+            task = self._tasks[key] = asyncio.get_running_loop().create_task(fetch())
+            task.add_done_callback(lambda finished: self._landed(key, finished))
+        return await asyncio.shield(task)
+
+    def _landed(self, key: K, task: asyncio.Task[V]) -> None:
+        del self._tasks[key]
+        if not task.cancelled():
+            task.exception()  # everybody may have left: then nobody else looks at it
