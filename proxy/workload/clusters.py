@@ -38,7 +38,7 @@ class Heartbeats:
             return
         heartbeat = (new.get("status") or {}).get("lastSyncerHeartbeatTime")
         if heartbeat and self._seen.get(name, ("",))[0] != heartbeat:
-            self._seen[name] = (heartbeat, arrival(heartbeat, now(), followed=name in self._seen))
+            self._seen[name] = (heartbeat, arrival(heartbeat, now(), followed=old is not None))
         self.queue.add(name)
 
     async def _reconcile(self, name: str) -> float | None:
@@ -64,8 +64,9 @@ class Heartbeats:
 def arrival(heartbeat: str, moment: datetime.datetime, *, followed: bool) -> datetime.datetime:
     """When a heartbeat came, given that it is seen at ``moment``.
 
-    One that follows another came just now, whatever the clock of the syncer says. The first one that is seen may have
-    been there for long: there is nothing but its own word, which may not lie in the future.
+    One that was not there when the cluster was last seen (``followed``) came just now, whatever the clock of the syncer
+    says. One that is seen with the cluster itself may be old: there is nothing but its own word, which may not lie in
+    the future.
     """
     if followed:
         return moment
