@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from tests.e2e.ground import Ground
+from tests.e2e.processes import processes
 from tests.e2e.stage import BLOG, Stage, stage
 from tests.e2e.transcript import Step, load
 
@@ -29,7 +29,9 @@ async def story(physical: Ground, tmp_path_factory: pytest.TempPathFactory) -> A
         yield Story(scene)
 
 
-@pytest.mark.parametrize("step", STEPS, ids=[f"{number:02}-{step.command}" for number, step in enumerate(STEPS, 1)])
+@pytest.mark.parametrize(
+    "step", STEPS, ids=[f"{number:02}-{step.command[:60]}" for number, step in enumerate(STEPS, 1)]
+)
 async def test_step(story: Story, step: Step) -> None:
     if story.broken_at:
         pytest.skip(f"builds on a step that failed: {story.broken_at}")
@@ -42,16 +44,4 @@ async def test_step(story: Story, step: Step) -> None:
 async def test_kcp_left_nothing_running(story: Story) -> None:
     if story.broken_at:
         pytest.skip(f"builds on a step that failed: {story.broken_at}")
-    folder = str(story.scene.folder / "work")
-    assert [line for line in processes() if folder in line] == []
-
-
-def processes() -> list[str]:
-    """Command lines of everything that runs here, bash of the stage aside."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            found.append(entry.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-        except OSError:
-            pass
-    return found
+    assert processes(str(story.scene.folder / "work")) == []

@@ -20,7 +20,7 @@ from tests.clusters.cluster import choose
 from tests.clusters.spec import ProcessId
 from tests.clusters.system import REPOSITORY, environment, ip
 from tests.e2e.ground import Ground
-from tests.e2e.workloads.team import processes
+from tests.e2e.processes import processes
 from tests.integration.eventually import eventually
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from proxy.binaries import find
@@ -13,6 +12,8 @@ from proxy.kube.client import Client, Resource
 from proxy.kube.errors import StatusError
 from syncer.names import physical_namespace
 from tests.clusters import PhysicalCluster
+from tests.clusters.spec import ProcessId
+from tests.e2e.processes import ancestors, processes
 from tests.e2e.workspaces.installation import Installation
 from tests.images import REVERSEWORDS, SYNCER
 from tests.integration.eventually import eventually
@@ -140,15 +141,28 @@ class Team:
         assert pod is not None
         return pod
 
+    async def syncer_restarts(self) -> int:
+        """How often its container was started again."""
+        status = (await self.syncer_pod()).get("status") or {}
+        return sum(each["restartCount"] for each in status.get("containerStatuses") or ())
+
+    def syncer_processes(self) -> list[int]:
+        """Its processes as this machine sees them, and nobody else's: others may be running such tests as well."""
+        keeper = ProcessId.read(self.cluster.spec.keeper)
+        assert keeper is not None
+        flag = f"--workload-cluster-name={self.location}"
+        return [pid for pid in processes("syncer", flag) if keeper.pid in ancestors(pid)]
+
     def syncer_namespace(self) -> str:
         return next(
             line.split(": ")[1] for line in self.manifest.read_text().splitlines() if line.startswith("  namespace: ")
         )
 
-    async def syncer_log(self) -> str:
-        """What the syncer has said."""
+    async def syncer_log(self, *, previous: bool = False) -> str:
+        """What the syncer has said, or the one before it."""
         pod = await self.syncer_pod()
-        return await self.kubectl_below("-n", pod["metadata"]["namespace"], "logs", pod["metadata"]["name"])
+        options = ["--previous"] if previous else []
+        return await self.kubectl_below("-n", pod["metadata"]["namespace"], "logs", pod["metadata"]["name"], *options)
 
     async def inside(self, namespace: str, code: str) -> str:
         """Run Python in a pod of the application; what it prints."""
@@ -182,19 +196,6 @@ def deployment(name: str, replicas: int, image: str = REVERSEWORDS) -> dict[str,
             },
         },
     }
-
-
-def processes(*words: str) -> list[int]:
-    """Ids of processes in whose command line all ``words`` stand."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue  # it ended meanwhile
-        if all(word in line for word in words):
-            found.append(int(entry.parent.name))
-    return found
 
 
 async def run_syncer(team: Team, kubeconfig: dict[str, Any], seconds: float) -> str:

@@ -17,7 +17,6 @@ from tests.e2e.workloads.team import (
     WORKLOAD_CLUSTERS,
     Team,
     is_ready,
-    processes,
 )
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp, children
@@ -30,6 +29,7 @@ async def test_kill_a_part_of_kcp(kcp_process: Kcp, team_a: Team, program: str) 
     await team_a.deploy(name)
     victims = [pid for pid, line in children(kcp_process.pid).items() if program in f"{line} "]
     assert victims, children(kcp_process.pid)
+    restarts = await team_a.syncer_restarts()
     for pid in victims:
         os.kill(pid, signal.SIGKILL)
 
@@ -39,6 +39,7 @@ async def test_kill_a_part_of_kcp(kcp_process: Kcp, team_a: Team, program: str) 
 
     await eventually(scaled, StatusError, timeout=PATIENCE, interval=0.5)
     await team_a.available(name, "words", 2)
+    assert await team_a.syncer_restarts() == restarts, await team_a.syncer_log(previous=True)
 
 
 async def test_kill_the_syncer(team_a: Team) -> None:
@@ -47,8 +48,7 @@ async def test_kill_the_syncer(team_a: Team) -> None:
     for name in ("kept", "changed", "deleted"):
         await team_a.up.create(CONFIGMAPS, {"metadata": {"name": name}, "data": {"k": "old"}}, "syncer-killed")
         await team_a.on_below(CONFIGMAPS, name, "syncer-killed")
-    victims = processes("kcp-syncer", f"--workload-cluster-name={team_a.location}")
-    victims += processes("syncer.main", f"--workload-cluster-name={team_a.location}")
+    victims = team_a.syncer_processes()
     assert victims
     for pid in victims:
         os.kill(pid, signal.SIGKILL)
@@ -75,6 +75,7 @@ async def test_kcp_away_for_a_while(kcp_process: Kcp, team_a: Team) -> None:
     await team_a.namespace("away")
     await team_a.deploy("away")
     before = [pod["metadata"]["uid"] for pod in await team_a.pods("away")]
+    restarts = await team_a.syncer_restarts()
     await kcp_process.end(signal.SIGKILL)
     await asyncio.sleep(3)
     assert [pod["metadata"]["uid"] for pod in await team_a.pods("away")] == before
@@ -86,6 +87,7 @@ async def test_kcp_away_for_a_while(kcp_process: Kcp, team_a: Team) -> None:
 
     await eventually(scaled, StatusError, timeout=PATIENCE, interval=0.5)
     await team_a.available("away", "words", 2)
+    assert await team_a.syncer_restarts() == restarts, await team_a.syncer_log(previous=True)
     assert set(before) < {pod["metadata"]["uid"] for pod in await team_a.pods("away")}
 
 
