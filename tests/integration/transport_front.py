@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -81,8 +82,14 @@ class Transport:
             context.load_cert_chain(pair.cert_file, pair.key_file)
         return context
 
-    async def connect(self, pair: KeyPair | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self.port, ssl=self.tls(pair), limit=1 << 26)
+    async def connect(self, *, receive_buffer: int = 0) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """``receive_buffer``: bytes that the kernel may hold for the client; 0: as it likes."""
+        connection = socket.socket()
+        connection.setblocking(False)
+        if receive_buffer:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", self.port))
+        return await asyncio.open_connection(sock=connection, ssl=self.tls(), server_hostname="127.0.0.1")
 
     def memory(self) -> float:
         """Resident MiB."""

@@ -196,6 +196,7 @@ async def test_refusal_is_a_status_and_the_end() -> None:
     assert answer.header(b"connection") == b"close"
     status = json.loads(answer.body)
     assert (status["kind"], status["code"], status["reason"]) == ("Status", 400, "BadRequest")
+    await settle()
     talk.says(b"more" * 1000)  # what is on its way when the refusal is sent must not reset the connection
     assert not talk.wire.closed
     await asyncio.sleep(0.6)
