@@ -1,7 +1,6 @@
 # The commands of the project. Each can be repeated; the second time is quick.
 PYTHON ?= python3
 BIN := .venv/bin
-DEMO_CLUSTERS ?= auto
 
 .PHONY: help start install binaries test unit check demo bench lock clean
 
@@ -53,7 +52,7 @@ check: .venv/developing  ## formatting, lint, types, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache | tail -n 3
 
-demo: install .venv/developing binaries  ## the whole story: two teams, two physical clusters, real pods
+demo: install .venv/developing binaries  ## the whole story: two teams, two physical clusters, real pods (ARGS="--runtime kwok" without root)
 	@$(BIN)/python -m tests.clusters install
 	@$(BIN)/python -m tests.e2e.demo $(ARGS)
 
