@@ -17,7 +17,8 @@ SYNCED = ["configmaps", "deployments.apps", "secrets", "serviceaccounts"]
 
 def printed(**changes: object) -> str:
     values: dict[str, object] = {
-        "workspace": "root:telcops:team-a", "cluster": "ocp-sno", "image": "images.example/x/syncer:latest", "replicas": 1,
+        "workspace": "root:telcops:team-a", "cluster": "ocp-sno",
+        "image": "images.example/x/syncer:latest", "replicas": 1,
         "synced": SYNCED, "on_removal": "keep", "server": "https://kcp:6443/clusters/root:telcops:team-a",
         "ca": b"PEM", "token": "a.b.c",
     }  # fmt: skip
