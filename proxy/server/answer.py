@@ -43,7 +43,7 @@ class Connection(Protocol):
 class Answer:
     """To one request."""
 
-    __slots__ = ("_close_delimited", "_connection", "_gzip", "_pending", "begun", "head_only", "parsed")
+    __slots__ = ("_close_delimited", "_connection", "_gzip", "_pending", "begun", "head_only", "parsed", "record")
 
     def __init__(self, connection: Connection, parsed: Parsed) -> None:
         self._connection = connection
@@ -51,17 +51,24 @@ class Answer:
         self._gzip: zlib._Compress | None = None
         self._pending = b""
         self.parsed = parsed
+        self.record = parsed.request.record
         self.head_only = parsed.request.method == b"HEAD"
         self.begun = False
         """Whether the client has got its beginning, so that it can no longer be another one."""
 
     def reply(self, reply: Reply) -> None:
         """A whole answer made here."""
-        self.whole(head_of(reply.status, reply.headers), reply.body, bodyless=reply.status in BODYLESS)
+        self.record.status = reply.status
+        headers = reply.headers
+        if self.record.audit_id:
+            headers = [*headers, (b"audit-id", self.record.audit_id)]
+        self.whole(head_of(reply.status, headers), reply.body, bodyless=reply.status in BODYLESS)
 
     def whole(self, head: bytes, body: bytes, *, bodyless: bool = False) -> None:
         """``head`` is the status line and headers but those of framing, each with its line break."""
         self.begun = True
+        self.record.body = body
+        self.record.sent = len(body)
         if bodyless:
             data = b"%b%b\r\n" % (head, self._persistence())
         else:
@@ -85,6 +92,10 @@ class Answer:
 
     def piece(self, data: bytes, done: bool) -> None:
         """One write for what there is, and the end of the answer with ``done``."""
+        record = self.record
+        record.sent += len(data)
+        if record.pieces is not None:
+            record.pieces.append(data)
         if self._gzip is not None:
             data = self._gzip.compress(data)
             if done:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Protocol
 
 from proxy.kube.errors import StatusError
@@ -28,6 +29,10 @@ class Client(Protocol):
         """Close, with the answer unfinished: the only honest way to say that it is not whole."""
         ...
 
+    def streaming(self) -> None:
+        """The answer, a watch, has begun."""
+        ...
+
     async def drained(self) -> None:
         """Wait until the client has taken enough of what was written."""
         ...
@@ -41,7 +46,7 @@ class Streamed:
     """
 
     __slots__ = (
-        "_answer", "_bodyless", "_buffered", "_client", "_filter", "_forward", "_head", "_held", "_held_size",
+        "_answer", "_asked", "_bodyless", "_buffered", "_client", "_filter", "_forward", "_head", "_held", "_held_size",
         "_identity", "_length", "upstream",
     )  # fmt: skip
 
@@ -49,6 +54,7 @@ class Streamed:
         """``buffered``: bytes of an answer that is held back for one write."""
         self._client = client
         self._answer: Answer | None = answer
+        self._asked = time.perf_counter()
         self._forward = forward
         self._buffered = buffered
         self._head = b""
@@ -87,6 +93,10 @@ class Streamed:
             self._client.cut()
 
     def head(self, status: int, headers: list[Header]) -> None:
+        if self._answer is not None:
+            record = self._answer.record
+            record.status = status
+            record.shard_seconds = time.perf_counter() - self._asked
         forward = self._forward
         edit = forward.head_filter
         parts = [status_line(status)]
@@ -137,6 +147,8 @@ class Streamed:
         self._held = []
         if answer.head_only:
             self.cancel()
+        elif self._forward.streaming:
+            self._client.streaming()
         answer.piece(held, answer.head_only)
 
     def failed(self, error: StatusError) -> None:
@@ -197,13 +209,19 @@ class Assembly:
 
     async def fetch(self, forward: Forward) -> Response:
         sink = Buffered()
+        asked = time.perf_counter()
         self._client.send(forward, sink)
         try:
             return await sink.result
         finally:
+            self._answer.record.shard_seconds += time.perf_counter() - asked
             sink.cancel()
 
     async def start(self, status: int, headers: list[Header]) -> None:
+        record = self._answer.record
+        record.status = status
+        if record.audit_id:
+            headers = [*(header for header in headers if header[0] != b"audit-id"), (b"audit-id", record.audit_id)]
         self._head = head_of(status, headers)
 
     async def write(self, data: bytes) -> None:

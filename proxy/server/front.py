@@ -6,13 +6,13 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 
 from proxy.kube.errors import StatusError
 from proxy.server.answer import Answer
 from proxy.server.exchange import Assembly, Streamed
 from proxy.server.http1 import Parsed, Refused, RequestParser
-from proxy.server.messages import Decision, Forward, Gateway, Produce, Reply, Request
+from proxy.server.messages import Decision, Forward, Gateway, Observer, Produce, Reply, Request
 from proxy.server.pool import Pool
 from proxy.server.replies import refusal, unavailable
 from proxy.server.settings import Limits
@@ -29,15 +29,21 @@ class Front(asyncio.Protocol):
     """One connection of a client."""
 
     __slots__ = (
-        "_advancing", "_answer", "_connections", "_drained", "_ended", "_fault", "_gateway", "_limits", "_parser",
-        "_pools", "_reading_paused", "_sink", "_stalled_since", "_task", "_transport", "_unread", "_unread_size",
-        "last_activity",
+        "_advancing", "_answer", "_connections", "_drained", "_ended", "_fault", "_gateway", "_limits", "_observers",
+        "_parser", "_pools", "_reading_paused", "_sink", "_stalled_since", "_task", "_transport", "_unread",
+        "_unread_size", "last_activity",
     )  # fmt: skip
 
     def __init__(
-        self, gateway: Gateway, pools: Mapping[str, Pool], limits: Limits, connections: set[Front] | None = None
+        self,
+        gateway: Gateway,
+        pools: Mapping[str, Pool],
+        limits: Limits,
+        connections: set[Front] | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         """``connections``: a set in which this one stands while it is open."""
+        self._observers = observers
         self._gateway = gateway
         self._pools = pools
         self._limits = limits
@@ -87,7 +93,7 @@ class Front(asyncio.Protocol):
         if self._connections is not None:
             self._connections.discard(self)
         self._ended = True
-        self._answer = None
+        answer, self._answer = self._answer, None
         self._unread.clear()
         self._parser.close()
         if self._sink is not None:
@@ -96,6 +102,10 @@ class Front(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
         self._release()
+        if answer is not None:
+            answer.record.cut = True
+            for observer in self._observers:
+                observer.finished(answer.parsed.request)
 
     def pause_writing(self) -> None:
         self._stalled_since = time.monotonic()
@@ -156,6 +166,9 @@ class Front(asyncio.Protocol):
     def _start(self, parsed: Parsed) -> None:
         self._answer = answer = Answer(self, parsed)
         decision: Decision | Awaitable[Decision]
+        answer.record.began = time.perf_counter()
+        for observer in self._observers:
+            observer.arrived(parsed.request)
         try:
             decision = self._gateway.decide(parsed.request)
         except Exception:
@@ -177,6 +190,8 @@ class Front(asyncio.Protocol):
             self._act(answer, decided)
 
     def _act(self, answer: Answer, decision: Decision) -> None:
+        for observer in self._observers:
+            observer.decided(answer.parsed.request)
         if isinstance(decision, Forward):
             self._sink = Streamed(self, answer, decision, self._limits.buffered)
             self.send(decision, self._sink)
@@ -207,6 +222,11 @@ class Front(asyncio.Protocol):
 
     # answers
 
+    def streaming(self) -> None:
+        if self._answer is not None:
+            for observer in self._observers:
+                observer.streaming(self._answer.parsed.request)
+
     def send(self, forward: Forward, sink: Sink) -> None:
         pool = self._pools.get(forward.shard)
         if pool is None:
@@ -229,6 +249,9 @@ class Front(asyncio.Protocol):
         self._sink = None
         self._task = None
         self.last_activity = self._parser.began = time.monotonic()
+        if answer is not None:
+            for observer in self._observers:
+                observer.finished(answer.parsed.request)
         if answer is not None and not answer.parsed.keep:
             self._close()
         else:
@@ -249,7 +272,10 @@ class Front(asyncio.Protocol):
         self._ended = True
         request = Request(b"GET", b"/", [])
         answer = Answer(_Last(self._transport), Parsed(request, keep=False, http10=False))
+        request.record.began = time.perf_counter()
         answer.reply(refusal(error))
+        for observer in self._observers:
+            observer.finished(request)
         asyncio.get_running_loop().call_later(LINGER, self._transport.close)
 
     # seen from the server

@@ -99,6 +99,7 @@ class WorkspaceGateway:
 
     def _flow(self, request: Request) -> Flow:
         """The whole way of a request; yields what must be awaited."""
+        record = request.record
         path, target = split_workspace(request.target)
         if path is None:
             health = self._health(target)
@@ -109,24 +110,29 @@ class WorkspaceGateway:
         user = self._authenticator.authenticate(request, workspace)
         if not isinstance(user, User):
             user = yield user
+        record.user = user
         if workspace is None and not user.anonymous:
             workspace = yield self._index.wait_for(path, APPEARS_WITHIN)
-        info = parse(request.method, target)
+        record.info = info = parse(request.method, target)
         if workspace is None:
             missing = () if user.anonymous or self._index.synced else self._index.missing_shards()
             if missing:
                 raise unavailable(missing[0], "its workspaces are not known yet")
             if user.masters:
                 raise StatusError(404, f'workspace "{path}" not found', details={"name": path, "kind": "workspaces"})
+            record.allowed = False
             raise no_entry(user, info, path)
+        record.workspace, record.shard = workspace.path, workspace.shard
         access = self._authorizer.enter(user, workspace)
         if not isinstance(access, Access):
             access = yield access
         if access is Access.NONE:
+            record.allowed = False
             raise no_entry(user, info, path)
         wanted = impersonation(request.headers, workspace)
         if wanted is not None:
             user, access = yield from self._impersonate(wanted, user, access, workspace)
+            record.acting_as = user
         if not info.is_resource:
             return (yield from self._non_resource(request, info, target, user, access, workspace))
         return (yield from self._resource(request, info, user, access, workspace))
@@ -173,13 +179,16 @@ class WorkspaceGateway:
         query = target.partition(b"?")[2].decode("latin-1")
         reply = self._discovery.reply(workspace, request, info.path, query)
         if reply is not None:
+            request.record.allowed = True
             return reply if isinstance(reply, Reply) else (yield reply)
         attributes = Attributes(info.verb, "", "", "", "", "", False, info.path)
         allowed = self._authorizer.allowed(user, access, workspace, attributes)
         if not isinstance(allowed, bool):
             allowed = yield allowed
         if not allowed:
+            request.record.allowed = False
             raise forbidden(user, info)
+        request.record.allowed = True
         return page_not_found()
 
     def _resource(self, request: Request, info: RequestInfo, user: User, access: Access, workspace: Workspace) -> Flow:
@@ -200,7 +209,9 @@ class WorkspaceGateway:
         if not isinstance(allowed, bool):
             allowed = yield allowed
         if not allowed:
+            request.record.allowed = False
             raise forbidden(user, info)
+        request.record.allowed = True
         if workspace.phase == DELETING and info.verb in WRITES:
             raise forbidden(user, info, f'"{workspace.path}" is being deleted')
         if resource == "selfsubjectreviews":
@@ -218,11 +229,14 @@ class WorkspaceGateway:
         workspace: Workspace,
     ) -> Decision:
         endpoint = self._endpoints[workspace.shard]
+        audit_id = request.record.audit_id
         privileged = access is Access.ADMIN or not mapped.own_identity
         headers = mapped.headers
         headers += identity_headers(user, workspace.prefix, endpoint.identity, privileged=privileged)
         if endpoint.authorization is not None:
             headers.append((b"authorization", endpoint.authorization))
+        if audit_id:
+            headers.append((b"audit-id", audit_id))
         head_filter, body_filter = filters(workspace.token)
         method = b"GET" if request.method == b"HEAD" else request.method
 

@@ -7,6 +7,7 @@ of a request (a header, a chunk extension) of unlimited size.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from typing import Any
 import httptools
 
 from proxy.kube.errors import StatusError
-from proxy.server.messages import Header, Request
+from proxy.server.messages import Header, Record, Request
 from proxy.server.settings import Limits
 
-_OF_INTEREST = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
+_OF_INTEREST = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"audit-id"})
+_AUDIT_ID = re.compile(rb"[!-~]{1,64}\Z")
 _CHUNK_OVERHEAD = 8
 """Bytes of framing allowed for each byte of a chunked body: one-byte chunks take five."""
 
@@ -46,8 +48,9 @@ class RequestParser:
     """Of one connection: after `feed`, complete requests stand in `requests`."""
 
     __slots__ = (
-        "_body", "_body_size", "_bound", "_chunk", "_chunked", "_head_done", "_headers", "_http10", "_limits",
-        "_parser", "_peer", "_peer_cert", "_raw", "_target", "began", "receiving", "requests", "wants_continue",
+        "_audit_id", "_body", "_body_size", "_bound", "_chunk", "_chunked", "_head_done", "_headers", "_http10",
+        "_limits", "_parser", "_peer", "_peer_cert", "_raw", "_target", "began", "receiving", "requests",
+        "wants_continue",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, peer_cert: bytes | None = None, peer: str = "") -> None:
@@ -114,6 +117,7 @@ class RequestParser:
         self._target = b""
         self._headers: list[Header] = []
         self._head_done = False
+        self._audit_id = b""
         self._chunked = False
         self._body: list[bytes] = []
         self._body_size = 0
@@ -157,6 +161,8 @@ class RequestParser:
                 has_body = self._chunked = True
                 if value.lower() != b"chunked" or self._http10:
                     raise Refused(StatusError(501, "transfer coding other than chunked", reason="NotImplemented"))
+            elif name == b"audit-id":
+                self._audit_id = value if _AUDIT_ID.match(value) else b""
             elif value.lower() == b"100-continue":
                 self.wants_continue = not self._http10
             else:
@@ -179,7 +185,9 @@ class RequestParser:
         parser = self._parser
         pieces = self._body
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        request = Request(parser.get_method(), self._origin_form(), self._headers, body, self._peer_cert, self._peer)
+        record = Record(audit_id=self._audit_id)
+        target = self._origin_form()
+        request = Request(parser.get_method(), target, self._headers, body, self._peer_cert, self._peer, record)
         # An upgrade is not offered here: the answer is the plain one, and the last on this connection.
         keep = parser.should_keep_alive() and not parser.should_upgrade()
         self.requests.append(Parsed(request, keep, self._http10))

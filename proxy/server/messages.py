@@ -6,7 +6,42 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from proxy.auth.identity import User
+from proxy.mapping.paths import RequestInfo
+
 Header = tuple[bytes, bytes]
+
+
+@dataclass(slots=True)
+class Record:
+    """What became of one request, for those who watch it (`Observer`). Nothing is decided by it."""
+
+    began: float = 0.0
+    """When the request had arrived whole (`time.perf_counter` seconds)."""
+    workspace: str = ""
+    """Path of the workspace; empty if there is none of that name."""
+    shard: str = ""
+    """Name of the workspace's shard."""
+    info: RequestInfo | None = None
+    user: User | None = None
+    """Who asked; None if that could not be told."""
+    acting_as: User | None = None
+    """Whom that user impersonated."""
+    allowed: bool | None = None
+    """What authorization said; None if it was not asked."""
+    audit_id: bytes = b""
+    """The client's own or an observer's: goes to the shard and into the answer. Without one, each makes one up."""
+    status: int = 0
+    sent: int = 0
+    """Bytes of the answer's body before compression."""
+    shard_seconds: float = 0.0
+    """Spent waiting for shards to begin their answers."""
+    body: bytes = b""
+    """The answer's body, plain, where it left in one write."""
+    pieces: list[bytes] | None = None
+    """The same in pieces where an observer has put a list here."""
+    cut: bool = False
+    """Whether the connection ended before the answer did."""
 
 
 @dataclass(slots=True)
@@ -22,6 +57,7 @@ class Request:
     """DER of the client certificate that TLS verified against ``--client-ca-file``, if one was sent."""
     peer: str = ""
     """Remote address, for logs only."""
+    record: Record = field(default_factory=Record)
 
     def header(self, name: bytes) -> bytes:
         """Value of the first header of that (lower case) name, or ``b""``."""
@@ -101,6 +137,26 @@ class Produce:
 
 
 Decision = Reply | Forward | Produce
+
+
+class Observer(Protocol):
+    """Watches requests go by, on the event loop: quick, and never raising."""
+
+    def arrived(self, request: Request) -> None:
+        """Before anything is known of it but its bytes."""
+        ...
+
+    def decided(self, request: Request) -> None:
+        """Before anything is sent to a shard, or answered."""
+        ...
+
+    def streaming(self, request: Request) -> None:
+        """The answer, a watch, has begun and will go on."""
+        ...
+
+    def finished(self, request: Request) -> None:
+        """The answer was written, or the connection cut."""
+        ...
 
 
 class Gateway(Protocol):

@@ -7,10 +7,10 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from proxy.server.front import Front
-from proxy.server.messages import Gateway
+from proxy.server.messages import Gateway, Observer
 from proxy.server.pool import Pool, ShardEndpoint, keepalive
 from proxy.server.settings import ServerSettings
 
@@ -57,9 +57,16 @@ def listen(address: str, port: int) -> socket.socket:
 class Server:
     """One worker's server: ``await start()``, then ``await stop()``."""
 
-    def __init__(self, gateway: Gateway, settings: ServerSettings, endpoints: Iterable[ShardEndpoint]) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        settings: ServerSettings,
+        endpoints: Iterable[ShardEndpoint],
+        observers: Sequence[Observer] = (),
+    ) -> None:
         self._gateway = gateway
         self._settings = settings
+        self._observers = tuple(observers)
         self._pools = {shard.name: Pool(shard, settings.limits.answer_timeout) for shard in endpoints}
         self._connections: set[Front] = set()
         self._server: asyncio.Server | None = None
@@ -68,7 +75,7 @@ class Server:
     async def start(self) -> None:
         settings = self._settings
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Front(self._gateway, self._pools, settings.limits, self._connections),
+            lambda: Front(self._gateway, self._pools, settings.limits, self._connections, self._observers),
             sock=listen(settings.bind_address, settings.port),
             ssl=server_tls(settings),
             ssl_handshake_timeout=HANDSHAKE,

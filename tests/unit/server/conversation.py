@@ -19,7 +19,7 @@ import httptools
 
 from proxy.auth.identity import FRONT_PROXY
 from proxy.server.front import Front
-from proxy.server.messages import Decision, Forward, Header, Reply, Request
+from proxy.server.messages import Decision, Forward, Header, Observer, Reply, Request
 from proxy.server.pool import Pool, ShardEndpoint
 from proxy.server.settings import Limits
 from proxy.server.upstream import Upstream
@@ -174,13 +174,14 @@ class Talk:
         limits: Limits | None = None,
         pool: MemoryPool | None = None,
         room: int = 1 << 30,
+        observers: tuple[Observer, ...] = (),
     ) -> None:
         decide = decision if callable(decision) else lambda _: decision
         self.gateway = Gate(decide, [])
         self.pool = pool or MemoryPool()
         self.limits = limits or Limits()
         self.connections: set[Front] = set()
-        self.front = Front(self.gateway, {"main": self.pool}, self.limits, self.connections)
+        self.front = Front(self.gateway, {"main": self.pool}, self.limits, self.connections, observers)
         self.wire = Wire(self.front, room)
         self.front.connection_made(self.wire)
         self._looked = 0
