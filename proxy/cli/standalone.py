@@ -18,6 +18,7 @@ from typing import Any
 
 import aiohttp
 
+from proxy.audit.settings import AuditSettings
 from proxy.auth.oidc import OidcSettings
 from proxy.binaries import ensure
 from proxy.cli.home import Home, base_url, external_host, serving_hosts, write_admin_kubeconfig
@@ -83,6 +84,7 @@ class StartSettings:
     token_auth_file: Path | None
     client_ca_file: Path | None
     oidc: OidcSettings | None
+    audit: AuditSettings | None
     tls_cert_file: Path | None
     tls_key_file: Path | None
     auto_publish_apis: bool
@@ -134,6 +136,7 @@ class Standalone:
             shards=tuple(shards),
             client_ca_file=str(settings.client_ca_file) if settings.client_ca_file else None,
             oidc=settings.oidc,
+            audit=settings.audit,
             token_files=(str(home.tokens_file), *given_tokens),
             verbosity=settings.verbosity,
         ).write(server_file)

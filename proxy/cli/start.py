@@ -18,9 +18,11 @@ from pathlib import Path
 import click
 import uvloop
 
+from proxy.audit.settings import AuditSettings
 from proxy.auth.oidc import OidcSettings
 from proxy.auth.tokenfile import parse as parse_tokens
 from proxy.binaries import BinaryError
+from proxy.cli.audit import audit_flags
 from proxy.cli.home import HomeError
 from proxy.cli.oidc import oidc_flags
 from proxy.cli.standalone import ExternalShard, Standalone, StartError, StartSettings
@@ -87,6 +89,7 @@ Examples:
 @click.option("--token-auth-file", type=EXISTING, help='CSV file of users: token,user,uid,"group1,group2".')
 @click.option("--client-ca-file", type=EXISTING, help="CAs whose client certificates are accepted.")
 @oidc_flags
+@audit_flags
 @click.option("--tls-cert-file", type=EXISTING, help="Serving certificate with its chain (default: an own one).")
 @click.option("--tls-private-key-file", type=EXISTING, help="Key of the serving certificate.")
 @click.option(
@@ -126,6 +129,7 @@ def start(
     embedded: bool,
     verbosity: int,
     oidc: OidcSettings | None,
+    audit: AuditSettings | None,
 ) -> None:
     """Run kcp until Ctrl+C: the shard (etcd, kube-apiserver, controllers) and the proxy in front of it.
 
@@ -165,6 +169,7 @@ def start(
             token_auth_file=token_auth_file,
             client_ca_file=client_ca_file,
             oidc=oidc,
+            audit=audit,
             tls_cert_file=tls_cert_file,
             tls_key_file=tls_private_key_file,
             auto_publish_apis=auto_publish_apis,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from proxy.audit.auditor import make_auditor
 from proxy.auth.authenticator import Authenticator
 from proxy.auth.authorizer import Authorizer
 from proxy.auth.identity import FRONT_PROXY, IMPERSONATION
@@ -68,7 +69,9 @@ class Worker:
             endpoints=endpoints,
             unready=self.unready,
         )
-        self._server = Server(gateway, settings, endpoints.values())
+        self._auditor = make_auditor(settings.audit) if settings.audit else None
+        observers = [self._auditor] if self._auditor else []
+        self._server = Server(gateway, settings, endpoints.values(), observers)
 
     def unready(self) -> str | None:
         """What keeps this worker from serving, in a line."""
@@ -105,5 +108,7 @@ class Worker:
             for task in [*tasks, stopping]:
                 task.cancel()
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
+            if self._auditor is not None:
+                self._auditor.close()
             for client in self._clients.values():
                 await client.close()

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from proxy.audit.settings import AuditSettings, Rotation
 from proxy.auth.oidc import OidcSettings
 
 
@@ -72,6 +73,8 @@ class ServerSettings:
     """Static tokens: kcp's own and ``--token-auth-file``."""
     oidc: OidcSettings | None = None
     """Whose ID tokens are accepted."""
+    audit: AuditSettings | None = None
+    """Which requests are recorded; None for none."""
     verbosity: int = 0
     limits: Limits = field(default_factory=Limits)
 
@@ -91,5 +94,8 @@ class ServerSettings:
         if values.get("oidc"):
             lists = {key: tuple(values["oidc"][key]) for key in ("required_claims", "signing_algs")}
             values["oidc"] = OidcSettings(**{**values["oidc"], **lists})
+        if values.get("audit"):
+            audit = values["audit"]
+            values["audit"] = AuditSettings(**{**audit, "rotation": Rotation(**audit["rotation"])})
         values["token_files"] = tuple(values["token_files"])
         return cls(**values)
