@@ -71,10 +71,11 @@ class Auditor:
     def finished(self, request: Request) -> None:
         self._note(request, COMPLETE)
 
+    def malformed(self, status: int) -> None:
+        pass
+
     def _note(self, request: Request, stage: str) -> None:
         record = request.record
-        if not record.audit_id:
-            return  # bytes that were no request
         info = record.info or _info_of(request)
         verdict = self._policy.verdict(info, record.user, record.workspace)
         if verdict.level is Level.NONE or stage in verdict.omitted:

@@ -44,7 +44,7 @@ class Writer:
     def __init__(self, name: str, sink: Sink, *, queued: int = QUEUED) -> None:
         self.written = 0
         self.dropped = 0
-        self._name = name
+        self.name = name
         self._sink = sink
         self._bound = queued
         self._queue: deque[tuple[Moment, int]] = deque()
@@ -61,7 +61,7 @@ class Writer:
         if self._waiting - self._done + size > self._bound:
             self.dropped += 1
             if self.dropped & (self.dropped - 1) == 0:  # 1, 2, 4, …: enough to be seen, too few to flood
-                log.error("audit events for %s are dropped: %d so far", self._name, self.dropped)
+                log.error("audit events for %s are dropped: %d so far", self.name, self.dropped)
             return
         self._waiting += size
         self._queue.append((moment, size))
@@ -92,7 +92,7 @@ class Writer:
                 break
             except OSError as error:
                 if delay == FIRST_DELAY:
-                    log.error("audit events wait: %s cannot be written: %s", self._name, error)
+                    log.error("audit events wait: %s cannot be written: %s", self.name, error)
                 if self._closing:
                     self.dropped += len(lines)
                     return

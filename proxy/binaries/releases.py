@@ -35,6 +35,10 @@ CHECKSUMS: dict[str, dict[str, str]] = {
         "darwin/amd64": "158b3b46cf74e8b6bd9b1d7cd30f665e3efb2bc1ec3c843ec925bcfdd2930de0",
         "darwin/arm64": "fc8582acde13869a606730a79379d6515f30c68afcced0b5ac8789d5d002b7d6",
     },
+    "kubelet": {
+        "linux/amd64": "46707a53209f826ad0f0d62371ac69cd00e78fd9a8176cf5f6f87f18f7f8b718",
+        "linux/arm64": "57205a5daf5883873d87b4914e1e00bdd7707acd075714788cfb0fc1f60bc414",
+    },
 }
 """Program → platform → SHA-256 of the file, as published beside it (``<file>.sha256``)."""
 

@@ -70,6 +70,11 @@ class Home:
     def log_folder(self) -> Path:
         return private_folder(self.folder / "log")
 
+    @property
+    def run_folder(self) -> Path:
+        """Sockets of processes that run."""
+        return private_folder(self.folder / "run")
+
     def admin_token(self) -> str:
         """The administrator's token, made at the first start. Raises HomeError."""
         try:

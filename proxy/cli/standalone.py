@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,13 @@ from proxy.audit.settings import AuditSettings
 from proxy.auth.oidc import OidcSettings
 from proxy.binaries import ensure
 from proxy.cli.home import Home, base_url, external_host, serving_hosts, write_admin_kubeconfig
+from proxy.cli.monitoring import Monitoring
 from proxy.kube.client import Client
 from proxy.kube.config import load_kubeconfig
 from proxy.kube.errors import StatusError
+from proxy.kube.informer import Informer
+from proxy.metrics.exposition import Workers, WorkerSource
+from proxy.metrics.server import MetricsError, MetricsServer
 from proxy.server.settings import ServerSettings, ShardSettings
 from proxy.shard.addresses import is_any, url_host
 from proxy.shard.bootstrap import BootstrapError, apply_manifests, await_effects
@@ -68,6 +73,19 @@ class ExternalShard:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class MetricsAddress:
+    """Where kcp is scraped."""
+
+    host: str
+    port: int
+    """0: a free one."""
+    wanted: bool
+    """Whether somebody asked for this address: then kcp does not start without it."""
+    busiest_workspaces: int = 0
+    """How many workspaces metrics may name."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartSettings:
     """What `kcp start` was told."""
@@ -88,6 +106,7 @@ class StartSettings:
     tls_cert_file: Path | None
     tls_key_file: Path | None
     auto_publish_apis: bool
+    metrics: MetricsAddress | None
     verbosity: int
 
 
@@ -107,6 +126,8 @@ class Standalone:
         self._plane: ControlPlane | None = None
         self._workers: list[Process] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._clusters: dict[str, Informer] = {}
+        self._monitoring = Monitoring(self._clusters, self._all_processes)
 
     async def start(self) -> None:
         """Until /readyz of the proxy says yes and the kubeconfig is written.
@@ -117,6 +138,7 @@ class Standalone:
         home = Home(settings.root_directory)
         self._stack.callback(home.close)
         self._stack.callback(reserve(settings.bind_address, settings.port).close)
+        await self._serve_metrics()
         serving = home.serving_certificate(serving_hosts(settings.bind_address, settings.external_hostname))
         cert_file, key_file = settings.tls_cert_file or serving.cert_file, settings.tls_key_file or serving.key_file
         ca_file = settings.tls_cert_file or home.serving_authority().cert_file
@@ -139,8 +161,11 @@ class Standalone:
             audit=settings.audit,
             token_files=(str(home.tokens_file), *given_tokens),
             verbosity=settings.verbosity,
+            metrics_folder=str(home.run_folder) if settings.metrics else None,
+            busiest_workspaces=settings.metrics.busiest_workspaces if settings.metrics else 0,
         ).write(server_file)
         clients = {shard.name: self._client(shard) for shard in shards}
+        self._monitoring.clients.update(clients)
         first = shards[0].name
         if self._plane is not None:
             await self._plane.wait_serving()
@@ -150,13 +175,13 @@ class Standalone:
         except StatusError as error:
             raise StartError(f"shard {first}: {error.message}") from error
         # What the workers watch is served from here on; for controllers to write anything, policies must act first.
-        await self._start_workers(server_file, home.log_folder)
+        await self._start_workers(server_file, home)
         await asyncio.gather(
             await_effects(clients[first]), *([self._plane.wait_ready()] if self._plane is not None else [])
         )
         for shard in shards[1:]:
             self._run(f"shard {shard.name}", self._prepare_later(shard.name, clients[shard.name]))
-        root_ready = asyncio.Event()
+        root_ready = self._monitoring.root_ready
         self._run(
             "workspaces",
             keep_running(
@@ -167,7 +192,8 @@ class Standalone:
         self._run(
             "workloads",
             keep_running(
-                "workload controllers", lambda: workload.run(clients, auto_publish=settings.auto_publish_apis)
+                "workload controllers",
+                lambda: workload.run(clients, auto_publish=settings.auto_publish_apis, following=self._clusters),
             ),
         )
         write_admin_kubeconfig(settings.kubeconfig_path, url=self.url, ca=ca_file.read_bytes(), token=token)
@@ -224,22 +250,43 @@ class Standalone:
                     self._notice(f"shard {name}: {said}; trying again")
             await asyncio.sleep(5)
 
-    async def _start_workers(self, server_file: Path, log_folder: Path) -> None:
+    async def _serve_metrics(self) -> None:
+        """Raises StartError where the address that was asked for cannot be had."""
+        address = self.settings.metrics
+        if address is None:
+            return
+        server = MetricsServer(self._monitoring.families, self._monitoring.checks)
+        try:
+            port = await server.start(address.host, address.port)
+        except MetricsError as error:
+            if address.wanted:
+                raise StartError(f"--metrics-bind-address: {error}") from error
+            self._notice(f"no metrics: {error}; --metrics-bind-address chooses another one")
+            return
+        self._stack.push_async_callback(server.stop)
+        if not address.port:
+            self._notice(f"metrics are at http://{url_host(address.host)}:{port}/metrics")
+
+    async def _start_workers(self, server_file: Path, home: Home) -> None:
         for number in range(self.settings.workers):
             name = f"worker-{number}"
             worker = Process(
                 Program(
                     name=name,
                     # -P: the folder that kcp happens to be started in is no place to import from.
-                    argv=[sys.executable, "-P", "-m", "proxy.server.worker", str(server_file)],
-                    env={name: value for name, value in os.environ.items() if name.startswith("PYTHON")},
-                    log=log_folder / f"{name}.log",
+                    argv=[sys.executable, "-P", "-m", "proxy.server.worker", str(server_file), name],
+                    env={key: value for key, value in os.environ.items() if key.startswith("PYTHON")},
+                    log=home.log_folder / f"{name}.log",
                     grace=WORKER_GRACE,
                 ),
                 on_restart=self._restarted,
             )
             self._workers.append(worker)
             await worker.start()
+        self._monitoring.workers = Workers(
+            WorkerSource(worker.program.name, home.run_folder / f"{worker.program.name}.sock", partial(_pid_of, worker))
+            for worker in self._workers
+        )
 
     async def _await_ready(self, root_ready: asyncio.Event) -> None:
         """Until /readyz is 200 over the real socket, often enough in a row that every worker was asked."""
@@ -264,11 +311,20 @@ class Standalone:
         for worker in self._workers:
             worker.mark_ready()
 
+    def _all_processes(self) -> list[Process]:
+        """The controller-manager comes last: it needs a ready apiserver."""
+        planes = list(self._plane.processes.values()) if self._plane is not None else []
+        return [*planes, *self._workers]
+
     def _restarted(self, message: str) -> None:
         self._notice(f"{message}; starting it again")
 
     def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
+
+
+def _pid_of(process: Process) -> int | None:
+    return process.pid
 
 
 async def _ask(session: aiohttp.ClientSession, url: str) -> str | None:

@@ -25,7 +25,7 @@ from proxy.binaries import BinaryError
 from proxy.cli.audit import audit_flags
 from proxy.cli.home import HomeError
 from proxy.cli.oidc import oidc_flags
-from proxy.cli.standalone import ExternalShard, Standalone, StartError, StartSettings
+from proxy.cli.standalone import ExternalShard, MetricsAddress, Standalone, StartError, StartSettings
 from proxy.kube.config import ConfigError, load_kubeconfig
 from proxy.kube.errors import StatusError
 from proxy.shard.bootstrap import BootstrapError
@@ -36,6 +36,8 @@ from proxy.shard.supervisor import ProcessError
 
 FRONT_PROXY_CONTEXT = "front-proxy"
 """Context of a shard's kubeconfig with a certificate that may speak for any user."""
+
+METRICS_HOST, METRICS_PORT = "127.0.0.1", 9464
 
 FAILURES = (
     StartError,
@@ -107,6 +109,19 @@ Examples:
     "there, holds a front-proxy certificate. Repeatable.",
 )
 @click.option("--embedded/--no-embedded", default=True, show_default=True, help="Run a shard of one's own.")
+@click.option(
+    "--metrics-bind-address",
+    metavar="HOST:PORT",
+    help=f"Where /metrics, /livez and /readyz of all parts are served, by plain HTTP; off for nowhere "
+    f"(default: {METRICS_HOST}:{METRICS_PORT} if that is free).",
+)
+@click.option(
+    "--metrics-busiest-workspaces",
+    type=click.IntRange(0, 1000),
+    default=0,
+    show_default=True,
+    help="How many workspaces metrics may name, those with the most requests.",
+)
 @click.option("-v", "--verbosity", type=int, default=0, show_default=True, help="0 to 5; logs are in log/.")
 def start(
     bind_address: str,
@@ -127,6 +142,8 @@ def start(
     auto_publish_apis: bool,
     shards: tuple[str, ...],
     embedded: bool,
+    metrics_bind_address: str | None,
+    metrics_busiest_workspaces: int,
     verbosity: int,
     oidc: OidcSettings | None,
     audit: AuditSettings | None,
@@ -173,6 +190,7 @@ def start(
             tls_cert_file=tls_cert_file,
             tls_key_file=tls_private_key_file,
             auto_publish_apis=auto_publish_apis,
+            metrics=metrics_address(metrics_bind_address, metrics_busiest_workspaces),
             verbosity=verbosity,
         )
         check_files(settings)
@@ -197,6 +215,18 @@ def external_shard(option: str) -> ExternalShard:
     except ConfigError:
         return ExternalShard(name=name, kubeconfig=path, front_proxy_context=None)
     return ExternalShard(name=name, kubeconfig=path, front_proxy_context=FRONT_PROXY_CONTEXT)
+
+
+def metrics_address(option: str | None, busiest: int) -> MetricsAddress | None:
+    """Raises StartError."""
+    if option is None:
+        return MetricsAddress(METRICS_HOST, METRICS_PORT, wanted=False, busiest_workspaces=busiest)
+    if option == "off":
+        return None
+    host, _, port = option.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise StartError(f"--metrics-bind-address {option}: wanted HOST:PORT, or off")
+    return MetricsAddress(host.strip("[]") or "0.0.0.0", int(port), wanted=True, busiest_workspaces=busiest)  # noqa: S104
 
 
 def check_files(settings: StartSettings) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from proxy.audit.auditor import make_auditor
@@ -17,7 +18,10 @@ from proxy.auth.tokenfile import TokenFiles
 from proxy.discovery import Discovery
 from proxy.kube.client import Client
 from proxy.kube.config import load_kubeconfig
+from proxy.metrics.requests import RequestMetrics
+from proxy.metrics.worker import WorkerMetrics
 from proxy.server.gateway import WorkspaceGateway
+from proxy.server.messages import Observer
 from proxy.server.pool import ShardEndpoint
 from proxy.server.serve import Server
 from proxy.server.settings import ServerSettings, ShardSettings
@@ -49,7 +53,8 @@ def endpoint_of(shard: ShardSettings) -> ShardEndpoint:
 class Worker:
     """One worker process: index, authentication, authorization and discovery follow the shards while it serves."""
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, name: str = "worker") -> None:
+        """``name``: under which its metrics are read."""
         clients: Mapping[str, Client] = {
             shard.name: Client(load_kubeconfig(shard.kubeconfig), user_agent="kcp-proxy") for shard in settings.shards
         }
@@ -70,8 +75,21 @@ class Worker:
             unready=self.unready,
         )
         self._auditor = make_auditor(settings.audit) if settings.audit else None
-        observers = [self._auditor] if self._auditor else []
+        counts = RequestMetrics(list(endpoints), busiest=settings.busiest_workspaces)
+        observers: list[Observer] = [counts, self._auditor] if self._auditor else [counts]
         self._server = Server(gateway, settings, endpoints.values(), observers)
+        self._metrics = (
+            WorkerMetrics(
+                Path(settings.metrics_folder) / f"{name}.sock",
+                requests=counts,
+                index=self.index,
+                pools=self._server.pools,
+                connections=self._server.connections,
+                auditor=self._auditor,
+            )
+            if settings.metrics_folder
+            else None
+        )
 
     def unready(self) -> str | None:
         """What keeps this worker from serving, in a line."""
@@ -96,6 +114,8 @@ class Worker:
             asyncio.create_task(part.run())
             for part in (self.index, self._authenticator, self._authorizer, self._discovery)
         ]
+        if self._metrics is not None:
+            tasks.append(asyncio.create_task(self._metrics.run()))
         await self._settle()
         await self._server.start()
         stopping = asyncio.create_task(stop.wait())

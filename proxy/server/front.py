@@ -224,6 +224,7 @@ class Front(asyncio.Protocol):
 
     def streaming(self) -> None:
         if self._answer is not None:
+            self._answer.record.streaming = True
             for observer in self._observers:
                 observer.streaming(self._answer.parsed.request)
 
@@ -272,10 +273,9 @@ class Front(asyncio.Protocol):
         self._ended = True
         request = Request(b"GET", b"/", [])
         answer = Answer(_Last(self._transport), Parsed(request, keep=False, http10=False))
-        request.record.began = time.perf_counter()
         answer.reply(refusal(error))
         for observer in self._observers:
-            observer.finished(request)
+            observer.malformed(error.code)
         asyncio.get_running_loop().call_later(LINGER, self._transport.close)
 
     # seen from the server

@@ -40,6 +40,8 @@ class Record:
     """The answer's body, plain, where it left in one write."""
     pieces: list[bytes] | None = None
     """The same in pieces where an observer has put a list here."""
+    streaming: bool = False
+    """Whether the answer is a watch that has begun."""
     cut: bool = False
     """Whether the connection ended before the answer did."""
 
@@ -156,6 +158,10 @@ class Observer(Protocol):
 
     def finished(self, request: Request) -> None:
         """The answer was written, or the connection cut."""
+        ...
+
+    def malformed(self, status: int) -> None:
+        """Bytes that are no request were answered with that status."""
         ...
 
 

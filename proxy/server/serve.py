@@ -72,6 +72,15 @@ class Server:
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
 
+    @property
+    def pools(self) -> Iterable[Pool]:
+        """One for each shard."""
+        return self._pools.values()
+
+    def connections(self) -> int:
+        """Of clients, open now."""
+        return len(self._connections)
+
     async def start(self) -> None:
         settings = self._settings
         self._server = await asyncio.get_running_loop().create_server(

@@ -75,6 +75,10 @@ class ServerSettings:
     """Whose ID tokens are accepted."""
     audit: AuditSettings | None = None
     """Which requests are recorded; None for none."""
+    metrics_folder: str | None = None
+    """Where a worker makes the socket on which its metrics are read; None for none."""
+    busiest_workspaces: int = 0
+    """How many workspaces metrics may name."""
     verbosity: int = 0
     limits: Limits = field(default_factory=Limits)
 

@@ -1,4 +1,4 @@
-"""A proxy worker process: ``python -m proxy.server.worker SETTINGS.json``.
+"""A proxy worker process: ``python -m proxy.server.worker SETTINGS.json [NAME]``.
 
 Any number of workers share the listening address; the kernel spreads connections over them.
 """
@@ -19,18 +19,18 @@ from proxy.server.compose import Worker
 from proxy.server.settings import ServerSettings
 
 
-async def run(settings: ServerSettings) -> None:
+async def run(settings: ServerSettings, name: str) -> None:
     """Serve until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await Worker(settings).run(stop)
+    await Worker(settings, name).run(stop)
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) != 1:
-        print("usage: python -m proxy.server.worker SETTINGS.json", file=sys.stderr)
+    if len(arguments) not in (1, 2):
+        print("usage: python -m proxy.server.worker SETTINGS.json [NAME]", file=sys.stderr)
         return 2
     settings = ServerSettings.read(Path(arguments[0]))
     level = logging.DEBUG if settings.verbosity > 4 else logging.INFO if settings.verbosity > 1 else logging.WARNING
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
     gc.set_threshold(50_000, 20, 100)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run(settings))
+            runner.run(run(settings, arguments[1] if len(arguments) > 1 else "worker"))
     except (OSError, ConfigError, ValueError) as error:
         print(f"proxy worker: {error}", file=sys.stderr)
         return 1

@@ -84,6 +84,10 @@ class WorkspaceIndex:
     async def wait_synced(self) -> None:
         await asyncio.gather(*(informer.wait_synced() for informer in self._informers.values()))
 
+    @property
+    def shards(self) -> Iterable[str]:
+        return self._informers.keys()
+
     def missing_shards(self) -> list[str]:
         """Shards whose workspaces were never listed, or whose watch is down now."""
         return [name for name, informer in self._informers.items() if not (informer.synced and informer.connected)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 
 from proxy.kube.client import Client, Object
 from proxy.kube.informer import Informer
@@ -13,11 +13,16 @@ from proxy.workload.imports import Negotiation
 from proxy.workload.placement import Placement
 
 
-async def run(shards: Mapping[str, Client], *, auto_publish: bool) -> None:
-    """Run until cancelled. ``auto_publish``: imported types are served without further ado."""
+async def run(
+    shards: Mapping[str, Client], *, auto_publish: bool, following: MutableMapping[str, Informer] | None = None
+) -> None:
+    """Run until cancelled. ``auto_publish``: imported types are served without further ado. ``following`` gets the
+    informer of each shard's clusters."""
     async with asyncio.TaskGroup() as group:
-        for client in shards.values():
+        for shard, client in shards.items():
             clusters = Informer(client, CLUSTERS, transform=_without_managed_fields)
+            if following is not None:
+                following[shard] = clusters
             heartbeats = Heartbeats(client, clusters)
             placement = Placement(client, clusters)
             for part in (clusters, heartbeats, placement, Negotiation(client, auto_publish=auto_publish)):

@@ -18,13 +18,15 @@ COMMAND = (sys.executable, "-m", "proxy.cli.kcp")
 class Kcp:
     """A `kcp start` on loopback with a folder of its own; ``async with`` waits until it says that it is ready."""
 
-    def __init__(self, root: Path, *options: str, port: int | None = None) -> None:
+    def __init__(self, root: Path, *options: str, port: int | None = None, metrics: str | None = "off") -> None:
+        """``metrics``: address to be scraped at, unless the options have one; None for the default one."""
         self.root = root
         self.port = port or free_port()
         self.kubeconfig = root / "admin.kubeconfig"
         self.output = ""
         """All that it has said so far, on stdout and stderr."""
-        self._options = options
+        given = metrics is None or "--metrics-bind-address" in options
+        self._options = options if given else (*options, "--metrics-bind-address", str(metrics))
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()

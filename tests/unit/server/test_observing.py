@@ -33,6 +33,9 @@ class Watcher:
     def finished(self, request: Request) -> None:
         self._note("finished", request)
 
+    def malformed(self, status: int) -> None:
+        self.seen.append(("malformed", status, 0, False))
+
 
 async def test_an_answer_made_here() -> None:
     watcher = Watcher()
@@ -94,7 +97,7 @@ async def test_a_refused_request_is_seen() -> None:
     watcher = Watcher()
     talk = Talk(observers=(watcher,))
     talk.says(b"GET / HTTP/1.1\r\n\r\n")
-    assert [(what, status) for what, status, *_ in watcher.seen] == [("finished", 400)]
+    assert [(what, status) for what, status, *_ in watcher.seen] == [("malformed", 400)]
 
 
 async def test_one_audit_id_for_client_and_shard() -> None:

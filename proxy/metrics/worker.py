@@ -1,0 +1,168 @@
+"""All metrics of one worker, and the Unix socket where they are read.
+
+Who connects gets one snapshot (`proxy.metrics.snapshot`) and the end of the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from proxy.audit.auditor import Auditor
+from proxy.metrics.requests import RequestMetrics
+from proxy.metrics.snapshot import COUNTER, GAUGE, HISTOGRAM, MAX, Family, address, encode
+from proxy.server.pool import Pool
+from proxy.tenancy.index import READY, WorkspaceIndex
+
+LAG_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+LAG_EVERY = 0.25
+"""Seconds between looks at how late the event loop is."""
+
+
+class LoopLag:
+    """How late the event loop runs what is due: what blocks it shows here."""
+
+    def __init__(self) -> None:
+        self._counts = [0.0] * (len(LAG_BOUNDS) + 2)
+
+    async def run(self) -> None:
+        while True:
+            due = time.perf_counter() + LAG_EVERY
+            await asyncio.sleep(LAG_EVERY)
+            late = max(0.0, time.perf_counter() - due)
+            self._counts[sum(late > bound for bound in LAG_BOUNDS)] += 1
+            self._counts[-1] += late
+
+    def family(self) -> Family:
+        return Family(
+            "kcp_proxy_event_loop_lag_seconds",
+            HISTOGRAM,
+            "How late an event loop of the proxy runs what is due.",
+            bounds=LAG_BOUNDS,
+            buckets={(): self._counts},
+        )
+
+
+class WorkerMetrics:
+    """``run()`` serves snapshots at ``path`` until cancelled."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        requests: RequestMetrics,
+        index: WorkspaceIndex,
+        pools: Iterable[Pool],
+        connections: Callable[[], int],
+        auditor: Auditor | None,
+    ) -> None:
+        self._path = path
+        self._requests = requests
+        self._index = index
+        self._pools = list(pools)
+        self._connections = connections
+        self._auditor = auditor
+        self._lag = LoopLag()
+
+    async def run(self) -> None:
+        """Raises OSError where the socket cannot be made."""
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+        server = await asyncio.start_unix_server(self._answer, address(self._path))
+        self._path.chmod(0o600)
+        async with server, asyncio.TaskGroup() as group:
+            group.create_task(self._lag.run())
+            group.create_task(server.serve_forever())
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            writer.write(encode(self.families()))
+            await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    def families(self) -> list[Family]:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        found = [
+            *self._requests.families(),
+            self._lag.family(),
+            self._workspaces(),
+            self._shards(),
+            self._shard_connections(),
+        ]
+        found.append(
+            Family(
+                "kcp_proxy_client_connections",
+                GAUGE,
+                "Open connections of clients.",
+                values={(): self._connections()},
+            )
+        )
+        found.append(
+            Family(
+                "kcp_proxy_cpu_seconds",
+                COUNTER,
+                "CPU time of the proxy's workers.",
+                ("mode",),
+                values={("user",): usage.ru_utime, ("system",): usage.ru_stime},
+            )
+        )
+        if self._auditor is not None:
+            found += self._audit(self._auditor)
+        return found
+
+    def _workspaces(self) -> Family:
+        """Every worker knows all of them."""
+        counts: dict[tuple[str, ...], float] = {}
+        for shard in self._index.shards:
+            counts[(READY, shard)] = 0
+        for workspace in self._index.all():
+            key = (workspace.phase, workspace.shard)
+            counts[key] = counts.get(key, 0) + 1
+        return Family(
+            "kcp_workspaces", GAUGE, "Workspaces by phase and shard.", ("phase", "shard"), merge=MAX, values=counts
+        )
+
+    def _shards(self) -> Family:
+        missing = set(self._index.missing_shards())
+        return Family(
+            "kcp_shard_up",
+            GAUGE,
+            "Whether the workspaces of a shard can be followed.",
+            ("shard",),
+            merge=MAX,
+            values={(shard,): float(shard not in missing) for shard in self._index.shards},
+        )
+
+    def _shard_connections(self) -> Family:
+        values: dict[tuple[str, ...], float] = {}
+        for pool in self._pools:
+            values[(pool.shard, "active")] = pool.active
+            values[(pool.shard, "idle")] = pool.size - pool.active
+        return Family("kcp_proxy_shard_connections", GAUGE, "Connections to shards.", ("shard", "state"), values=values)
+
+    @staticmethod
+    def _audit(auditor: Auditor) -> list[Family]:
+        writers = auditor.writers
+        return [
+            Family(
+                "kcp_audit_events",
+                COUNTER,
+                "Audit events that were written.",
+                ("sink",),
+                values={(writer.name,): writer.written for writer in writers},
+            ),
+            Family(
+                "kcp_audit_dropped",
+                COUNTER,
+                "Audit events that were lost because they could not be written in time.",
+                ("sink",),
+                values={(writer.name,): writer.dropped for writer in writers},
+            ),
+        ]

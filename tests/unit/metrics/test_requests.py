@@ -1,0 +1,157 @@
+"""What a worker counts of its requests, and that tenants cannot make it count without bound."""
+
+from __future__ import annotations
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from proxy.auth.identity import ANONYMOUS, User
+from proxy.mapping.paths import parse
+from proxy.metrics.exposition import expose
+from proxy.metrics.requests import MOST_RESOURCES, RequestMetrics
+from proxy.metrics.snapshot import Family, add, decode, encode, lasting
+from proxy.server.messages import Record, Request
+
+
+def asked(
+    metrics: RequestMetrics, target: str = "/api/v1/namespaces", *, workspace: str = "root:a", **record: object
+) -> None:
+    request = Request(b"GET", target.encode(), [])
+    request.record = Record(
+        info=parse(b"GET", target.encode()), workspace=workspace, shard="main", status=200, user=User("u")
+    )
+    for key, value in record.items():
+        setattr(request.record, key, value)
+    metrics.arrived(request)
+    if request.record.streaming:
+        metrics.streaming(request)
+    metrics.finished(request)
+
+
+def values(families: list[Family]) -> dict[str, float]:
+    """As a scraper reads them: ``name{label="value"}`` → value."""
+    text, _ = expose(families, "")
+    found = {}
+    for family in text_string_to_metric_families(text.decode()):
+        for sample in family.samples:
+            labels = ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}"] = sample.value
+    return found
+
+
+def test_requests_and_durations() -> None:
+    metrics = RequestMetrics(["main"])
+    asked(metrics, shard_seconds=0.004)
+    asked(metrics, "/api/v1/namespaces/x", status=404)
+    asked(metrics, "/api/v1/namespaces?watch=true", streaming=True, cut=True)
+    metrics.malformed(400)
+    found = values(metrics.families())
+    assert found["kcp_proxy_requests_total{code=200,resource=namespaces,shard=main,verb=list}"] == 1
+    assert found["kcp_proxy_requests_total{code=404,resource=namespaces,shard=main,verb=get}"] == 1
+    assert found["kcp_proxy_requests_total{code=200,resource=namespaces,shard=main,verb=watch}"] == 1
+    assert found["kcp_proxy_requests_total{code=400,resource=,shard=,verb=other}"] == 1
+    assert found["kcp_proxy_request_duration_seconds_count{shard=main,verb=list}"] == 1
+    assert found["kcp_proxy_request_duration_seconds_count{shard=main,verb=watch}"] == 0
+    assert found["kcp_proxy_shard_duration_seconds_bucket{le=0.0025,shard=main,verb=list}"] == 0
+    assert found["kcp_proxy_shard_duration_seconds_bucket{le=0.005,shard=main,verb=list}"] == 1
+    assert found["kcp_proxy_shard_duration_seconds_bucket{le=+Inf,shard=main,verb=list}"] == 1
+    assert found["kcp_proxy_shard_duration_seconds_sum{shard=main,verb=list}"] == 0.004
+    assert found["kcp_proxy_requests_cut_total{}"] == 1
+    assert found["kcp_proxy_requests_in_flight{kind=short}"] == 0
+    assert found["kcp_proxy_requests_in_flight{kind=watch}"] == 0
+
+
+def test_in_flight() -> None:
+    metrics = RequestMetrics([])
+    request = Request(b"GET", b"/", [])
+    metrics.arrived(request)
+    metrics.arrived(Request(b"GET", b"/", []))
+    request.record.streaming = True
+    metrics.streaming(request)
+    found = values(metrics.families())
+    assert found["kcp_proxy_requests_in_flight{kind=short}"] == 1
+    assert found["kcp_proxy_requests_in_flight{kind=watch}"] == 1
+
+
+def test_who_and_whether() -> None:
+    metrics = RequestMetrics(["main"])
+    asked(metrics, allowed=True)
+    asked(metrics, user=ANONYMOUS, allowed=False, status=403)
+    asked(metrics, user=User("system:serviceaccount:n:s", workspace_token="k3fq7zn2a"), allowed=True)
+    asked(metrics, user=None, status=401)
+    found = values(metrics.families())
+    for result in ("user", "serviceaccount", "anonymous", "refused"):
+        assert found[f"kcp_proxy_authentication_total{{result={result}}}"] == 1
+    assert found["kcp_proxy_authorization_total{decision=allow}"] == 2
+    assert found["kcp_proxy_authorization_total{decision=forbid}"] == 1
+    assert found["kcp_proxy_authorization_total{decision=none}"] == 1
+
+
+def test_ten_thousand_workspaces_make_no_more_series_than_one() -> None:
+    metrics = RequestMetrics(["main"])
+    asked(metrics)
+    before = len(values(metrics.families()))
+    for number in range(10_000):
+        asked(metrics, workspace=f"root:w{number}")
+    assert len(values(metrics.families())) == before
+
+
+def test_resources_of_tenants_are_bounded() -> None:
+    metrics = RequestMetrics(["main"])
+    for number in range(10_000):
+        asked(metrics, f"/apis/group{number}.example.com/v1/things")
+    found = [key for key in values(metrics.families()) if key.startswith("kcp_proxy_requests_total")]
+    assert len(found) == MOST_RESOURCES + 1
+    assert (
+        values(metrics.families())["kcp_proxy_requests_total{code=200,resource=other,shard=main,verb=list}"]
+        == 10_000 - MOST_RESOURCES
+    )
+
+
+def test_only_the_busiest_workspaces_are_named() -> None:
+    metrics = RequestMetrics(["main"], busiest=2)
+    for workspace, times in (("root:a", 3), ("root:b", 1), ("root:c", 2)):
+        for _ in range(times):
+            asked(metrics, workspace=workspace)
+    found = {key: value for key, value in values(metrics.families()).items() if "workspace_requests" in key}
+    assert found == {
+        "kcp_proxy_workspace_requests_total{workspace=root:a}": 3,
+        "kcp_proxy_workspace_requests_total{workspace=root:c}": 2,
+    }
+
+
+def test_label_values_exist_from_the_start() -> None:
+    found = values(RequestMetrics(["main"]).families())
+    assert found["kcp_proxy_request_duration_seconds_count{shard=main,verb=deletecollection}"] == 0
+    assert found["kcp_proxy_authentication_total{result=refused}"] == 0
+
+
+def test_workers_add_up() -> None:
+    first, second = RequestMetrics(["main"]), RequestMetrics(["main"])
+    asked(first)
+    asked(second)
+    asked(second, "/api/v1/nodes")
+    merged: dict[str, Family] = {}
+    for metrics in (first, second):
+        add(merged, decode(encode(metrics.families())))
+    found = values(list(merged.values()))
+    assert found["kcp_proxy_requests_total{code=200,resource=namespaces,shard=main,verb=list}"] == 2
+    assert found["kcp_proxy_requests_total{code=200,resource=nodes,shard=main,verb=list}"] == 1
+    assert found["kcp_proxy_request_duration_seconds_count{shard=main,verb=list}"] == 3
+    alone = values(first.families())
+    assert alone["kcp_proxy_request_duration_seconds_count{shard=main,verb=list}"] == 1, (
+        "what was merged is not changed"
+    )
+
+
+def test_the_dead_keep_their_counters_and_no_gauges() -> None:
+    metrics = RequestMetrics(["main"])
+    metrics.arrived(Request(b"GET", b"/", []))
+    names = {family.name for family in lasting(metrics.families())}
+    assert "kcp_proxy_requests" in names
+    assert "kcp_proxy_requests_in_flight" not in names
+
+
+def test_openmetrics() -> None:
+    text, content_type = expose(RequestMetrics(["main"]).families(), "application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert text.endswith(b"# EOF\n")
