@@ -1,0 +1,173 @@
+"""Dashboards, recording and alert rules, in a real Prometheus that scraped a real kcp."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+
+from proxy.kube.client import Client
+from proxy.kube.config import load_kubeconfig
+from proxy.kube.errors import StatusError
+from proxy.shard.addresses import free_port
+from tests.clusters.system import REPOSITORY, run
+from tests.integration.eventually import eventually
+from tests.integration.kcp_process import Kcp
+from tests.monitoring.prometheus import program
+
+DASHBOARDS = sorted((REPOSITORY / "grafana" / "dashboards").glob("*.json"))
+RULES = REPOSITORY / "grafana" / "rules" / "kcp.yaml"
+RUNBOOK = REPOSITORY / "docs" / "runbook.md"
+VARIABLES = {"$__rate_interval": "5s"}
+
+needs_prometheus = pytest.mark.skipif(
+    not (program("prometheus") and program("promtool")),
+    reason="no Prometheus: `python -m tests.monitoring` says why it could not be had",
+)
+
+
+def panels() -> list[tuple[str, str, str]]:
+    """Dashboard, title and query of everything that is drawn."""
+    found = []
+    for file in DASHBOARDS:
+        for panel in json.loads(file.read_text())["panels"]:
+            found += [(file.stem, panel["title"], target["expr"]) for target in panel.get("targets", ())]
+    return found
+
+
+def rules() -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+
+
+@pytest.mark.parametrize("file", DASHBOARDS, ids=lambda file: file.stem)
+def test_dashboards_are_whole(file: Path) -> None:
+    board = json.loads(file.read_text())
+    assert re.fullmatch(r"kcp-[a-z-]+", board["uid"])
+    drawn = [panel for panel in board["panels"] if panel["type"] != "row"]
+    assert len(drawn) > 10
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+    for panel in drawn:
+        assert panel["title"]
+        assert panel["description"].endswith("."), panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"]
+        assert panel["datasource"]["uid"] == "${datasource}"
+
+
+def test_every_alert_has_its_paragraph() -> None:
+    alerts = {rule["alert"] for rule in rules() if "alert" in rule}
+    paragraphs = set(re.findall(r"^## (\w+)$", RUNBOOK.read_text(), re.MULTILINE))
+    assert alerts == paragraphs
+    for rule in rules():
+        if "alert" in rule:
+            assert rule["annotations"]["runbook"] == f"docs/runbook.md#{rule['alert'].lower()}"
+            assert rule["labels"]["severity"] in ("warning", "critical")
+
+
+@needs_prometheus
+def test_rules_fire_when_they_should() -> None:
+    run(str(program("promtool")), "test", "rules", REPOSITORY / "tests" / "monitoring" / "rules.yaml")
+    run(str(program("promtool")), "check", "config", REPOSITORY / "manifests" / "monitoring" / "prometheus.yaml")
+
+
+@pytest.fixture(scope="module")
+async def prometheus(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """URL of a Prometheus that has scraped a kcp in use."""
+    folder = tmp_path_factory.mktemp("monitoring")
+    port, scraped = free_port(), free_port()
+    config = yaml.safe_load((REPOSITORY / "manifests" / "monitoring" / "prometheus.yaml").read_text())
+    config["global"] = {"scrape_interval": "500ms", "evaluation_interval": "1s"}
+    config["rule_files"] = [str(RULES)]
+    config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{scraped}"]
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
+    options = ("--metrics-bind-address", f"127.0.0.1:{scraped}", "--audit-log-path", str(folder / "audit.log"))
+    async with Kcp(folder / "root", *options) as kcp:
+        process = await asyncio.create_subprocess_exec(
+            str(program("prometheus")),
+            f"--config.file={folder / 'prometheus.yaml'}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--log.level=warn",
+        )
+        using = asyncio.create_task(use(kcp))
+        try:
+            url = f"http://127.0.0.1:{port}"
+            await asyncio.sleep(6)
+            yield url
+        finally:
+            using.cancel()
+            await asyncio.gather(using, return_exceptions=True)
+            process.terminate()
+            await process.wait()
+
+
+async def use(kcp: Kcp) -> None:
+    """Reads, writes and a refusal, until cancelled."""
+    async with Client(load_kubeconfig(kcp.kubeconfig)) as client:
+        path = "/api/v1/namespaces/default/configmaps"
+        number = 0
+        while True:
+            number += 1
+            body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"m{number}"}}
+            await client.request("POST", path, body=body)
+            await client.request("GET", path)
+            with contextlib.suppress(StatusError):
+                await client.request("GET", f"{path}/none")
+            await asyncio.sleep(0.05)
+
+
+async def query(url: str, expression: str) -> list[dict[str, Any]]:
+    for name, value in VARIABLES.items():
+        expression = expression.replace(name, value)
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{url}/api/v1/query", params={"query": expression}) as response,
+    ):
+        answer = await response.json()
+        assert answer["status"] == "success", f"{expression}: {answer.get('error')}"
+        result: list[dict[str, Any]] = answer["data"]["result"]
+        return result
+
+
+@needs_prometheus
+@pytest.mark.parametrize(("board", "title", "expression"), panels())
+async def test_every_panel_shows_something(prometheus: str, board: str, title: str, expression: str) -> None:
+    async def shown() -> bool:
+        found = await query(prometheus, expression)
+        return bool(found) and all(sample["value"][1] != "NaN" for sample in found)
+
+    await eventually(shown, aiohttp.ClientError)
+
+
+@needs_prometheus
+async def test_rules_have_data_and_nothing_is_wrong(prometheus: str) -> None:
+    for rule in rules():
+        if "record" in rule:
+
+            async def recorded(name: str = rule["record"]) -> bool:
+                return bool(await query(prometheus, name))
+
+            await eventually(recorded)
+        else:
+            await query(prometheus, rule["expr"])
+    assert [entry["metric"] for entry in await query(prometheus, 'ALERTS{alertstate="firing"}')] == []
+
+
+@needs_prometheus
+async def test_what_prometheus_scrapes_is_what_alerts_ask_for(prometheus: str) -> None:
+    """No rule and no panel names a metric that kcp does not have."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{prometheus}/api/v1/label/__name__/values") as response,
+    ):
+        known = set((await response.json())["data"])
+    named = {name for rule in rules() for name in re.findall(r"\bkcp[_:][a-z0-9_:]+", rule["expr"])}
+    named |= {name for *_, expression in panels() for name in re.findall(r"\bkcp_[a-z0-9_]+", expression)}
+    assert named - known == set()
