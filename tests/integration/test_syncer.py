@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import itertools
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from proxy.kube.client import Client, Object, Resource
+from proxy.kube.client import Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from syncer import runner
@@ -28,119 +25,21 @@ from syncer.definitions import CRDS
 from syncer.names import CLUSTER_LABEL, LOCATOR, TOKEN_SECRET, UID, locator, physical_namespace
 from syncer.namespaces import NAMESPACES
 from syncer.report import CLUSTERS
-from syncer.runner import Settings, Syncer
 from tests.integration.eventually import eventually
-
-CONFIGMAPS = Resource("", "v1", "configmaps")
-SECRETS = Resource("", "v1", "secrets")
-ACCOUNTS = Resource("", "v1", "serviceaccounts")
-SERVICES = Resource("", "v1", "services")
-DEPLOYMENTS = Resource("apps", "v1", "deployments")
-JOBS = Resource("batch", "v1", "jobs")
-KINDS = {CONFIGMAPS: "ConfigMap", SECRETS: "Secret", DEPLOYMENTS: "Deployment", SERVICES: "Service", JOBS: "Job"}
-RESOURCES = ("configmaps", "deployments.apps", "jobs.batch", "secrets", "serviceaccounts", "services")
-NUMBERS = itertools.count(1)
-
-
-class Pair:
-    """A workspace and a cluster, with a WorkloadCluster of a name of its own between them, and one namespace."""
-
-    def __init__(self, above: Client, below: Client) -> None:
-        self.above = above
-        self.below = below
-        number = next(NUMBERS)
-        self.cluster = f"east-{number}"
-        self.workspace = f"root:org:team-{number}"
-        self.namespace = f"words-{number}"
-        self.physical = physical_namespace(self.workspace, self.namespace)
-
-    async def prepare(self) -> None:
-        obj = {
-            "apiVersion": CLUSTERS.api_version,
-            "kind": "WorkloadCluster",
-            "metadata": {"name": self.cluster},
-            "spec": {},
-        }
-        await eventually(lambda: self.above.create(CLUSTERS, obj), StatusError, timeout=20)
-        await self.above.create(NAMESPACES, namespace(self.namespace, {CLUSTER_LABEL: self.cluster}))
-
-    @asynccontextmanager
-    async def syncer(self, *resources: str, delete_on_removal: bool = False) -> AsyncIterator[None]:
-        settings = Settings(
-            workspace=self.workspace,
-            cluster=self.cluster,
-            above=self.above.connection,
-            below=self.below.connection,
-            resources=resources or RESOURCES,
-            poll=1.0,
-            delete_on_removal=delete_on_removal,
-        )
-        task = asyncio.create_task(Syncer(settings).run())
-        try:
-            yield
-            assert not task.done(), "the syncer has ended"
-        finally:
-            task.cancel()
-            results = await asyncio.gather(task, return_exceptions=True)
-            assert isinstance(results[0], asyncio.CancelledError), results[0]
-
-    async def make(self, resource: Resource, name: str, **fields: Any) -> Object:
-        """In the workspace."""
-        meta = {"name": name, "labels": {CLUSTER_LABEL: self.cluster}}
-        obj = {"apiVersion": resource.api_version, "kind": KINDS[resource], "metadata": meta, **fields}
-        return await self.above.create(resource, obj, self.namespace)
-
-    async def remove(self, resource: Resource, name: str) -> None:
-        await self.above.delete(resource, name, self.namespace)
-
-    async def change(self, resource: Resource, name: str, patch: Object, **where: Any) -> Object:
-        return await self.above.patch(resource, name, patch, self.namespace, **where)
-
-    async def arrives(self, resource: Resource, name: str, check: Callable[[Object], Any] | None = None) -> Object:
-        """Wait for an object on the cluster that is as it is to be."""
-
-        async def look() -> Object | None:
-            found = await self.below.get(resource, name, self.physical)
-            return found if check is None or check(found) else None
-
-        return (await eventually(look, StatusError, timeout=30)) or {}
-
-    async def leaves(self, resource: Resource, name: str) -> None:
-        await absent(self.below, resource, name, self.physical)
-
-    async def stands(self, resource: Resource, name: str) -> Object:
-        return await self.below.get(resource, name, self.physical)
-
-
-def namespace(name: str, labels: dict[str, str] | None = None, annotations: dict[str, str] | None = None) -> Object:
-    meta = {"name": name, "labels": labels or {}, "annotations": annotations or {}}
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": meta}
-
-
-def application(name: str = "words", **changes: Any) -> Object:
-    labels = {"app": name}
-    pod = {"containers": [{"name": "words", "image": "words:1"}]}
-    template = {"metadata": {"labels": labels}, "spec": pod}
-    return {"spec": {"selector": {"matchLabels": labels}, "template": template, "replicas": 1, **changes}}
-
-
-async def absent(client: Client, resource: Resource, name: str, where: str | None = None) -> None:
-    async def check() -> bool:
-        try:
-            await client.get(resource, name, where)
-        except StatusError as error:
-            return error.code == 404
-        return False
-
-    await eventually(check, timeout=30)
-
-
-async def until(call: Callable[[], Awaitable[Object]], check: Callable[[Object], Any]) -> Object:
-    async def look() -> Object | None:
-        found = await call()
-        return found if check(found) else None
-
-    return (await eventually(look, StatusError, timeout=30)) or {}
+from tests.integration.syncer_pair import (
+    ACCOUNTS,
+    CONFIGMAPS,
+    DEPLOYMENTS,
+    JOBS,
+    NUMBERS,
+    SECRETS,
+    SERVICES,
+    Pair,
+    absent,
+    application,
+    namespace,
+    until,
+)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
