@@ -42,6 +42,7 @@ binaries: .venv/installed  ## obtain every program that tests and demo need
 test: install .venv/developing binaries  ## everything the tests need, then all of them
 	@$(BIN)/python -m tests.clusters install
 	@$(BIN)/python -m tests.monitoring
+	@$(BIN)/python -m tests.clients
 	@$(BIN)/python -m pytest $(ARGS)
 
 unit: .venv/developing  ## the pure tests alone

