@@ -11,22 +11,20 @@ from typing import Any
 
 from proxy.discovery.catalog import Group, GroupVersionResource, groups_of, importable
 from proxy.discovery.catalog import Resource as GroupResource
-from proxy.discovery.crds import Shape, Shapes
+from proxy.discovery.crds import Shape, Shapes, groups_of_crds
 from proxy.discovery.view import AGGREGATED, AGGREGATED_BETA, View
 from proxy.kube.client import METADATA, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
-from proxy.mapping.names import NATIVE_GROUPS
+from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
 from proxy.mapping.token import token_of
 
 log = logging.getLogger(__name__)
 
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)
 NEGOTIATED = Resource("apiresource.kcp.dev", "v1alpha1", "negotiatedapiresources", namespaced=False)
-NATIVE_EVERY = 60.0
-"""Seconds between looks at the shard's own resources, which change when it is upgraded."""
-NATIVE_SOON = (0.2, 1.0, 3.0)
-"""Seconds between the looks after a CRD of the shard itself has changed: it is served a moment later."""
+BUILT_IN_EVERY = 60.0
+"""Seconds between looks at the resources that are built into the shard: they change when it is upgraded."""
 SETTLED_AFTER = 5.0
 """Seconds after which a shard's OpenAPI says what its CRDs say; 1 as a rule."""
 CATCH_UP = 0.5
@@ -55,13 +53,14 @@ class ShardCatalog:
         self.name = name
         self.client = client
         self.native: tuple[Group, ...] = ()
+        """What is built into the shard, and what its own CRDs add to that."""
         self.version: Object = {}
         """The shard's ``/version``."""
         self.holdings: dict[str, Holding] = {}
         """By token; only workspaces that have CRDs or imports."""
         self._native_changed = native_changed
+        self._built_in: tuple[Group, ...] = ()
         self._native_ready = asyncio.Event()
-        self._native_stale = asyncio.Event()
         self._moved = asyncio.Event()
         self._shapes = Shapes()
         self._own_crds = Holding()
@@ -74,7 +73,7 @@ class ShardCatalog:
     async def run(self) -> None:
         """Follow the shard until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow_native())
+            group.create_task(self._follow_built_in())
             group.create_task(self._crds.run())
             group.create_task(self._imports.run())
 
@@ -130,41 +129,38 @@ class ShardCatalog:
         except (TimeoutError, StatusError) as error:
             log.debug("shard %s: look at %s %s: %s", self.name, resource.plural, name, error)
 
-    async def _follow_native(self) -> None:
+    async def _follow_built_in(self) -> None:
         failures = 0
-        soon: list[float] = []
         while True:
             try:
-                await self._read_native()
+                await self._read_built_in()
+                failures = 0
+                await asyncio.sleep(BUILT_IN_EVERY)
             except (StatusError, KeyError, TypeError, AttributeError) as error:
                 log.debug("discovery of shard %s: %s", self.name, error)
                 failures += 1
                 await asyncio.sleep(min(0.1 * 2**failures, 10.0) * random.uniform(0.5, 1.0))
-                continue
-            failures = 0
-            try:
-                async with asyncio.timeout(soon.pop(0) if soon else NATIVE_EVERY):
-                    await self._native_stale.wait()
-                self._native_stale.clear()
-                soon = list(NATIVE_SOON)
-                await asyncio.sleep(0.05)
-            except TimeoutError:
-                pass
 
-    async def _read_native(self) -> None:
+    async def _read_built_in(self) -> None:
+        """Raises StatusError, also while the shard starts: what it lists then is not all that it has."""
+        await self.client.request("GET", "/readyz")
         accept = f"{AGGREGATED},{AGGREGATED_BETA}"
         core, others, version = await asyncio.gather(
             self.client.request("GET", "/api", accept=accept),
             self.client.request("GET", "/apis", accept=accept),
             self.client.request("GET", "/version"),
         )
-        native = tuple(group for group in groups_of((core, others)) if group.name in NATIVE_GROUPS)
-        if not native:
+        found = tuple(group for group in groups_of((core, others)) if group.name in NATIVE_GROUPS - KCP_GROUPS)
+        if not found:
             raise KeyError("no native groups")
-        if native != self.native or version != self.version:
-            self.native, self.version = native, version
-            self._native_changed()
+        if found != self._built_in or version != self.version:
+            self._built_in, self.version = found, version
+            self._native_is_new()
         self._native_ready.set()
+
+    def _native_is_new(self) -> None:
+        self.native = (*self._built_in, *groups_of_crds(self._own_crds.crds.values()))
+        self._native_changed()
 
     def _slim_crd(self, obj: Object) -> Object:
         return _slim(obj, self._shapes.of(obj))
@@ -175,7 +171,7 @@ class ShardCatalog:
             self._put(token, new, "crds", None if kind == "DELETED" else shape)
         elif shape.group in NATIVE_GROUPS:
             _set(self._own_crds, "crds", new["metadata"]["name"], None if kind == "DELETED" else shape)
-            self._native_stale.set()
+            self._native_is_new()
         self._tell()
 
     def _import_event(self, kind: str, old: Object | None, new: Object) -> None:

@@ -20,6 +20,9 @@ NATIVE_GROUPS = frozenset(
 """API groups that a shard serves itself (Kubernetes 1.36 and kcp's own). Every other group is a workspace's private
 one and gets its prefix, whether a CRD of it exists or not: a rule, a path and a CRD must agree without looking."""
 
+KCP_GROUPS = frozenset(group for group in NATIVE_GROUPS if group.endswith(".kcp.dev"))
+"""Those of them that CRDs of the shard itself make."""
+
 SHARED_ROLES = frozenset({"cluster-admin", "admin", "edit", "view"})
 """ClusterRoles of the shard that every workspace may refer to and read, and none may change."""
 

@@ -24,7 +24,7 @@ from proxy.auth.whoami import whoami_body
 from proxy.discovery import Discovery, Scopes
 from proxy.kube.errors import StatusError
 from proxy.mapping.gate import gate, gate_mapped
-from proxy.mapping.names import NATIVE_GROUPS
+from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
 from proxy.mapping.paths import RequestInfo, bad_path, parse
 from proxy.mapping.request import Attributes, MappedRequest, map_request
 from proxy.mapping.stream import ResponseFilter, patterns, strip_bytes
@@ -253,7 +253,7 @@ class WorkspaceGateway:
                 return forward(target)
 
             return produce_list(mapped.listing, page)
-        if info.verb in WRITES and (info.group not in NATIVE_GROUPS or info.group.endswith(".kcp.dev")):
+        if info.verb in WRITES and (info.group not in NATIVE_GROUPS or info.group in KCP_GROUPS):
             return produce_settled(forward(mapped.target), workspace.token)
         return forward(mapped.target)
 

@@ -9,8 +9,9 @@ import ssl
 import time
 from dataclasses import dataclass
 
-from proxy.auth.identity import IdentityHeaders
+from proxy.auth.identity import MASTERS, IdentityHeaders
 from proxy.kube.errors import StatusError
+from proxy.server.exchange import Buffered
 from proxy.server.messages import Forward
 from proxy.server.replies import unavailable
 from proxy.server.upstream import Sink, Upstream, request_bytes
@@ -25,6 +26,8 @@ CONNECT_TIMEOUT = 10.0
 KEEPALIVE = (30, 10, 3)
 """Seconds of silence before TCP asks whether the other side is still there, between such questions, and how many: a
 watch has no other way to notice that its host has gone."""
+ASKER = b"kcp-proxy"
+"""Name under which a shard is asked whether it is ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,11 @@ class ShardEndpoint:
 
 
 class Pool:
-    """Taken last in, first out, so that the idle ones age away."""
+    """Taken last in, first out, so that the idle ones age away.
+
+    A shard that went away is asked nothing until it says that it is ready again: a kube-apiserver listens seconds
+    before it knows its custom resources and its users' rights, and would say that they have none.
+    """
 
     def __init__(self, endpoint: ShardEndpoint, answer_timeout: float) -> None:
         """``answer_timeout``: seconds that a shard may be silent, except in a watch."""
@@ -53,6 +60,8 @@ class Pool:
         self._idle: list[Upstream] = []
         self._active: set[Upstream] = set()
         self._connecting: set[asyncio.Task[None]] = set()
+        self._doubtful = False
+        """Whether the shard was seen to go away and has not been heard to be ready since."""
 
     @property
     def size(self) -> int:
@@ -71,7 +80,7 @@ class Pool:
         except StatusError as error:
             sink.failed(error)
             return
-        upstream = None if fresh else self._take()
+        upstream = None if fresh or self._doubtful else self._take()
         if upstream is not None:
             self._begin(upstream, forward, sink, request)
             return
@@ -98,15 +107,40 @@ class Pool:
     async def _connect(self, forward: Forward, sink: Sink, request: bytes) -> None:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                upstream = await self.open()
+                if self._doubtful:
+                    await self._await_word()
+                upstream = self._take() or await self.open()
         except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
             log.debug("shard %s: %s", self.shard, error)
+            self._doubtful = True
             sink.failed(unavailable(self.shard, "it cannot be reached"))
+            return
+        except StatusError as error:
+            sink.failed(error)
             return
         except asyncio.CancelledError:
             sink.failed(unavailable(self.shard, "the proxy is about to end"))
             raise
         self._begin(upstream, forward, sink, request)
+
+    async def _await_word(self) -> None:
+        """Ask the shard whether it is ready. Raises OSError where it cannot be asked, StatusError 503 if it is not."""
+        endpoint = self.endpoint
+        headers = [(endpoint.identity.user, ASKER), (endpoint.identity.group, MASTERS.encode())]
+        if endpoint.authorization is not None:
+            headers.append((b"authorization", endpoint.authorization))
+        question = Forward(self.shard, b"GET", b"/readyz", headers)
+        sink = Buffered()
+        try:
+            self._begin(await self.open(), question, sink, request_bytes(question, self._host))
+            answer = await sink.result
+        except StatusError:
+            raise unavailable(self.shard, "it is starting") from None
+        finally:
+            sink.cancel()
+        if answer.status != 200:
+            raise unavailable(self.shard, "it is starting")
+        self._doubtful = False
 
     async def open(self) -> Upstream:
         """A new connection. Raises OSError."""
@@ -129,10 +163,13 @@ class Pool:
         else:
             upstream.close()
 
-    def lost(self, upstream: Upstream) -> None:
+    def lost(self, upstream: Upstream, *, unanswered: bool) -> None:
         self._active.discard(upstream)
         if upstream in self._idle:
             self._idle.remove(upstream)
+            unanswered = True
+        if unanswered:
+            self._doubtful = True
 
     def sweep(self, now: float) -> None:
         """Every few seconds: shards that are silent too long, connections that lay idle too long."""

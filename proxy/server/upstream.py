@@ -45,8 +45,8 @@ class Owner(Protocol):
         """It has been answered and can be used again."""
         ...
 
-    def lost(self, upstream: Upstream) -> None:
-        """It is closed."""
+    def lost(self, upstream: Upstream, *, unanswered: bool) -> None:
+        """It is closed; ``unanswered``: by the other side, which owed an answer."""
         ...
 
     def send(self, forward: Forward, sink: Sink, *, fresh: bool = False) -> None: ...
@@ -163,9 +163,9 @@ class Upstream(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._owner.lost(self)
-        self._parser = None  # its callbacks are a circle of references
         sink, self._sink = self._sink, None
+        self._owner.lost(self, unanswered=sink is not None and not (self._unframed and exc is None))
+        self._parser = None  # its callbacks are a circle of references
         if sink is None:
             return
         shard = self._owner.shard

@@ -12,7 +12,6 @@ import pytest
 
 from proxy.kube.errors import StatusError
 from tests.e2e.workspaces.installation import CONFIGMAPS, NAMESPACES, WORKSPACES, Installation
-from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp, children
 
 JSON = {"Content-Type": "application/json"}
@@ -192,4 +191,4 @@ async def test_a_shard_that_is_down(kcp: Installation, kcp_process: Kcp) -> None
         assert json.loads(body)["reason"] == "ServiceUnavailable"
     assert seen[-1] == 200
     assert 503 in seen
-    await eventually(lambda: client.get(CONFIGMAPS, "before", "default"), StatusError)
+    assert await kcp.fresh()  # custom resources are there again as soon as native ones are

@@ -59,9 +59,53 @@ class TestFailure:
         assert message.header(b"retry-after") == b"1"
         assert "main" in status["message"]
         talk.pool.reachable = True
-        shard = await asked(talk)
+        shard = await self.ready_again(await asked(talk))
         shard.says(answer(b"ok"))
         assert only(talk.heard()).body == b"ok"
+
+    async def ready_again(self, shard: Shard, status: str = "200 OK") -> Shard:
+        """The same connection, on which the proxy has first asked how the shard is."""
+        assert shard.got.startswith(b"GET /readyz HTTP/1.1\r\n")
+        shard.says(answer(b"", status=status))
+        await settle()
+        return shard
+
+    async def test_not_ready_again(self) -> None:
+        talk = Talk(forward())
+        talk.pool.reachable = False
+        await self.refused(talk)
+        talk.pool.reachable = True
+        shard = await self.ready_again(await asked(talk), "500 Internal Server Error")
+        message = only(talk.heard())
+        assert (message.status, message.header(b"retry-after")) == (503, b"1")
+        assert shard.got == b""
+        shard = await self.ready_again(await asked(talk))
+        shard.says(answer(b"ok"))
+        assert only(talk.heard()).body == b"ok"
+        assert (await asked(talk)).got.startswith(b"GET /api ")  # and it is not asked again
+
+    async def test_gone_while_it_is_asked_how_it_is(self) -> None:
+        talk = Talk(forward())
+        talk.pool.reachable = False
+        await self.refused(talk)
+        talk.pool.reachable = True
+        await (await asked(talk)).hangs_up()
+        assert only(talk.heard()).status == 503
+
+    async def test_a_shard_that_closes_what_lay_idle_is_asked_how_it_is(self) -> None:
+        talk = Talk(forward())
+        shard = await asked(talk)
+        shard.says(answer(b"first"))
+        await shard.hangs_up()
+        talk.heard()
+        again = await self.ready_again(await asked(talk))
+        assert again is not shard
+        assert again.got.startswith(b"GET /api ")
+
+    async def refused(self, talk: Talk) -> None:
+        talk.says(get())
+        await settle()
+        assert only(talk.heard()).status == 503
 
     async def test_unknown_shard(self) -> None:
         talk = Talk(forward(shard="gone"))
@@ -80,7 +124,7 @@ class TestFailure:
         shard = await self.stale(talk)
         sent = shard.got
         await shard.hangs_up()
-        again = await talk.shard()
+        again = await self.ready_again(await talk.shard())
         assert again is not shard
         assert sent.endswith(again.got)
         again.says(answer(b"second"))
@@ -118,7 +162,7 @@ class TestFailure:
         await talk.leaves()
         talk.pool.gate.set()
         await settle()
-        assert talk.pool.opened[-1].got == b""
+        assert (await self.ready_again(talk.pool.opened[-1])).got == b""
         assert (talk.pool.size, talk.pool.active) == (1, 0)
 
     async def test_answer_that_breaks_off(self) -> None:
