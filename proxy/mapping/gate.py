@@ -28,7 +28,6 @@ _PATH = re.compile(
     rf"(?:/namespaces/(?P<namespace>{_TOKEN})-{_SEGMENT}(?:/(?P<inner>[a-z0-9-]+)(?:/{_SEGMENT}(?:/(?P<sub>[a-z]+))?)?)?"
     rf"|/(?P<resource>[a-z0-9-]+)(?:/(?P<name>{_SEGMENT})(?:/[a-z]+)?)?)\Z"
 )
-_SHARED = frozenset({"cluster-admin", "admin", "edit", "view"})
 _RBAC, _CRDS = "rbac.authorization.k8s.io", "customresourcedefinitions"
 _ASKED = frozenset(
     {("authentication.k8s.io", "tokenreviews"), ("authorization.k8s.io", "subjectaccessreviews"),
@@ -51,7 +50,7 @@ def gate(method: bytes, target: bytes, body: bytes, token: str) -> None:
     kind = native or group or ""
     if namespace is None:
         if name is not None:
-            if not _named_inside(method, kind, resource, name, token):
+            if not _named_inside(kind, resource, name, token):
                 raise _refused()
         elif method != b"POST":
             if not _selected(query, token):
@@ -83,12 +82,10 @@ def _decoded(path: str) -> str:
     return "/".join(re.sub(r"[^A-Za-z0-9._:@!$&'()*+,=~-]", "_", segment) for segment in segments)
 
 
-def _named_inside(method: bytes, group: str, resource: str, name: str, token: str) -> bool:
+def _named_inside(group: str, resource: str, name: str, token: str) -> bool:
     prefix = f"{token}-"
     if group == "apiextensions.k8s.io" and resource == _CRDS:
         return name.partition(".")[2].startswith(prefix) or name.startswith(prefix)
-    if group == _RBAC and resource == "clusterroles" and name in _SHARED:
-        return method in (b"GET", b"HEAD")
     return name.startswith(prefix)
 
 
@@ -120,7 +117,7 @@ def _created_inside(body: bytes, group: str, resource: str, token: str) -> bool:
     except (ValueError, AttributeError):
         return False
     # Without any name the shard itself refuses; with one it must be ours.
-    return all(isinstance(name, str) and _named_inside(b"POST", group, resource, name, token) for name in names)
+    return all(isinstance(name, str) and _named_inside(group, resource, name, token) for name in names)
 
 
 _NAMES: Schema = {1: Field("metadata", {1: Field("name"), 2: Field("generateName")})}

@@ -23,9 +23,6 @@ one and gets its prefix, whether a CRD of it exists or not: a rule, a path and a
 KCP_GROUPS = frozenset(group for group in NATIVE_GROUPS if group.endswith(".kcp.dev"))
 """Those of them that CRDs of the shard itself make."""
 
-SHARED_ROLES = frozenset({"cluster-admin", "admin", "edit", "view"})
-"""ClusterRoles of the shard that every workspace may refer to and read, and none may change."""
-
 DEFAULT_AUDIENCE = "https://kubernetes.default.svc"
 """Audience of a service-account token that names none; on the shard it carries the prefix and opens nothing there."""
 
@@ -64,11 +61,6 @@ def map_crd_name(name: str, prefix: str) -> str:
     """``widgets.example.com`` → ``widgets.<prefix>example.com``."""
     plural, dot, group = name.partition(".")
     return f"{plural}.{prefix}{group}" if dot else prefix + name
-
-
-def is_shared_role(group: str, resource: str, name: str) -> bool:
-    """Whether this is a ClusterRole of the shard itself, whose name is the same on both sides."""
-    return name in SHARED_ROLES and resource == "clusterroles" and group == "rbac.authorization.k8s.io"
 
 
 def unmap(name: str, prefix: str) -> str:

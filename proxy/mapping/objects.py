@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from proxy.kube.errors import StatusError
 from proxy.mapping.names import (
     NATIVE_GROUPS,
-    is_shared_role,
     map_api_group,
     map_api_version,
     map_cluster_name,
@@ -97,8 +96,6 @@ def map_own_name(name: str, context: Context) -> str:
         return map_crd_name(name, prefix)
     if (info.group, info.resource) == ("", "namespaces"):
         return map_namespace(name, prefix)
-    if is_shared_role(info.group, info.resource, name):
-        raise shared_role(name)
     return map_cluster_name(name, prefix, info.resource, info.group)
 
 
@@ -180,15 +177,6 @@ def refuse_native_group(name: str, group: str) -> None:
             "control plane itself",
             details={"name": name, "group": CRDS[0], "kind": CRDS[1]},
         )
-
-
-def shared_role(name: str) -> StatusError:
-    """403 for a write to a ClusterRole of the shard."""
-    return StatusError(
-        403,
-        f'clusterroles.{RBAC} "{name}" is forbidden: it is shared by all workspaces and read-only',
-        details={"name": name, "group": RBAC, "kind": "clusterroles"},
-    )
 
 
 def literal_token(context: Context) -> StatusError:

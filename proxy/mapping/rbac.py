@@ -5,16 +5,17 @@ All of it is evaluated by the shard against all workspaces, so nothing here may 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from proxy.kube.errors import StatusError
-from proxy.mapping.names import SHARED_ROLES, map_api_group, map_crd_name, map_group, map_user
+from proxy.mapping.names import map_api_group, map_crd_name, map_group, map_user
 from proxy.mapping.scopes import CRDS, PrivateScopes, resource_is_cluster_scoped
 from proxy.mapping.shape import Object, mapping, mappings, text, texts
 from proxy.mapping.token import LABEL
 
 GROUP = "rbac.authorization.k8s.io"
 AGGREGATE = "rbac.authorization.k8s.io/aggregate-to-"
-"""Labels by which a shard's aggregation controller, where it runs, collects rules into ``admin``, ``edit``, ``view``,
-which all workspaces share."""
+"""Labels by which a shard's own aggregation controller, where it runs, collects rules into its own roles."""
 
 
 def map_role(role: Object, prefix: str, scopes: PrivateScopes) -> None:
@@ -38,7 +39,7 @@ def map_role(role: Object, prefix: str, scopes: PrivateScopes) -> None:
 
 
 def map_role_label(key: str, prefix: str) -> str:
-    """Label of a ClusterRole: one that would feed the shared roles is disarmed by the prefix, which responses lose."""
+    """Label of a ClusterRole: one that would feed a shard's own roles is disarmed by the prefix, which answers lose."""
     return prefix + key if key.startswith(AGGREGATE) else key
 
 
@@ -55,12 +56,19 @@ def _resource_names(
         cluster_scoped, namespaced = True in scoped, False in scoped
     mapped: list[str] = []
     for name in names:
-        shared = name in SHARED_ROLES and "clusterroles" in plain
-        if namespaced or shared:
+        if namespaced:
             mapped.append(name)
-        if cluster_scoped and not (shared and set(plain) == {"clusterroles"}):
+        if cluster_scoped:
             mapped.append(map_crd_name(name, prefix) if CRDS[1] in plain else prefix + name)
     return mapped
+
+
+def merge_rules(sources: Iterable[list[Object]]) -> list[Object]:
+    """All rules once, in order: what aggregation makes of the rules of several roles."""
+    rules: list[Object] = []
+    for source in sources:
+        rules += [rule for rule in source if rule not in rules]
+    return rules
 
 
 def map_binding(binding: Object, prefix: str) -> None:
@@ -71,7 +79,7 @@ def map_binding(binding: Object, prefix: str) -> None:
         kind = text(role, "kind")
         if kind not in ("Role", "ClusterRole"):
             raise _unprocessable(f'roleRef.kind: Unsupported value: "{kind}": supported values: "ClusterRole", "Role"')
-        if kind == "ClusterRole" and role["name"] not in SHARED_ROLES:
+        if kind == "ClusterRole":
             role["name"] = prefix + role["name"]
 
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from proxy.kube.errors import StatusError
 from proxy.mapping.body import DELETES, map_body
 from proxy.mapping.listing import Listing, check_token, make_token
-from proxy.mapping.names import is_shared_role, map_api_group, map_crd_name
-from proxy.mapping.objects import Context, literal_token, map_own_name, shared_role
+from proxy.mapping.names import map_api_group, map_crd_name
+from proxy.mapping.objects import Context, literal_token, map_own_name
 from proxy.mapping.paths import RequestInfo, quote
 from proxy.mapping.query import map_query, name_in_field_selector
 from proxy.mapping.rbac import GROUP as RBAC
@@ -110,10 +110,7 @@ def _may_be_written(context: Context) -> None:
     info = context.info
     if context.prefix[:-1] in info.name or context.prefix[:-1] in info.namespace:
         raise literal_token(context)
-    if info.verb in DELETES:
-        if is_shared_role(info.group, info.resource, info.name):
-            raise shared_role(info.name)
-    elif info.name and (not info.namespace or info.resource == "namespaces"):
+    if info.verb not in DELETES and info.name and (not info.namespace or info.resource == "namespaces"):
         map_own_name(info.name, context)
 
 
@@ -128,7 +125,7 @@ def _prefixed(info: RequestInfo, scopes: PrivateScopes) -> bool:
         return resource_is_cluster_scoped(info.group, info.resource, scopes)
     if info.namespace:
         return info.group == "" and info.resource == "namespaces"
-    return not is_shared_role(info.group, info.resource, info.name)
+    return True
 
 
 def _path(info: RequestInfo, attributes: Attributes) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from proxy.mapping.names import (
     DEFAULT_AUDIENCE,
-    is_shared_role,
     map_api_group,
     map_cluster_name,
     map_crd_name,
@@ -50,7 +49,7 @@ def _resource_attributes(wanted: Object, prefix: str, scopes: PrivateScopes) -> 
     name = text(wanted, "name")
     if name and (group, resource) == CRDS:
         wanted["name"] = map_crd_name(name, prefix)
-    elif name and resource_is_cluster_scoped(group, resource, scopes) and not is_shared_role(group, resource, name):
+    elif name and resource_is_cluster_scoped(group, resource, scopes):
         wanted["name"] = map_cluster_name(name, prefix, resource, group)
     if group and group != "*":
         wanted["group"] = map_api_group(group, prefix)

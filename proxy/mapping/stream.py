@@ -5,8 +5,9 @@ in this order (``creationTimestamp`` or a name always stands before ``labels``):
 
     "0.kcp.dev/w":"TOKEN",                 other labels follow
     ,"labels":{"0.kcp.dev/w":"TOKEN"}      the only label
+    "matchLabels":{"0.kcp.dev/w":"TOKEN"}, all that a label selector of RBAC has besides its matchExpressions
     ,"0.kcp.dev/w":"TOKEN"                 a user's label sorts before it
-    "0.kcp.dev/w":"TOKEN"                  alone in another map than an object's labels (a label selector of RBAC)
+    "0.kcp.dev/w":"TOKEN"                  alone in another map
 
 A token is plain ASCII, so no JSON escape can hide it.
 """
@@ -17,7 +18,7 @@ from typing import TypeAlias
 
 from proxy.mapping.token import LABEL
 
-Patterns: TypeAlias = tuple[bytes, bytes, bytes, bytes, bytes]
+Patterns: TypeAlias = tuple[bytes, bytes, bytes, bytes, bytes, bytes]
 
 
 def patterns(token: str) -> Patterns:
@@ -26,6 +27,7 @@ def patterns(token: str) -> Patterns:
     return (
         f"{label},".encode(),
         f',"labels":{{{label}}}'.encode(),
+        f'"matchLabels":{{{label}}},'.encode(),
         f",{label}".encode(),
         label.encode(),
         f"{token}-".encode(),
@@ -38,11 +40,11 @@ def strip_bytes(data: bytes, token: str) -> bytes:
 
 
 def _remove(data: bytes, patterns: Patterns) -> bytes:
-    followed, only, last, label, prefix = patterns
+    followed, only, selector, last, label, prefix = patterns
     if followed in data:
         data = data.replace(followed, b"")
     if label in data:
-        data = data.replace(only, b"").replace(last, b"").replace(label, b"")
+        data = data.replace(only, b"").replace(selector, b"").replace(last, b"").replace(label, b"")
     return data.replace(prefix, b"")
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from proxy.audit.auditor import make_auditor
 from proxy.auth.authenticator import Authenticator
 from proxy.auth.authorizer import Authorizer
+from proxy.auth.default_roles import DefaultRoles
 from proxy.auth.identity import FRONT_PROXY, IMPERSONATION
 from proxy.auth.oidc import Oidc
 from proxy.auth.tokenfile import TokenFiles
@@ -71,6 +72,7 @@ class Worker:
             authenticator=self._authenticator,
             authorizer=self._authorizer,
             discovery=self._discovery,
+            roles=DefaultRoles(clients),
             endpoints=endpoints,
             unready=self.unready,
         )

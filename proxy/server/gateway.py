@@ -17,6 +17,7 @@ from typing import Any
 
 from proxy.auth.authenticator import Authenticator, namespace_of_token
 from proxy.auth.authorizer import Access, Authorizer
+from proxy.auth.default_roles import DefaultRoles
 from proxy.auth.forbidden import forbidden, no_entry
 from proxy.auth.identity import User, identity_headers
 from proxy.auth.impersonation import Impersonation, access_of, impersonation, refused
@@ -26,6 +27,7 @@ from proxy.kube.errors import StatusError
 from proxy.mapping.gate import gate, gate_mapped
 from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
 from proxy.mapping.paths import RequestInfo, bad_path, parse
+from proxy.mapping.rbac import GROUP as RBAC
 from proxy.mapping.request import Attributes, MappedRequest, map_request
 from proxy.mapping.stream import ResponseFilter, patterns, strip_bytes
 from proxy.mapping.token import token_of
@@ -59,6 +61,7 @@ class WorkspaceGateway:
         authenticator: Authenticator,
         authorizer: Authorizer,
         discovery: Discovery,
+        roles: DefaultRoles,
         endpoints: Mapping[str, ShardEndpoint],
         unready: Callable[[], str | None],
     ) -> None:
@@ -66,6 +69,7 @@ class WorkspaceGateway:
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._discovery = discovery
+        self._roles = roles
         self._endpoints = endpoints
         self._unready = unready
 
@@ -214,6 +218,10 @@ class WorkspaceGateway:
         request.record.allowed = True
         if workspace.phase == DELETING and info.verb in WRITES:
             raise forbidden(user, info, f'"{workspace.path}" is being deleted')
+        if group == RBAC and workspace.phase != DELETING:
+            missing = self._roles.missing(workspace)
+            if missing is not None:
+                yield missing
         if resource == "selfsubjectreviews":
             return Reply(201, [JSON], whoami_body(user))
         gate_mapped(request.method, mapped, workspace.token)

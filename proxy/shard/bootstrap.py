@@ -1,4 +1,4 @@
-"""Makes any kube-apiserver a shard: applies CRDs, policies, flow schemas and roles, and waits until they work.
+"""Makes any kube-apiserver a shard: applies CRDs, policies and flow schemas, and waits until they work.
 
 Idempotent and quick the second time: an object that was made from the same manifest is left alone.
 """
@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
-from proxy.shard.manifests import HASH, RESOURCES, Manifest, load_manifests
+from proxy.shard.manifests import HASH, Manifest, load_manifests
 
 log = logging.getLogger(__name__)
 
@@ -28,28 +28,20 @@ POLICY_GROUP = "admissionregistration.k8s.io"
 POLICY_VERSIONS = ("v1", "v1beta1", "v1alpha1")
 """In which MutatingAdmissionPolicy is served, the best first: v1 since Kubernetes 1.36."""
 
-CLUSTER_ROLES = RESOURCES["ClusterRole"]
-SHARED_ROLES = {
-    "admin": ("system:aggregate-to-admin", "system:aggregate-to-edit", "system:aggregate-to-view"),
-    "edit": ("system:aggregate-to-edit", "system:aggregate-to-view"),
-    "view": ("system:aggregate-to-view",),
-}
-"""Roles that all workspaces share, and Kubernetes' own parts that they are made of."""
-AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
-
 
 class BootstrapError(Exception):
     """A kube-apiserver that cannot be made a shard; one line."""
 
 
 async def bootstrap(client: Client, *, timeout: float = TIMEOUT) -> list[str]:
-    """Apply all manifests and wait until they work: CRDs are served, policies act, shared roles are in place.
+    """Apply all manifests and wait until they work: CRDs are served, policies act, Kubernetes' own roles are there.
 
     The server must answer requests, but need not be ready. Returns what was changed, ``Kind name`` each.
     Raises BootstrapError where the server lacks what is needed, StatusError where it refuses.
     """
     changed = await apply_manifests(client, timeout=timeout)
-    return changed + await await_effects(client, timeout=timeout)
+    await await_effects(client, timeout=timeout)
+    return changed
 
 
 async def apply_manifests(client: Client, *, timeout: float = TIMEOUT) -> list[str]:
@@ -66,12 +58,15 @@ async def apply_manifests(client: Client, *, timeout: float = TIMEOUT) -> list[s
     return changed
 
 
-async def await_effects(client: Client, *, timeout: float = TIMEOUT) -> list[str]:
-    """The second half of `bootstrap`: policies act, shared roles are in place. Before it, nothing may be written for a
-    workspace: it would lack its label."""
+async def await_effects(client: Client, *, timeout: float = TIMEOUT) -> None:
+    """The second half of `bootstrap`: policies act, Kubernetes' own roles are there.
+
+    Before it, nothing may be written for a workspace: it would lack its label.
+    """
     async with _in_time(client, timeout):
         await _policy_acts(client)
-        return await _share_roles(client)
+        # Of which workspaces get copies.
+        await _until(lambda: client.request("GET", "/readyz/poststarthook/rbac/bootstrap-roles"))
 
 
 @asynccontextmanager
@@ -159,31 +154,6 @@ async def _policy_acts(client: Client) -> None:
         return (answer["metadata"].get("labels") or {}).get(LABEL) == "kaaaaaaaa"
 
     await _until(labelled)
-
-
-async def _share_roles(client: Client) -> list[str]:
-    """Give admin, edit and view their rules for good.
-
-    They are aggregated from roles by label, and all workspaces share them: a workspace's own role with such a label
-    would flow into everybody's. So the aggregation ends here, and Kubernetes' own parts are written down instead.
-    """
-    await _until(lambda: client.request("GET", "/readyz/poststarthook/rbac/bootstrap-roles"))
-    changed = []
-    for name, parts in SHARED_ROLES.items():
-        sources = await asyncio.gather(*(client.get(CLUSTER_ROLES, part) for part in parts))
-        rules = [rule for source in sources for rule in source["rules"]]
-        role = await client.get(CLUSTER_ROLES, name)
-        annotations = role["metadata"].get("annotations") or {}
-        if role.get("rules") == rules and not role.get("aggregationRule") and annotations.get(AUTOUPDATE) == "false":
-            continue
-        wanted: Object = {
-            "metadata": {"annotations": {AUTOUPDATE: "false"}},  # else the API server brings the aggregation back
-            "aggregationRule": None,
-            "rules": rules,
-        }
-        await client.patch(CLUSTER_ROLES, name, wanted)
-        changed.append(f"ClusterRole {name}")
-    return changed
 
 
 async def _until(call: Callable[[], Awaitable[object]]) -> None:

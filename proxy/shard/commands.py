@@ -22,8 +22,8 @@ SHARD_CONTROLLERS = (
     "root-ca-certificate-publisher-controller",
     "resourcequota-controller",
 )
-"""All that a workspace needs; without the others Deployments and the like stay inert, and no ClusterRole of a
-workspace is aggregated into the roles that all of them share."""
+"""All that a workspace needs; without the others Deployments and the like stay inert. ClusterRoles are aggregated by a
+controller of ours: that of Kubernetes looks at all roles of a shard whenever one of them changes."""
 
 SHARD_ADMISSION_OFF = (
     # They look for cluster-wide defaults of one owner, where each workspace has objects of its own.

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from proxy.kube.client import Client, Object
 from proxy.kube.errors import StatusError
 from proxy.tenancy import api, content
+from proxy.tenancy.aggregation import Aggregation
 from proxy.tenancy.index import LOGICAL_CLUSTERS, READY, Workspace, WorkspaceIndex
 from proxy.tenancy.lifecycle import Lifecycle, create_logical_cluster
 
@@ -30,6 +31,7 @@ async def run(
         if index is None:
             group.create_task(own_index.run())
         group.create_task(lifecycle.run())
+        group.create_task(Aggregation(shards).run())
         group.create_task(_root(shards, own_index, external_url, root_shard, ready))
 
 

@@ -78,15 +78,12 @@ async def test_kubectl_creates_with_protobuf_and_sees_plain_names(mine: Workspac
     assert await mine.kubectl("delete", "namespace", "proto", "--wait=false") == 'namespace "proto" deleted\n'
 
 
-async def test_shared_roles_are_read_only(mine: Workspace) -> None:
-    shown: Any = await mine.ask("GET", f"{RBAC}/clusterroles/view")
-    assert shown["metadata"]["name"] == "view"
-    for method, body in (("DELETE", None), ("PUT", shown), ("PATCH", {"rules": []})):
-        media = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        status, answer = await mine.raw(method, f"{RBAC}/clusterroles/view", body, media)
-        assert status == 403, answer
-    status, _ = await mine.raw("GET", f"{RBAC}/clusterroles/system:node")
-    assert status == 404
+async def test_the_shards_own_roles_are_out_of_reach(mine: Workspace) -> None:
+    for name in ("view", "cluster-admin", "system:node"):
+        for method, body in (("GET", None), ("DELETE", None), ("PATCH", {"rules": []})):
+            media = "application/merge-patch+json" if method == "PATCH" else "application/json"
+            status, answer = await mine.raw(method, f"{RBAC}/clusterroles/{name}", body, media)
+            assert status == 404, answer
 
 
 async def test_the_label_is_the_shards_and_hidden(mine: Workspace, admin: Client) -> None:
@@ -254,8 +251,6 @@ async def test_delete_collection_stays_inside(workspaces: dict[str, Workspace]) 
         assert len(names(left)) == (0 if token == MINE else 2)
         await workspace.ask("DELETE", f"{RBAC}/clusterroles")
         assert names(await workspace.ask("GET", f"{RBAC}/clusterroles")) == []
-    status, _ = await workspaces[MINE].raw("GET", f"{RBAC}/clusterroles/cluster-admin")
-    assert status == 200
 
 
 async def test_tokens_open_their_workspace_and_nothing_else(

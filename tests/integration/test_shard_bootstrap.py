@@ -6,14 +6,13 @@ import pytest
 
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
-from proxy.shard.bootstrap import CLUSTER_ROLES, SHARED_ROLES, BootstrapError, bootstrap
+from proxy.shard.bootstrap import BootstrapError, bootstrap
 from proxy.shard.control_plane import ControlPlane
 from proxy.shard.manifests import load_manifests
 
 
 async def versions(client: Client) -> dict[str, str]:
     objects = [(manifest.resource, manifest.name) for manifest in load_manifests()]
-    objects += [(CLUSTER_ROLES, name) for name in SHARED_ROLES]
     return {
         f"{resource.plural}/{name}": (await client.get(resource, name))["metadata"]["resourceVersion"]
         for resource, name in objects
@@ -45,28 +44,6 @@ async def test_what_an_older_release_applied_is_brought_up_to_date(shard: Contro
         await client.patch(levels, "kcp-workspaces", older)
         assert await bootstrap(client) == ["PriorityLevelConfiguration kcp-workspaces"]
         assert (await client.get(levels, "kcp-workspaces"))["spec"]["limited"]["nominalConcurrencyShares"] == 100
-
-
-async def test_shared_roles_have_the_rules_of_kubernetes(shard: ControlPlane) -> None:
-    async with shard.client() as client:
-        for name in SHARED_ROLES:
-            role = await client.get(CLUSTER_ROLES, name)
-            assert any("configmaps" in rule["resources"] for rule in role["rules"]), name
-            assert not role.get("aggregationRule")
-        admin, view = [await client.get(CLUSTER_ROLES, name) for name in ("admin", "view")]
-    assert any("rolebindings" in rule["resources"] for rule in admin["rules"])
-    assert not any("secrets" in rule["resources"] for rule in view["rules"])
-
-
-async def test_aggregation_that_came_back_ends_again(shard: ControlPlane) -> None:
-    """As after an upgrade of a kube-apiserver by somebody else's tool."""
-    aggregation = {"clusterRoleSelectors": [{"matchLabels": {"rbac.authorization.k8s.io/aggregate-to-view": "true"}}]}
-    async with shard.client() as client:
-        await client.patch(CLUSTER_ROLES, "view", {"aggregationRule": aggregation, "rules": None})
-        assert await bootstrap(client) == ["ClusterRole view"]
-        role = await client.get(CLUSTER_ROLES, "view")
-    assert not role.get("aggregationRule")
-    assert role["rules"]
 
 
 async def test_users_of_workspaces_have_a_priority_level_of_their_own(shard: ControlPlane) -> None:

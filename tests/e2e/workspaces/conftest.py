@@ -7,7 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from proxy.kube.config import load_kubeconfig
+from proxy.shard.control_plane import ControlPlane, full_cluster
 from tests.e2e.workspaces.installation import TOKEN_FILE, Installation
+from tests.e2e.workspaces.twins import Api, Twins
 from tests.integration.kcp_process import Kcp
 
 
@@ -26,3 +29,21 @@ async def kcp(kcp_process: Kcp, tmp_path_factory: pytest.TempPathFactory) -> Asy
     await installation.create("root", "tests", "Organization")
     yield installation
     await installation.close()
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def plain(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ControlPlane]:
+    """An ordinary control plane, of which nobody cleans up: cluster-scoped names must be a test's own."""
+    folder = tmp_path_factory.mktemp("plain")
+    async with ControlPlane(full_cluster(folder, durable=False, scheduler=False)) as plane:
+        yield plane
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def twins(plain: ControlPlane, kcp: Installation) -> AsyncIterator[Twins]:
+    """The plain cluster, and a new workspace."""
+    path = await kcp.fresh()
+    twins = Twins(Api("plain", plain.connection), Api("workspace", load_kubeconfig(kcp.config(path))))
+    yield twins
+    await twins.plain.close()
+    await twins.workspace.close()

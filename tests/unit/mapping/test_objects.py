@@ -90,7 +90,7 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
          {"verbs": ["get"], "apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"],
           "resourceNames": [f"widgets.{P}example.com"]},
          {"verbs": ["bind"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterroles"],
-          "resourceNames": ["admin", f"{P}mine"]},
+          "resourceNames": [f"{P}admin", f"{P}mine"]},
          {"verbs": ["get"], "nonResourceURLs": ["/healthz"]}]}),
     ("labels that feed the shard's roles", f"{RBAC}/clusterroles",
      {"metadata": {"name": "r", "labels": {"rbac.authorization.k8s.io/aggregate-to-admin": "true", "a": "b"}}},
@@ -104,9 +104,9 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
          {"kind": "User", "name": f"{P}alice"}, {"kind": "User", "name": f"system:serviceaccount:{P}ns:sa"},
          {"kind": "Group", "name": f"{P}system:authenticated"},
          {"kind": "ServiceAccount", "name": "sa", "namespace": f"{P}ns"}]}),
-    ("binding to a shared role", f"{RBAC}/namespaces/default/rolebindings",
+    ("binding to a default role", f"{RBAC}/namespaces/default/rolebindings",
      {"roleRef": {"kind": "ClusterRole", "name": "edit"}, "subjects": None},
-     {"roleRef": {"kind": "ClusterRole", "name": "edit"}, "subjects": None}),
+     {"roleRef": {"kind": "ClusterRole", "name": f"{P}edit"}, "subjects": None}),
     ("binding to a role of that name", f"{RBAC}/namespaces/default/rolebindings",
      {"roleRef": {"kind": "Role", "name": "mine"}}, {"roleRef": {"kind": "Role", "name": "mine"}}),
     ("access review", f"{ASK}/subjectaccessreviews",
@@ -200,7 +200,6 @@ def test_aggregation_collects_from_this_workspace_only() -> None:
 
 REFUSED: list[tuple[str, dict[str, Any], int]] = [
     ("/api/v1/namespaces", {"metadata": {"name": "n" * 54}}, 422),
-    (f"{RBAC}/clusterroles", {"metadata": {"name": "admin"}}, 403),
     (f"{RBAC}/clusterroles", {"metadata": {"name": "n" * 244}}, 422),
     (CRDS, {"metadata": {"name": "widgets.apps"}, "spec": {"group": "apps"}}, 403),
     (CRDS, {"metadata": {"name": "widgets.tenancy.kcp.dev"}}, 403),
