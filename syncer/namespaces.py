@@ -11,6 +11,7 @@ from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
 from proxy.kube.workqueue import WorkQueue
 from syncer.names import CLUSTER_LABEL, LOCATOR, locator, namespace_of, physical_namespace
+from syncer.role import Mode, Role, role_of, selector
 
 log = logging.getLogger(__name__)
 
@@ -40,16 +41,15 @@ class Namespaces:
         self._usable: set[str] = set()
         """Namespaces below that are there, ours, and not on their way out."""
         self._listeners: list[Callable[[str], None]] = []
-        selector = f"{CLUSTER_LABEL}={cluster}"
-        self._up = Informer(above, NAMESPACES, label_selector=selector, transform=_slim)
-        self._down = Informer(below, NAMESPACES, label_selector=selector, transform=_slim)
+        self._up = Informer(above, NAMESPACES, label_selector=selector(cluster), transform=_slim)
+        self._down = Informer(below, NAMESPACES, label_selector=f"{CLUSTER_LABEL}={cluster}", transform=_slim)
         self._queue: WorkQueue[str] = WorkQueue(self._reconcile, name="namespaces", workers=2, max_delay=30.0)
         self._up.add_handler(self._above_event)
         self._down.add_handler(self._below_event)
 
     def on_change(self, listener: Callable[[str], None]) -> None:
-        """``listener(namespace above)`` is called when it comes to this cluster or leaves it, and when its namespace
-        below is gone, with all that stood in it."""
+        """``listener(namespace above)`` is called when this cluster's part in it changes, and when its namespace below
+        is gone, with all that stood in it."""
         self._listeners.append(listener)
 
     def below(self, namespace: str) -> str:
@@ -60,9 +60,13 @@ class Namespaces:
         """The namespace above, if ``physical`` is one of ours."""
         return self._names.get(physical)
 
+    def role(self, namespace: str) -> Role:
+        """This cluster's part in the namespace above."""
+        return role_of(self._up.store.get(("", namespace)), self._cluster)
+
     def is_synced(self, namespace: str) -> bool:
-        """Whether the namespace above is there and runs on this cluster."""
-        return ("", namespace) in self._up.store
+        """Whether the namespace above is there and has to do with this cluster."""
+        return self.role(namespace).mode is not Mode.AWAY
 
     async def runs_here(self, namespace: str) -> bool:
         """The same, asked and not remembered: where a watch's word is not enough."""
@@ -73,7 +77,7 @@ class Namespaces:
             if error.code != 404 or error.details.get("kind") != "namespaces":
                 raise
             return False
-        return (found["metadata"].get("labels") or {}).get(CLUSTER_LABEL) == self._cluster
+        return role_of(found, self._cluster).mode is not Mode.AWAY
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -125,7 +129,7 @@ class Namespaces:
         namespace = new["metadata"]["name"]
         self._names[self.below(namespace)] = namespace
         self._queue.add(namespace)
-        if kind != "MODIFIED":
+        if kind != "MODIFIED" or role_of(old, self._cluster) != role_of(new, self._cluster):
             self._tell(namespace)
 
     def _tell(self, namespace: str) -> None:

@@ -12,6 +12,7 @@ from proxy.kube.client import Client, Object
 from proxy.kube.config import SERVICE_ACCOUNT, Connection
 from proxy.kube.errors import StatusError
 from syncer.apis import Api
+from syncer.arrivals import Arrivals
 from syncer.namespaces import NAMESPACES, Namespaces
 from syncer.report import Report
 from syncer.sync import KindSync
@@ -43,7 +44,8 @@ class Settings:
 class Syncer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._kinds: set[str] = set()
+        self._known: set[str] = set()
+        self._kinds: list[KindSync] = []
         self._found: asyncio.Queue[list[Api]] = asyncio.Queue()
 
     async def run(self) -> None:
@@ -64,22 +66,27 @@ class Syncer:
                 poll=settings.poll,
                 apis_found=self._found.put_nowait,
             )
+            arrivals = Arrivals(above, cluster=settings.cluster, namespaces=namespaces, kinds=self._kinds)
             async with asyncio.TaskGroup() as group:
                 group.create_task(report.run())
                 group.create_task(namespaces.run())
                 group.create_task(tokens.run())
                 while True:
                     for api in await self._found.get():
-                        if api.name in self._kinds:
+                        if api.name in self._known:
                             continue
-                        self._kinds.add(api.name)
+                        self._known.add(api.name)
                         if not api.resource.namespaced:
                             log.warning("%s are not in namespaces: the workspace knows them, none is synced", api.name)
                             continue
                         kind = KindSync(
                             api, above, below, cluster=settings.cluster, namespaces=namespaces, tokens=tokens
                         )
+                        self._kinds.append(kind)
                         group.create_task(_sync(kind, above))
+                    if not arrivals.started:
+                        arrivals.started = True
+                        group.create_task(arrivals.run())
 
 
 async def _sync(kind: KindSync, above: Client) -> None:

@@ -12,13 +12,14 @@ import logging
 from asyncio import TaskGroup
 from typing import Any, NamedTuple
 
-from proxy.kube.client import Client, Object, Resource
+from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
 from proxy.kube.workqueue import WorkQueue
 from syncer.apis import Api
 from syncer.names import CLUSTER_LABEL, UID, is_taken, name_above, name_below
 from syncer.namespaces import Namespaces
+from syncer.role import STATUS, Mode, Role, adapt, runs, selector
 from syncer.tokens import Tokens
 from syncer.transform import Place, down, merge_patch, needs_token, skipped, status_above
 
@@ -53,9 +54,8 @@ class KindSync:
         """What was applied last and what stood below then: equal again means nothing to do."""
         self._complained: set[Key] = set()
         """Objects below that are in our way, told once."""
-        selector = f"{CLUSTER_LABEL}={cluster}"
-        self._up = Informer(above, self._resource, label_selector=selector, transform=_slim)
-        self._down = Informer(below, self._resource, label_selector=selector, transform=_slim)
+        self._up = Informer(above, self._resource, label_selector=selector(cluster), transform=_slim)
+        self._down = Informer(below, self._resource, label_selector=f"{CLUSTER_LABEL}={cluster}", transform=_slim)
         self._queue: WorkQueue[Key] = WorkQueue(self._reconcile, name=f"sync {api.name}", workers=4, max_delay=30.0)
         self._up.add_handler(self._above_event)
         self._down.add_handler(self._below_event)
@@ -94,7 +94,8 @@ class KindSync:
                 log.warning("%s %s/%s is not synced: the name has a meaning of its own below", self.api.name, *key)
             return None
         # The namespace decides: what still carries the label when the namespace has left is on its way to follow.
-        above = self._up.store.get(key) if self._namespaces.is_synced(key.namespace) else None
+        role = self._namespaces.role(key.namespace)
+        above = self._up.store.get(key) if role.mode is not Mode.AWAY else None
         physical = self._namespaces.below(key.namespace)
         below = self._down.store.get((physical, name_below(plural, key.name)))
         if above is None or above["metadata"].get("deletionTimestamp"):
@@ -105,21 +106,61 @@ class KindSync:
             return None
         if skipped(plural, above):
             return None
+        if role.mode is not Mode.LEAVING:
+            wait, below = await self._bring(key, above, below, role)
+            if wait is not None:
+                return wait
+        if below is not None and "status" in self.api.subresources and below.get("status"):
+            await self._report(above, below, role)
+        return None
+
+    async def _bring(
+        self, key: Key, above: Object, below: Object | None, role: Role
+    ) -> tuple[float | None, Object | None]:
+        """Make the object below what it is to be; seconds until to look again, or the object."""
+        plural = self._resource.plural
+        physical = self._namespaces.below(key.namespace)
         place = Place(physical, self._cluster, self._above.connection.server)
         wanted = down(self._resource.group, plural, above, place)
         wanted["apiVersion"], wanted["kind"] = self._resource.api_version, self.api.kind
+        adapt(wanted, above, role, self._cluster)
         state = (_digest(wanted), _digest(_asked(below)) if below is not None else "")
         if below is None or self._done.get(key) != state:
             if below is None and not await self._is_free(key, wanted):
-                return LOOK_AGAIN
+                return LOOK_AGAIN, None
             applied = await self._apply(key, wanted, below)
             if applied is None:
-                return LOOK_AGAIN
+                return LOOK_AGAIN, None
             below = _slim(applied)
             self._done[key] = (state[0], _digest(_asked(below)))
-        if "status" in self.api.subresources and below.get("status"):
-            await self._report(above, below)
-        return None
+        return None, below
+
+    async def is_there(self, namespace: str) -> bool:
+        """Whether all objects of a namespace above are on the cluster, and what they bring is available there."""
+        if not all(self._runs(Key(where, name)) for where, name in list(self._up.store) if where == namespace):
+            return False
+        # The watch may not have told of all of them yet.
+        try:
+            listed = await self._above.list(self._resource, namespace, accept=METADATA_LIST)
+        except StatusError as error:
+            if error.code != 404:
+                raise
+            return True
+        return all(self._runs(Key(namespace, item["metadata"]["name"])) for item in listed["items"])
+
+    def _runs(self, key: Key) -> bool:
+        plural = self._resource.plural
+        if is_taken(plural, key.name):
+            return True
+        above = self._up.store.get(key)
+        if above is None:
+            return False
+        if above["metadata"].get("deletionTimestamp") or skipped(plural, above):
+            return True
+        below = self._down.store.get((self._namespaces.below(key.namespace), name_below(plural, key.name)))
+        if below is None or (below["metadata"].get("annotations") or {}).get(UID) != above["metadata"]["uid"]:
+            return False
+        return runs(self._resource.group, plural, below)
 
     async def _is_free(self, key: Key, wanted: Object) -> bool:
         """Whether nothing of somebody else's stands where the object is to stand."""
@@ -168,15 +209,24 @@ class KindSync:
             if error.code not in (404, 409):
                 raise
 
-    async def _report(self, above: Object, below: Object) -> None:
-        """Write the status above, if it says something new."""
-        status = merge_patch(above.get("status") or {}, status_above(above, below))
-        if not status:
-            return
+    async def _report(self, above: Object, below: Object, role: Role) -> None:
+        """Write the status above, if it says something new; what is not ours alone only as our part of it."""
         meta = above["metadata"]
-        patch = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "status": status}
+        told = status_above(above, below)
+        subresource: str | None = None
+        if role.mode is Mode.ALONE:
+            status = merge_patch(above.get("status") or {}, told)
+            if not status:
+                return
+            patch = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "status": status}
+            subresource = "status"
+        else:
+            text = json.dumps(told, sort_keys=True, separators=(",", ":"))
+            if (meta.get("annotations") or {}).get(STATUS + self._cluster) == text:
+                return
+            patch = {"metadata": {"uid": meta["uid"], "annotations": {STATUS + self._cluster: text}}}
         try:
-            await self._above.patch(self._resource, meta["name"], patch, meta["namespace"], subresource="status")
+            await self._above.patch(self._resource, meta["name"], patch, meta["namespace"], subresource=subresource)
         except StatusError as error:
             # 404: gone meanwhile; 409: it has changed, and its event is on its way.
             if error.code not in (404, 409):

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from syncer.names import CLUSTER_LABEL, RENAMED, TOKEN_SECRET, UID, name_below
+from syncer.role import SPEC_DIFF, STATUS
 
 Object = dict[str, Any]
 
@@ -56,7 +57,11 @@ def down(group: str, plural: str, obj: Object, place: Place) -> Object:
     """The object below: without what the API server above keeps for itself, renamed, with its kind's particulars."""
     meta = obj["metadata"]
     below: Object = {key: copy.deepcopy(value) for key, value in obj.items() if key not in ("metadata", "status")}
-    annotations = {key: value for key, value in (meta.get("annotations") or {}).items() if key != LAST_APPLIED}
+    annotations = {
+        key: value
+        for key, value in (meta.get("annotations") or {}).items()
+        if key != LAST_APPLIED and not key.startswith((SPEC_DIFF, STATUS))
+    }
     below["metadata"] = {
         "name": name_below(plural, meta["name"]),
         "namespace": place.namespace,

@@ -177,7 +177,8 @@ def rules_above(name: str, synced: Sequence[str]) -> list[dict[str, Any]]:
         },
     ]
     for group, plurals in by_group(synced).items():
-        rules.append({"apiGroups": [group], "resources": plurals, "verbs": ["get", "list", "watch"]})
+        # patch: annotations that tell of the object on this cluster, where it runs on others too
+        rules.append({"apiGroups": [group], "resources": plurals, "verbs": ["get", "list", "patch", "watch"]})
         status = [f"{plural}/status" for plural in plurals]
         rules.append({"apiGroups": [group], "resources": status, "verbs": ["get", "patch", "update"]})
     return rules

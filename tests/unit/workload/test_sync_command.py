@@ -96,7 +96,11 @@ def test_rights_above_are_no_more_than_needed() -> None:
             assert rule["resourceNames"] == ["default"]
     writes = {"create", "update", "patch", "delete"}
     written = {resource for rule in rules if writes & set(rule["verbs"]) for resource in rule["resources"]}
-    assert {resource for resource in written if "/" not in resource} == {"apiresourceimports"}
+    synced = {resource.partition(".")[0] for resource in SYNCED}
+    assert {resource for resource in written if "/" not in resource} == {"apiresourceimports"} | synced
+    for rule in rules:
+        if synced & set(rule["resources"]):
+            assert writes & set(rule["verbs"]) == {"patch"}
 
 
 def test_by_group() -> None:
