@@ -95,8 +95,25 @@ def use(session: Session, workspace: str) -> None:
         switch(session, f"{base}{CLUSTERS}{workspace}")
         click.echo(f'Current workspace is "{workspace}".')
     else:
-        found = client.request("GET", f"{WORKSPACES}/{quote(workspace)}")
+        found = ask(client, "GET", workspace)
         enter(session, found, f"{path}:{workspace}")
+
+
+def ask(
+    client: RestClient, method: str, name: str = "", body: Any = None, accept: str = "application/json"
+) -> dict[str, Any]:
+    """A request for the workspaces in the current one, or for one of them."""
+    try:
+        answer: dict[str, Any] = client.request(
+            method, f"{WORKSPACES}/{quote(name)}" if name else WORKSPACES, body, accept=accept
+        )
+    except StatusError as error:
+        if error.code == 404 and not error.details.get("name"):
+            _, path = split(client.server)
+            message = f'workspace "{path}" is of a type that holds no workspaces: go up with "kubectl ws .."'
+            raise click.ClickException(message) from error
+        raise
+    return answer
 
 
 def enter(session: Session, workspace: dict[str, Any], path: str) -> None:
@@ -177,7 +194,7 @@ def create(session: Session, name: str, kind: str, enter_it: bool, use_it: bool,
         "spec": {"type": kind},
     }
     try:
-        workspace = client.request("POST", WORKSPACES, body)
+        workspace = ask(client, "POST", body=body)
     except StatusError as error:
         if error.reason != "AlreadyExists" or not ignore_existing:
             raise
@@ -232,7 +249,7 @@ def blocked_by(client: RestClient, name: str) -> str | None:
 def list_command(session: Session, output: str | None) -> None:
     """List the workspaces in the current one."""
     accept = TABLE if output in (None, "wide") else "application/json"
-    print_list(session.client.request("GET", WORKSPACES, accept=accept), output, "workspace.tenancy.kcp.dev")
+    print_list(ask(session.client, "GET", accept=accept), output, "workspace.tenancy.kcp.dev")
 
 
 @ws.command("create-context")
@@ -264,7 +281,7 @@ def create_context(session: Session, name: str | None, overwrite: bool) -> None:
 def delete(session: Session, name: str, wait: bool) -> None:
     """Delete the workspace NAME in the current one, with everything in it."""
     path = f"{WORKSPACES}/{quote(name)}"
-    uid = session.client.request("DELETE", path).get("details", {}).get("uid")
+    uid = ask(session.client, "DELETE", name).get("details", {}).get("uid")
     click.echo(f'workspace.tenancy.kcp.dev "{name}" deleted')
     pause = 0.05
     while wait:

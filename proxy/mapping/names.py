@@ -80,12 +80,12 @@ def map_api_version(api_version: str, prefix: str) -> str:
 
 def too_long(kind: str, group: str, name: str, limit: int) -> StatusError:
     """As apimachinery's NewInvalid with a field error of type Too long."""
-    cause = f'metadata.name: Too long: may not be more than {limit} bytes in a workspace: "{name[:80]}"'
+    why = f'Too long: may not be more than {limit} bytes in a workspace: "{name[:80]}"'
     details: dict[str, Any] = {
         "name": name,
         "kind": kind,
-        "causes": [{"reason": "FieldValueTooLong", "message": cause, "field": "metadata.name"}],
+        "causes": [{"reason": "FieldValueTooLong", "message": why, "field": "metadata.name"}],
     }
     if group:
         details["group"] = group
-    return StatusError(422, f'{kind} "{name[:80]}" is invalid: {cause}', details=details)
+    return StatusError(422, f'{kind} "{name[:80]}" is invalid: metadata.name: {why}', details=details)

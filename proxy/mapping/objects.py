@@ -191,7 +191,7 @@ def invalid(context: Context, field: str, why: str) -> StatusError:
     what = f"{info.resource}.{info.group}" if info.group else info.resource
     details: dict[str, Any] = {
         "kind": info.resource,
-        "causes": [{"reason": "FieldValueInvalid", "message": why, "field": field}],
+        "causes": [{"reason": "FieldValueInvalid", "message": f"Invalid value: {why}", "field": field}],
     }
     if info.name:
         details["name"] = info.name
