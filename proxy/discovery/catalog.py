@@ -43,6 +43,7 @@ COMPUTE: frozenset[Resource] = frozenset(
     {
         ("apiresource.kcp.dev", "apiresourceimports"),
         ("apiresource.kcp.dev", "negotiatedapiresources"),
+        ("workload.kcp.dev", "placements"),
         ("workload.kcp.dev", "workloadclusters"),
     }
 )

@@ -42,7 +42,7 @@ CLUSTER_SCOPED = {
         "clusterworkspacetypes": "ClusterWorkspaceType",
         "clusterworkspaceshards": "ClusterWorkspaceShard",
     },
-    "workload.kcp.dev": {"workloadclusters": "WorkloadCluster"},
+    "workload.kcp.dev": {"workloadclusters": "WorkloadCluster", "placements": "Placement"},
     "apiresource.kcp.dev": {
         "apiresourceimports": "APIResourceImport",
         "negotiatedapiresources": "NegotiatedAPIResource",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+from collections.abc import Iterator
 from typing import Any
 
 from proxy.kube.client import Object, Resource
+from proxy.kube.errors import StatusError
 
 CLUSTERS = Resource("workload.kcp.dev", "v1alpha1", "workloadclusters", namespaced=False)
+PLACEMENTS = Resource("workload.kcp.dev", "v1alpha1", "placements", namespaced=False)
 IMPORTS = Resource("apiresource.kcp.dev", "v1alpha1", "apiresourceimports", namespaced=False)
 NEGOTIATED = Resource("apiresource.kcp.dev", "v1alpha1", "negotiatedapiresources", namespaced=False)
 NAMESPACES = Resource("", "v1", "namespaces", namespaced=False)
@@ -42,6 +46,16 @@ def parse_time(value: str | None) -> datetime.datetime | None:
     except ValueError:
         return None
     return parsed if parsed and parsed.tzinfo else None
+
+
+@contextlib.contextmanager
+def not_there() -> Iterator[None]:
+    """What is gone by now needs nothing any more."""
+    try:
+        yield
+    except StatusError as error:
+        if error.code != 404:
+            raise
 
 
 def conditions_of(obj: Object) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.names import NATIVE_GROUPS
 from proxy.mapping.token import LABEL
 from proxy.workload.api import ALWAYS, CLUSTER_LABEL, NEGOTIATED, is_true
+from proxy.workload.summaries import Summaries
 from proxy.workload.typekey import key_of
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,9 @@ Item = tuple[Resource, str, str]
 class Labels:
     """One shard's objects of the kinds that are synced."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, summaries: Summaries) -> None:
         self._client = client
+        self._summaries = summaries
         self._negotiated = Informer(client, NEGOTIATED, transform=_slim_negotiated)
         self._negotiated.add_handler(self._negotiated_event)
         self._kinds: dict[Resource, asyncio.Task[None] | None] = dict.fromkeys(ALWAYS)
@@ -106,8 +108,10 @@ class Labels:
         if kind != "DELETED":
             self._kinds.setdefault(resource, None)
             self._changed.set()
+            self._summaries.add_kind(resource)
         elif resource.group not in NATIVE_GROUPS:
             # Native kinds are followed for all workspaces at once, and stay.
+            self._summaries.remove_kind(resource)
             task = self._kinds.pop(resource, None)
             if task is not None:
                 task.cancel()

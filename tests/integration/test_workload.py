@@ -4,163 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 
-from proxy.kube.client import Client, Object, Resource
+from proxy.kube.client import Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
 from proxy.mapping.token import new_token
 from proxy.shard.control_plane import ControlPlane
 from proxy.workload.api import CLUSTER_LABEL, CLUSTERS, CRDS, IMPORTS, NAMESPACES, NEGOTIATED, OPT_OUT, stamp
 from proxy.workload.clusters import Heartbeats
-from proxy.workload.controllers import run
 from proxy.workload.imports import Negotiation
 from tests.integration.eventually import eventually
+from tests.integration.workload_workspace import CONFIGMAPS, WIDGET, Workspace, controllers, gone, reaches
 
-CONFIGMAPS = Resource("", "v1", "configmaps")
 DEPLOYMENTS = Resource("apps", "v1", "deployments")
-WIDGET = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"size": {"type": "integer"}}}}}
-
-
-class Workspace:
-    """What stands under one token of the shard."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self.token = new_token()
-
-    def mapped(self, name: str) -> str:
-        return f"{self.token}-{name}"
-
-    async def cluster(self, name: str, *, ready: bool = True, spec: Object | None = None) -> Object:
-        """Make a WorkloadCluster, with a heart that has beaten once."""
-        obj = {
-            "apiVersion": CLUSTERS.api_version,
-            "kind": "WorkloadCluster",
-            "metadata": {"name": self.mapped(name)},
-            "spec": spec or {},
-        }
-        made = await settled(lambda: self.client.create(CLUSTERS, obj))
-        if ready:
-            await self.beat(name)
-        return made
-
-    async def beat(self, name: str, time: str | None = None) -> None:
-        status = {"status": {"lastSyncerHeartbeatTime": time or stamp()}}
-        await self.client.patch(CLUSTERS, self.mapped(name), status, subresource="status")
-
-    async def namespace(self, name: str, **labels: str) -> None:
-        meta = {"name": self.mapped(name), "labels": labels}
-        await self.client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
-
-    async def label(self, name: str, cluster: str | None) -> None:
-        patch = {"metadata": {"labels": {CLUSTER_LABEL: cluster}}}
-        await self.client.patch(NAMESPACES, self.mapped(name), patch)
-
-    async def config_map(self, namespace: str, name: str) -> Object:
-        obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
-        return await self.client.create(CONFIGMAPS, obj, self.mapped(namespace))
-
-    async def label_of(self, namespace: str, name: str | None = None, resource: Resource = CONFIGMAPS) -> str | None:
-        """Cluster label of a namespace, or of an object in it."""
-        if name is None:
-            obj = await self.client.get(NAMESPACES, self.mapped(namespace))
-        else:
-            obj = await self.client.get(resource, name, self.mapped(namespace))
-        found: str | None = (obj["metadata"].get("labels") or {}).get(CLUSTER_LABEL)
-        return found
-
-    async def labelled(self, cluster: str | None, namespace: str, name: str | None = None) -> None:
-        """Wait for the label."""
-        await reaches(lambda: self.label_of(namespace, name), cluster)
-
-    async def imports(self, cluster: Object, resource: str, group: str, schema: Object, **spec: Any) -> str:
-        """Make an APIResourceImport as a syncer does; its name on the shard."""
-        location = cluster["metadata"]["name"].partition("-")[2]
-        name = self.mapped(f"{resource}.{location}.v1.{group or 'core'}")
-        owner = {
-            "apiVersion": CLUSTERS.api_version,
-            "kind": "WorkloadCluster",
-            "name": cluster["metadata"]["name"],
-            "uid": cluster["metadata"]["uid"],
-        }
-        whole = {
-            "location": location,
-            "groupVersion": {"group": group, "version": "v1"},
-            "scope": "Namespaced",
-            "plural": resource,
-            "kind": resource[:-1].capitalize(),
-            "openAPIV3Schema": schema,
-            **spec,
-        }
-        obj = {
-            "apiVersion": IMPORTS.api_version,
-            "kind": "APIResourceImport",
-            "metadata": {"name": name, "ownerReferences": [owner]},
-            "spec": whole,
-        }
-        await settled(lambda: self.client.create(IMPORTS, obj))
-        return name
-
-    async def condition(self, resource: Resource, name: str, kind: str) -> Object | None:
-        obj = await self.client.get(resource, self.mapped(name))
-        conditions = (obj.get("status") or {}).get("conditions") or ()
-        return next((item for item in conditions if item["type"] == kind), None)
-
-    async def status(self, resource: Resource, name: str, kind: str) -> str:
-        return str((await self.condition(resource, name, kind) or {}).get("status", ""))
-
-
-async def settled(call: Callable[[], Awaitable[Object]]) -> Object:
-    """A write of a kind that the admission policies of the shard may not know yet."""
-    deadline = asyncio.get_running_loop().time() + 20
-    while True:
-        try:
-            return await call()
-        except StatusError as error:
-            if error.code != 503 or asyncio.get_running_loop().time() > deadline:
-                raise
-        await asyncio.sleep(0.1)
-
-
-async def reaches(call: Callable[[], Awaitable[Any]], wanted: Any, timeout: float = 15) -> None:
-    last: Any = None
-
-    async def check() -> bool:
-        nonlocal last
-        last = await call()
-        return bool(last == wanted)
-
-    try:
-        await eventually(check, StatusError, timeout=timeout)
-    except AssertionError:
-        raise AssertionError(f"{last!r} instead of {wanted!r} after {timeout:g} s") from None
-
-
-async def gone(client: Client, resource: Resource, name: str) -> None:
-    async def check() -> bool:
-        try:
-            await client.get(resource, name)
-        except StatusError as error:
-            return error.code == 404
-        return False
-
-    await eventually(check, timeout=20)
-
-
-@asynccontextmanager
-async def controllers(client: Client, *, auto_publish: bool = True) -> AsyncIterator[None]:
-    task = asyncio.create_task(run({"shard": client}, auto_publish=auto_publish))
-    try:
-        yield
-        assert not task.done(), "the controllers have ended"
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.fixture
@@ -397,7 +256,7 @@ async def test_no_cluster_is_ready(workspace: Workspace) -> None:
     condition = await workspace.condition(NAMESPACES, "one", "NamespaceScheduled")
     assert condition is not None
     assert condition["reason"] == "Unschedulable"
-    assert condition["message"] == "No clusters are available to schedule Namespaces to."
+    assert condition["message"] == "No clusters are available to schedule Namespaces to. east is not Ready."
     await workspace.beat("east")
     await workspace.labelled("east", "one")
     await reaches(lambda: workspace.status(NAMESPACES, "one", "NamespaceScheduled"), "True")
@@ -451,8 +310,11 @@ async def test_eviction(workspace: Workspace) -> None:
     await workspace.config_map("one", "mine")
     at = stamp(datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=2))
     await workspace.client.patch(CLUSTERS, workspace.mapped("east"), {"spec": {"evictAfter": at}})
-    await workspace.labelled("west", "one")
-    await workspace.labelled("west", "one", "mine")
+    # From then on it is on its way: test_placement.
+    await asyncio.sleep(0.5)
+    assert await workspace.label_of("one") == "east"
+    await workspace.labelled("Several", "one")
+    await workspace.labelled("Several", "one", "mine")
 
 
 async def test_a_deleted_cluster_loses_its_namespaces(workspace: Workspace) -> None:

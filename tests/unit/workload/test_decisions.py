@@ -11,7 +11,6 @@ from proxy.kube.client import Object, Resource
 from proxy.workload.api import parse_time, with_condition
 from proxy.workload.clusters import arrival, health
 from proxy.workload.imports import agree
-from proxy.workload.placement import choose, next_eviction
 from proxy.workload.publish import crd_of
 from proxy.workload.typekey import TypeKey, key_of
 
@@ -74,50 +73,6 @@ def test_a_condition_keeps_its_time_with_its_status() -> None:
 def test_other_conditions_stay() -> None:
     other = {"type": "Zeal", "status": "True", "lastTransitionTime": "2020-01-01T00:00:00Z"}
     assert [item["type"] for item in with_condition([other], "Ready", True)] == ["Ready", "Zeal"]
-
-
-# placement
-
-
-def cluster(created: str = "2026-01-01T00:00:00Z", *, ready: bool = True, **spec: Any) -> Object:
-    conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
-    return {"metadata": {"creationTimestamp": created}, "spec": spec, "status": {"conditions": conditions}}
-
-
-def test_the_oldest_that_is_fit() -> None:
-    clusters = {
-        "a": cluster("2026-01-01T00:00:03Z"),
-        "b": cluster("2026-01-01T00:00:02Z"),
-        "c": cluster("2026-01-01T00:00:01Z", ready=False),
-        "d": cluster("2026-01-01T00:00:00Z", unschedulable=True),
-    }
-    assert choose(clusters, None, NOON) == "b"
-
-
-def test_of_the_same_age_by_name() -> None:
-    assert choose({"b": cluster(), "a": cluster()}, None, NOON) == "a"
-
-
-def test_what_runs_somewhere_stays_there() -> None:
-    clusters = {"a": cluster(), "b": cluster(ready=False, unschedulable=True)}
-    assert choose(clusters, "b", NOON) == "b"
-
-
-def test_until_the_cluster_is_gone() -> None:
-    going = cluster()
-    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    assert choose({"a": going}, "a", NOON) is None
-    assert choose({"a": going, "b": cluster()}, "a", NOON) == "b"
-    assert choose({}, "a", NOON) is None
-
-
-def test_or_is_emptied() -> None:
-    clusters = {"a": cluster(evictAfter="2026-01-01T12:00:00Z"), "b": cluster()}
-    assert choose(clusters, "a", after(-1)) == "a"
-    assert next_eviction(clusters["a"], after(-1)) == 1.0
-    assert choose(clusters, "a", NOON) == "b"
-    assert next_eviction(clusters["b"], NOON) is None
-    assert next_eviction(None, NOON) is None
 
 
 # imports
