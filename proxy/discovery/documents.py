@@ -8,8 +8,9 @@ from typing import Any
 
 import orjson
 
+from proxy.mapping.forms import Form
 from proxy.server.messages import Header, Reply, Request
-from proxy.server.replies import wants_pretty
+from proxy.server.replies import form_of, in_form
 
 COMPRESS_FROM = 4096
 """Bytes from which a compressed form is kept; below that it saves no packet worth the client's time."""
@@ -19,11 +20,15 @@ ONE_YEAR = b"max-age=31536000"
 class Document:
     """A body with its headers. ``etag`` (without quotes) is made from the body if none is given."""
 
-    __slots__ = ("_compressed", "_headers", "body", "etag")
+    __slots__ = ("_compressed", "_headers", "body", "etag", "readable")
 
-    def __init__(self, body: bytes, content_type: str = "application/json", etag: str | None = None) -> None:
+    def __init__(
+        self, body: bytes, content_type: str = "application/json", etag: str | None = None, *, readable: bool = False
+    ) -> None:
         self.body = body
         self.etag = etag or hashlib.sha256(body).hexdigest().upper()
+        self.readable = readable
+        """Whether people may have it indented, or as YAML: OpenAPI is compact for everybody."""
         self._compressed: bytes | None = None
         self._headers: tuple[Header, ...] = (
             (b"content-type", content_type.encode()),
@@ -55,8 +60,12 @@ class Document:
         known = request.header(b"if-none-match")
         if known and self.etag.encode() in known:
             return Reply(304, headers, b"")
-        if wants_pretty(request) and self.body.startswith(b"{"):
-            return Reply(200, headers, orjson.dumps(orjson.loads(self.body), option=orjson.OPT_INDENT_2))
+        form = form_of(request) if self.readable else Form.COMPACT
+        if form is not Form.COMPACT:
+            _, body = in_form(self.body, form)
+            if form is Form.YAML:
+                headers[0] = (b"content-type", headers[0][1].replace(b"application/json", b"application/yaml"))
+            return Reply(200, headers, body)
         if len(self.body) >= COMPRESS_FROM and takes_gzip(request.header(b"accept-encoding")):
             headers.append((b"content-encoding", b"gzip"))
             return Reply(200, headers, self.compress())
@@ -65,7 +74,7 @@ class Document:
 
 def document(value: Any, content_type: str = "application/json") -> Document:
     """A JSON document, compact and with the line break that a kube-apiserver writes."""
-    return Document(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE), content_type)
+    return Document(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE), content_type, readable=True)
 
 
 def takes_gzip(accept_encoding: bytes) -> bool:

@@ -22,7 +22,7 @@ def discovery_form(accept: bytes, aggregated: bool) -> str:
     for part in accept.split(b",") if accept else [b"*/*"]:
         media, *parameters = (piece.strip() for piece in part.split(b";"))
         named = dict(parameter.partition(b"=")[::2] for parameter in parameters)
-        if media.lower() not in (b"application/json", *_ANY):
+        if media.lower() not in (b"application/json", b"application/yaml", *_ANY):
             continue
         kind = named.get(b"as")
         if kind is None:
@@ -32,7 +32,7 @@ def discovery_form(accept: bytes, aggregated: bool) -> str:
                 return AGGREGATED
             if named.get(b"v") == b"v2beta1":
                 return AGGREGATED_BETA
-    raise not_acceptable(JSON)
+    raise not_acceptable(JSON, "application/yaml", "application/vnd.kubernetes.protobuf")
 
 
 @lru_cache(maxsize=256)

@@ -16,6 +16,10 @@ REASONS = {
 }  # fmt: skip
 
 
+BARE = frozenset({400, 401, 406, 410, 413, 415})
+"""Codes of errors that apimachinery makes without details, if none are given."""
+
+
 class StatusError(Exception):
     """A Kubernetes ``Status`` of ``status: Failure`` as an exception.
 
@@ -31,6 +35,7 @@ class StatusError(Exception):
         self.message = message
         self.reason = REASONS.get(code, "") if reason is None else reason
         self.details: dict[str, Any] = details or {}
+        self._bare = details is None and code in BARE
 
     @classmethod
     def of_body(cls, code: int, body: Any) -> StatusError:
@@ -40,12 +45,13 @@ class StatusError(Exception):
                 code,
                 str(body.get("message") or ""),
                 reason=str(body.get("reason") or ""),
-                details=body.get("details") or {},
+                details=body.get("details"),
             )
         return cls(code, str(body)[:1000].strip() or f"HTTP {code}")
 
     def status(self) -> dict[str, Any]:
         """The Status object, keys in the order a kube-apiserver prints them."""
+        details = {} if self._bare else {"details": self.details}
         return {
             "kind": "Status",
             "apiVersion": "v1",
@@ -53,7 +59,7 @@ class StatusError(Exception):
             "status": "Failure",
             "message": self.message,
             "reason": self.reason,
-            "details": self.details,
+            **details,
             "code": self.code,
         }
 

@@ -10,7 +10,7 @@ import orjson
 from proxy.kube.errors import StatusError
 from proxy.mapping import yaml11
 from proxy.mapping.jsonpatch import map_json_patch
-from proxy.mapping.names import NATIVE_GROUPS, map_api_version
+from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS, map_api_version
 from proxy.mapping.objects import Context, literal_token, map_object
 from proxy.mapping.protobuf import map_protobuf
 from proxy.mapping.shape import text
@@ -38,7 +38,7 @@ def map_body(body: bytes, content_type: str, context: Context) -> tuple[bytes, s
         media = JSON
     accepted = PATCHES if verb == "patch" else BODIES
     if media not in accepted:
-        raise unsupported(media, accepted)
+        raise unsupported(context)
     token = context.prefix[:-1].encode()
     if token in body:
         raise literal_token(context)
@@ -104,12 +104,15 @@ def _dump(value: Any) -> bytes:
         raise StatusError(400, "the body of the request cannot be read: it is nested too deeply") from None
 
 
-def unsupported(media: str, accepted: frozenset[str]) -> StatusError:
-    """As apimachinery's negotiation words it."""
-    listed = ", ".join(sorted(accepted))
+def unsupported(context: Context) -> StatusError:
+    """415 in the words that a kube-apiserver has for the verb and the kind of resource."""
+    listed = (JSON, YAML, PROTOBUF)
+    if context.info.verb == "patch":
+        if context.info.group in NATIVE_GROUPS and context.info.group not in KCP_GROUPS:
+            return StatusError(415, "415: Unsupported Media Type", details={})
+        listed = (JSON_PATCH, "application/merge-patch+json", APPLY)
     return StatusError(
-        415,
-        f"the body of the request was in an unknown format - accepted media types include: {listed} (got {media[:80]})",
+        415, f"the body of the request was in an unknown format - accepted media types include: {', '.join(listed)}"
     )
 
 

@@ -60,7 +60,7 @@ def parse(method: bytes, target: bytes) -> RequestInfo:
     query = parse_query(query_text) if query_text else []
     name = method.decode("latin-1")
     if name not in VERBS:
-        raise StatusError(405, f"the server does not allow method {name[:20]} on the requested resource")
+        raise not_allowed()
     decoded = "/" + "/".join(segments) + ("/" if path.endswith("/") and segments else "")
     info = RequestInfo(name.lower(), query=query, path=decoded)
     if len(segments) >= 3 and segments[0] == "api":
@@ -111,6 +111,10 @@ def parse_query(text: str) -> list[tuple[str, str]]:
         return urllib.parse.parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=64)
     except (ValueError, UnicodeDecodeError):
         raise StatusError(400, "invalid query") from None
+
+
+def not_allowed() -> StatusError:
+    return StatusError(405, "the server does not allow this method on the requested resource")
 
 
 def bad_path(why: str) -> StatusError:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 from proxy.kube.errors import StatusError
 from proxy.mapping.body import DELETES, map_body
+from proxy.mapping.forms import Form, wanted, wanted_stream
 from proxy.mapping.listing import Listing, check_token, make_token
-from proxy.mapping.names import map_api_group, map_crd_name
+from proxy.mapping.names import NATIVE_GROUPS, map_api_group, map_crd_name
 from proxy.mapping.objects import Context, literal_token, map_own_name
-from proxy.mapping.paths import RequestInfo, quote
+from proxy.mapping.paths import RequestInfo, not_allowed, quote
 from proxy.mapping.query import map_query, name_in_field_selector
 from proxy.mapping.rbac import GROUP as RBAC
 from proxy.mapping.reviews import AUTHENTICATION, AUTHORIZATION
@@ -58,6 +58,8 @@ class MappedRequest:
     """To be sent with the user's own rights: the shard checks escalation, or answers what that user may do."""
     listing: Listing | None = None
     """Set where the answer is put together from pages (`proxy.mapping.listing`)."""
+    form: Form = Form.COMPACT
+    """What is to be made of the shard's compact JSON."""
 
 
 def attributes_of(info: RequestInfo, prefix: str, scopes: PrivateScopes) -> Attributes:
@@ -71,13 +73,22 @@ def attributes_of(info: RequestInfo, prefix: str, scopes: PrivateScopes) -> Attr
 
 
 def map_request(
-    info: RequestInfo, token: str, *, method: bytes, headers: Sequence[Header], body: bytes, scopes: PrivateScopes
+    info: RequestInfo,
+    token: str,
+    *,
+    method: bytes,
+    headers: Sequence[Header],
+    body: bytes,
+    scopes: PrivateScopes,
+    attributes: Attributes | None = None,
 ) -> MappedRequest:
-    """Raises StatusError for everything that cannot be mapped without doubt."""
+    """Raises StatusError for everything that cannot be mapped without doubt. ``attributes``: if they are known."""
     prefix = f"{token}-"
     if (info.group, info.resource, info.subresource) in REFUSED_SUBRESOURCES or info.group in REFUSED_GROUPS:
         raise StatusError(404, "the server could not find the requested resource")
-    attributes = attributes_of(info, prefix, scopes)
+    if info.group in NATIVE_GROUPS and not _has_route(method, info):
+        raise not_allowed()
+    attributes = attributes or attributes_of(info, prefix, scopes)
     path = _path(info, attributes)
     query = map_query(info, prefix, scopes) if info.query else []
     listing = None
@@ -86,9 +97,14 @@ def map_request(
     # Only compact JSON loses the internal label on its way back.
     target = f"{path}?{urllib.parse.urlencode(query)}&pretty=false" if query else f"{path}?pretty=false"
     sent = [header for header in headers if header[0] in FORWARDED]
-    sent.append((b"accept", map_accept(_value(headers, b"accept"))))
+    accept = _value(headers, b"accept")
+    if info.verb == "watch":
+        asked = wanted_stream(accept)
+    else:
+        asked = wanted(accept, info.first("pretty") if info.query else "", _value(headers, b"user-agent"))
+    sent.append((b"accept", asked.accept))
     if info.verb in READ_ONLY:  # a kube-apiserver does not look at the body of a GET
-        return MappedRequest(target.encode(), sent, b"", attributes, False, listing)
+        return MappedRequest(target.encode(), sent, b"", attributes, False, listing, asked.form)
     context = Context(info, prefix, scopes, complete=info.verb != "patch")
     _may_be_written(context)
     if body or info.verb not in DELETES:
@@ -98,11 +114,20 @@ def map_request(
         body, content_type = map_body(body, content_type, context)
         sent.append((b"content-type", content_type.encode()))
     own = info.verb not in DELETES and (info.group == RBAC or _is_review(info))
-    return MappedRequest(target.encode(), sent, body, attributes, own)
+    return MappedRequest(target.encode(), sent, body, attributes, own, None, asked.form)
 
 
 FORWARDED = frozenset({b"user-agent", b"traceparent", b"tracestate"})
 """Request headers that go on as they are; accept and content-type are mapped, everything else ends here."""
+
+
+def _has_route(method: bytes, info: RequestInfo) -> bool:
+    """Whether native resources have such requests at all; which of the others one has is the shard's to say."""
+    if method == b"HEAD":
+        return False
+    if method == b"POST":
+        return not info.name or bool(info.subresource)
+    return bool(info.name) or method not in (b"PUT", b"PATCH")
 
 
 def _may_be_written(context: Context) -> None:
@@ -175,31 +200,6 @@ def page_target(listing: Listing, next_token: str, limit: int) -> bytes:
     """Request target of one page."""
     query = [*listing.query, ("limit", str(limit)), ("continue", next_token), ("pretty", "false")]
     return f"{listing.path}?{urllib.parse.urlencode(query)}".encode()
-
-
-_ACCEPT_PARAMETERS = frozenset({b"as", b"v", b"g", b"q", b"stream", b"charset"})
-"""What goes on of an accepted media type; not ``pretty``, for only compact answers lose the internal label."""
-
-
-@lru_cache(maxsize=256)
-def map_accept(accept: bytes) -> bytes:
-    """What the shard may answer with: JSON in its forms. Raises StatusError 406 if the client takes none of them."""
-    if not accept.strip():
-        return b"application/json"
-    kept = []
-    for part in accept.split(b","):
-        media, *parameters = (piece.strip() for piece in part.split(b";"))
-        if media.lower() not in (b"application/json", b"*/*", b"application/*"):
-            continue
-        kept.append(
-            b";".join(
-                [b"application/json"]
-                + [item for item in parameters if item.partition(b"=")[0].strip().lower() in _ACCEPT_PARAMETERS]
-            )
-        )
-    if not kept:
-        raise StatusError(406, "only the following media types are accepted: application/json")
-    return b",".join(dict.fromkeys(kept))
 
 
 def _value(headers: Sequence[Header], name: bytes) -> bytes:

@@ -28,6 +28,9 @@ BODYLESS = frozenset({204, 304})
 CACHE_CONTROL = b"cache-control: no-cache, private\r\n"
 GZIP_LEVEL = 1
 """As a kube-apiserver's ``defaultGzipContentEncodingLevel``: three quarters of the gain for a fraction of the cost."""
+GZIP_FROM = 128 * 1024
+"""Bytes of a body, as ``defaultGzipThresholdBytes``."""
+GZIPPED = b"content-encoding: gzip\r\nvary: Accept-Encoding\r\n"
 _GZIP_WINDOW = 31  # zlib's 15 bits, plus 16 for the gzip wrapper
 
 
@@ -64,11 +67,18 @@ class Answer:
             headers = [*headers, (b"audit-id", self.record.audit_id)]
         self.whole(head_of(reply.status, headers), reply.body, bodyless=reply.status in BODYLESS)
 
-    def whole(self, head: bytes, body: bytes, *, bodyless: bool = False) -> None:
-        """``head`` is the status line and headers but those of framing, each with its line break."""
+    def whole(self, head: bytes, body: bytes, *, bodyless: bool = False, compress: bool = False) -> None:
+        """``head`` is the status line and headers but those of framing, each with its line break.
+
+        ``compress``: a body worth it, if the client takes gzip.
+        """
         self.begun = True
         self.record.body = body
         self.record.sent = len(body)
+        if compress and len(body) > GZIP_FROM and accepts_gzip(self.parsed):
+            packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
+            body = packer.compress(body) + packer.flush()
+            head += GZIPPED
         if bodyless:
             data = b"%b%b\r\n" % (head, self._persistence())
         else:
@@ -86,7 +96,7 @@ class Answer:
             self.parsed.keep = False
         elif compress and not self.head_only and accepts_gzip(self.parsed):
             self._gzip = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
-            head += b"content-encoding: gzip\r\nvary: Accept-Encoding\r\n"
+            head += GZIPPED
         framing = b"\r\n" if self._close_delimited or self.head_only else b"transfer-encoding: chunked\r\n\r\n"
         self._pending = head + self._persistence() + framing
 

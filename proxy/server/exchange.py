@@ -134,7 +134,7 @@ class Streamed:
             if self._held:
                 self._held.append(chunk)
                 chunk = b"".join(self._held)
-            answer.whole(self._head, chunk, bodyless=self._bodyless)
+            answer.whole(self._head, chunk, bodyless=self._bodyless, compress=self._identity)
         else:
             self._held.append(chunk)
             self._held_size += len(chunk)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import urllib.parse
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from functools import lru_cache, partial
 from typing import Any
 
 from proxy.auth.authenticator import Authenticator, namespace_of_token
@@ -28,13 +27,13 @@ from proxy.mapping.gate import gate, gate_mapped
 from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
 from proxy.mapping.paths import RequestInfo, bad_path, parse
 from proxy.mapping.rbac import GROUP as RBAC
-from proxy.mapping.request import Attributes, MappedRequest, map_request
-from proxy.mapping.stream import ResponseFilter, patterns, strip_bytes
+from proxy.mapping.request import Attributes, MappedRequest, attributes_of, map_request
 from proxy.mapping.token import token_of
+from proxy.server.filters import filters, shaped
 from proxy.server.listing import produce_list
 from proxy.server.messages import Decision, Forward, Reply, Request
 from proxy.server.pool import ShardEndpoint
-from proxy.server.replies import JSON, page_not_found, refusal, text, unavailable
+from proxy.server.replies import in_form, page_not_found, refusal, text, unavailable
 from proxy.server.settling import produce_settled
 from proxy.tenancy.index import DELETING, Workspace, WorkspaceIndex
 
@@ -206,10 +205,8 @@ class WorkspaceGateway:
                     return page_not_found()
                 raise StatusError(404, "the server could not find the requested resource")
         scopes = Scopes(discovery, workspace)
-        mapped = map_request(
-            info, workspace.token, method=request.method, headers=request.headers, body=request.body, scopes=scopes
-        )
-        allowed = self._authorizer.allowed(user, access, workspace, mapped.attributes)
+        attributes = attributes_of(info, workspace.prefix, scopes)
+        allowed = self._authorizer.allowed(user, access, workspace, attributes)
         if not isinstance(allowed, bool):
             allowed = yield allowed
         if not allowed:
@@ -218,12 +215,17 @@ class WorkspaceGateway:
         request.record.allowed = True
         if workspace.phase == DELETING and info.verb in WRITES:
             raise forbidden(user, info, f'"{workspace.path}" is being deleted')
+        mapped = map_request(
+            info, workspace.token, method=request.method, headers=request.headers, body=request.body, scopes=scopes,
+            attributes=attributes,
+        )  # fmt: skip
         if group == RBAC and workspace.phase != DELETING:
             missing = self._roles.missing(workspace)
             if missing is not None:
                 yield missing
         if resource == "selfsubjectreviews":
-            return Reply(201, [JSON], whoami_body(user))
+            headers, body = in_form(whoami_body(user), mapped.form)
+            return Reply(201, headers, body)
         gate_mapped(request.method, mapped, workspace.token)
         return self._forward(request, info, mapped, user, access, workspace)
 
@@ -245,7 +247,7 @@ class WorkspaceGateway:
             headers.append((b"authorization", endpoint.authorization))
         if audit_id:
             headers.append((b"audit-id", audit_id))
-        head_filter, body_filter = filters(workspace.token)
+        head_filter, body_filter = filters(workspace.token, mapped.form)
         method = b"GET" if request.method == b"HEAD" else request.method
 
         def forward(target: bytes) -> Forward:
@@ -260,20 +262,10 @@ class WorkspaceGateway:
                 gate(b"GET", target, b"", workspace.token)
                 return forward(target)
 
-            return produce_list(mapped.listing, page)
+            return shaped(produce_list(mapped.listing, page), mapped.form)
         if info.verb in WRITES and (info.group not in NATIVE_GROUPS or info.group in KCP_GROUPS):
-            return produce_settled(forward(mapped.target), workspace.token)
+            return shaped(produce_settled(forward(mapped.target), workspace.token), mapped.form)
         return forward(mapped.target)
-
-
-@lru_cache(maxsize=4096)
-def filters(token: str) -> tuple[Callable[[bytes], bytes], Callable[[], ResponseFilter]]:
-    """Head and body filters of one workspace."""
-    return partial(_strip, token), partial(ResponseFilter, patterns(token))
-
-
-def _strip(token: str, value: bytes) -> bytes:
-    return strip_bytes(value, token) if token.encode() in value else value
 
 
 def split_workspace(target: bytes) -> tuple[str | None, bytes]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
+from urllib.parse import parse_qsl
 
 import orjson
 
 from proxy.kube.errors import StatusError
-from proxy.server.messages import Reply, Request
+from proxy.mapping.forms import Form, wanted
+from proxy.mapping.reshape import indented, yaml_of
+from proxy.server.messages import Header, Reply, Request
 
 JSON = (b"content-type", b"application/json")
+YAML = (b"content-type", b"application/yaml")
 TEXT = (b"content-type", b"text/plain; charset=utf-8")
 BAD_GATEWAY = "BadGateway"
 """Reason of a 502, for which Kubernetes has none."""
@@ -17,13 +20,9 @@ NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 
 def refusal(error: StatusError, request: Request | None = None) -> Reply:
-    """The Status of ``error``; indented for people (curl, browsers, ``?pretty``), compact for programs."""
-    status = error.status()
-    if request is not None and wants_pretty(request):
-        body = json.dumps(status, indent=2, ensure_ascii=False).encode()
-    else:
-        body = orjson.dumps(status, option=orjson.OPT_APPEND_NEWLINE)
-    headers = [JSON]
+    """The Status of ``error``, in the form that the request asks for."""
+    body = orjson.dumps(error.status(), option=orjson.OPT_APPEND_NEWLINE)
+    headers, body = in_form(body, Form.COMPACT if request is None else form_of(request))
     seconds = error.details.get("retryAfterSeconds")
     if error.code in (429, 503):
         headers.append((b"retry-after", b"%d" % (seconds or 1)))
@@ -46,11 +45,17 @@ def page_not_found() -> Reply:
     return text(404, "404 page not found\n")
 
 
-def wants_pretty(request: Request) -> bool:
-    """As k8s.io/apiserver's writers decide it: the parameter if given, else by the user agent of people's tools."""
-    _, _, query = request.target.partition(b"?")
-    for part in query.split(b"&"):
-        key, separator, value = part.partition(b"=")
-        if key == b"pretty":
-            return not separator or value not in (b"false", b"0")
-    return request.header(b"user-agent").startswith((b"curl", b"Wget", b"Mozilla/5.0"))
+def form_of(request: Request) -> Form:
+    """In which form the client wants an answer that is made here."""
+    pretty = ""
+    if b"pretty" in request.target:
+        query = request.target.partition(b"?")[2].decode("latin-1")
+        pretty = dict(reversed(parse_qsl(query, keep_blank_values=True))).get("pretty", "")
+    return wanted(request.header(b"accept"), pretty, request.header(b"user-agent")).form
+
+
+def in_form(body: bytes, form: Form) -> tuple[list[Header], bytes]:
+    """Content type and body of an answer whose compact JSON is ``body``."""
+    if form is Form.YAML:
+        return [YAML], yaml_of(body)
+    return [JSON], indented(body) if form is Form.INDENTED else body

@@ -61,7 +61,7 @@ def test_bad_credentials_are_refused_and_not_anonymous(
         authenticator.authenticate(Asking(authorization), workspace)
     assert error.value.status() == {
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "Unauthorized",
-        "reason": "Unauthorized", "details": {}, "code": 401,
+        "reason": "Unauthorized", "code": 401,
     }  # fmt: skip
 
 

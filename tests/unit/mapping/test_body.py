@@ -66,7 +66,7 @@ def test_delete_options_of_a_private_group() -> None:
 def test_content_types_that_the_verb_does_not_take(method: str, media: str) -> None:
     error = refusal(method, MAPS if method == "POST" else f"{MAPS}/a", b"{}", media)
     assert (error.code, error.reason) == (415, "UnsupportedMediaType")
-    assert "accepted media types" in error.message
+    assert ("accepted media types" in error.message) == (method != "PATCH")
 
 
 @pytest.mark.parametrize(

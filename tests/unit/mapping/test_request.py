@@ -9,8 +9,8 @@ import urllib.parse
 import pytest
 
 from proxy.kube.errors import StatusError
+from proxy.mapping.forms import NONE, Form, accepted
 from proxy.mapping.gate import gate_mapped
-from proxy.mapping.request import map_accept
 from tests.unit.mapping.support import TOKEN, P, send, sent_body, target
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -169,16 +169,30 @@ TABLE = b"application/json;as=Table;v=v1;g=meta.k8s.io"
     ],
 )  # fmt: skip
 def test_accept(accept: bytes, mapped: bytes) -> None:
-    assert map_accept(accept) == mapped
+    assert accepted(accept).accept == mapped
+
+
+@pytest.mark.parametrize("accept", [b"application/vnd.kubernetes.protobuf", b"text/html", b"application/cbor"])
+def test_the_shard_itself_refuses_what_could_not_be_rewritten(accept: bytes) -> None:
+    assert accepted(accept).accept == NONE
 
 
 @pytest.mark.parametrize(
-    "accept", [b"application/yaml", b"application/vnd.kubernetes.protobuf", b"text/html", b"application/cbor"]
+    ("accept", "form"),
+    [
+        (b"", Form.COMPACT),
+        (b"application/json", Form.COMPACT),
+        (b"application/json;pretty=1", Form.INDENTED),
+        (b"application/yaml", Form.YAML),
+        (b"application/yaml, application/json", Form.YAML),
+        (b"application/json, application/yaml", Form.COMPACT),
+        (b"application/yaml;q=0.5, application/json", Form.COMPACT),
+        (b"application/vnd.kubernetes.protobuf, */*", Form.COMPACT),
+        (b"application/vnd.kubernetes.protobuf, application/yaml", Form.YAML),
+    ],
 )
-def test_answers_that_could_not_be_rewritten(accept: bytes) -> None:
-    with pytest.raises(StatusError) as caught:
-        map_accept(accept)
-    assert caught.value.code == 406
+def test_form(accept: bytes, form: Form) -> None:
+    assert accepted(accept).form is form
 
 
 def test_bodies() -> None:

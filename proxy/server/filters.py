@@ -1,0 +1,67 @@
+"""Answers of shards on their way: freed of the prefix, and brought into the form that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+
+from proxy.mapping.forms import Form
+from proxy.mapping.reshape import Chain, Indented, JsonOnly, Yaml
+from proxy.mapping.stream import ResponseFilter, patterns, strip_bytes
+from proxy.server.messages import BodyFilter, Exchange, Forward, Header, Produce, Response
+from proxy.server.replies import JSON, YAML
+
+_SHAPES: dict[Form, Callable[[], BodyFilter]] = {
+    Form.INDENTED: lambda: JsonOnly(Indented()),
+    Form.YAML: lambda: JsonOnly(Yaml()),
+}
+
+
+@lru_cache(maxsize=4096)
+def filters(token: str, form: Form) -> tuple[Callable[[bytes], bytes], Callable[[], BodyFilter]]:
+    """Head and body filters of one workspace."""
+    plain = partial(ResponseFilter, patterns(token))
+    shape = _SHAPES.get(form)
+    head = partial(_head, token, form)
+    return head, plain if shape is None else lambda: Chain(plain(), shape())
+
+
+def _head(token: str, form: Form, value: bytes) -> bytes:
+    """One value of a header of the answer."""
+    if value == JSON[1] and form is Form.YAML:
+        return YAML[1]
+    return strip_bytes(value, token) if token.encode() in value else value
+
+
+def shaped(produce: Produce, form: Form) -> Produce:
+    """The same answer in that form."""
+    shape = _SHAPES.get(form)
+    if shape is None:
+        return produce
+    return Produce(lambda exchange: produce.run(_Shaped(exchange, shape(), form)), produce.headers)
+
+
+class _Shaped:
+    """An `Exchange` that writes in another form."""
+
+    def __init__(self, exchange: Exchange, shape: BodyFilter, form: Form) -> None:
+        self._exchange = exchange
+        self._shape = shape
+        self._form = form
+
+    async def fetch(self, forward: Forward) -> Response:
+        return await self._exchange.fetch(forward)
+
+    async def start(self, status: int, headers: list[Header]) -> None:
+        if self._form is Form.YAML:
+            headers = [YAML if header == JSON else header for header in headers]
+        await self._exchange.start(status, headers)
+
+    async def write(self, data: bytes) -> None:
+        await self._exchange.write(self._shape.feed(data))
+
+    async def end(self) -> None:
+        rest = self._shape.flush()
+        if rest:
+            await self._exchange.write(rest)
+        await self._exchange.end()
