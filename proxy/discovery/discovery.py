@@ -24,7 +24,7 @@ from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
 from proxy.mapping.names import NATIVE_GROUPS
 from proxy.server.messages import Reply, Request
-from proxy.server.replies import page_not_found
+from proxy.server.replies import page_not_found, refusal
 
 VIEWS = 1024
 """Different views that are kept per shard beyond those in use."""
@@ -74,6 +74,15 @@ class Discovery:
     def group_version_exists(self, workspace: Place, group: str, version: str) -> bool:
         return (group, version) in self.view(workspace).group_versions
 
+    def nothing_at(self, workspace: Place, request: Request, path: str) -> Reply:
+        """404: a Status for paths of groups that are served, and plain text for all others, as of a kube-apiserver."""
+        root, _, rest = path[1:].rstrip("/").partition("/")
+        group = rest.partition("/")[0]
+        served = root == "apis" and any(group == name for name, _ in self.view(workspace).group_versions)
+        if served or (root == "api" and rest):
+            return refusal(StatusError(404, "the server could not find the requested resource"), request)
+        return page_not_found()
+
     async def refresh(self, workspace: Place, group: str, version: str, resource: str) -> None:
         """Look at the shard itself before saying that a resource is not there: read your writes, by any worker.
 
@@ -107,7 +116,7 @@ class Discovery:
             found = document({"paths": sorted([*view.paths(), *OTHER_PATHS])})
         else:
             found = view.get(path, discovery_form(accept, path in ("/api", "/apis")))
-        return page_not_found() if found is None else found.reply(request)
+        return self.nothing_at(workspace, request, path) if found is None else found.reply(request)
 
 
 class _Shard:

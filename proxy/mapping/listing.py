@@ -43,6 +43,8 @@ class Listing:
     start: str
     """Continue token of the first page."""
     token: str
+    not_older_than: int = 0
+    """Resource version that the client has seen."""
 
 
 class _Meta(msgspec.Struct, rename={"resource_version": "resourceVersion", "continue_": "continue"}):
@@ -107,7 +109,7 @@ def check_token(value: str, prefix: str) -> str:
     except (binascii.Error, ValueError, KeyError, TypeError):
         inside = False
     if not inside or "/../" in start or start.endswith("/.."):
-        raise StatusError(400, "continue key is not valid: it does not belong to this list")
+        raise StatusError(400, "invalid continue token: continue key is not valid: it does not belong to this list")
     # Made again, so that nothing is passed on that was not looked at.
     again = orjson.dumps({"v": "meta.k8s.io/v1", "rv": version, "start": start})
     return base64.urlsafe_b64encode(again).rstrip(b"=").decode()

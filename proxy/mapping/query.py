@@ -21,7 +21,7 @@ _DELETES = _ALL | {
 }  # fmt: skip
 ALLOWED = {
     "get": _ALL | {"resourceVersion", "includeObject"},
-    "list": _LISTS | {"limit", "continue", "includeObject"},
+    "list": _LISTS | {"limit", "continue", "includeObject", "sendInitialEvents"},
     "watch": _LISTS | {"watch", "limit", "continue", "allowWatchBookmarks", "sendInitialEvents", "includeObject"},
     "create": _WRITES,
     "update": _WRITES,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from proxy.kube.errors import StatusError
 from proxy.mapping.body import DELETES, map_body
 from proxy.mapping.forms import Form, wanted, wanted_stream
-from proxy.mapping.listing import Listing, check_token, make_token
+from proxy.mapping.listing import LATEST, Listing, check_token, make_token
 from proxy.mapping.names import NATIVE_GROUPS, map_api_group, map_crd_name
 from proxy.mapping.objects import Context, literal_token, map_own_name
 from proxy.mapping.paths import RequestInfo, not_allowed, quote
@@ -174,17 +174,16 @@ def _confined(
     selected = parameters.get("labelSelector") or parameters.get("fieldSelector")
     # A CRD's name does not begin with the token (its group does), so it has no place in the order.
     ordered = (info.group, info.resource) != CRDS
-    if info.verb == "list" and ordered and not selected:
-        version = parameters.get("resourceVersion", "")
-        at = -1
-        if parameters.get("resourceVersionMatch") == "Exact" and version.isdigit() and version != "0":
-            at = int(version)
+    if info.verb == "list" and ordered and not selected and _is_plain_list(parameters):
+        version = int(parameters.get("resourceVersion") or 0)
+        exact = parameters.get("resourceVersionMatch") == "Exact"
         prefix = f"{token}-"
         going_on = parameters.get("continue")
-        start = check_token(going_on, prefix) if going_on else make_token(prefix, at)
-        limit = parameters.get("limit", "")
+        start = check_token(going_on, prefix) if going_on else make_token(prefix, version if exact else LATEST)
+        # What is good enough from a server's cache comes without pages, as from there.
+        limit = 0 if parameters.get("resourceVersion") == "0" else int(parameters.get("limit") or 0)
         kept = tuple((key, value) for key, value in query if key in ("includeObject", "timeoutSeconds"))
-        return query, Listing(path, kept, int(limit) if limit.isdigit() else 0, start, token)
+        return query, Listing(path, kept, limit, start, token, 0 if exact else version)
     if parameters.get("continue") and ordered:
         # The shard's token holds a key: it may only go on where this workspace's objects are.
         parameters["continue"] = check_token(parameters["continue"], f"{token}-")
@@ -194,6 +193,20 @@ def _confined(
     selector = parameters.get("labelSelector")
     mapped.append(("labelSelector", f"{mine},{selector}" if selector else mine))
     return mapped, None
+
+
+def _is_plain_list(parameters: dict[str, str]) -> bool:
+    """Whether a list's parameters make sense: for others the shard has its own words."""
+    version, match = parameters.get("resourceVersion", ""), parameters.get("resourceVersionMatch", "")
+    if "sendInitialEvents" in parameters or not _is_number(version) or not _is_number(parameters.get("limit", "")):
+        return False
+    if parameters.get("continue"):
+        return version in ("", "0") and not match
+    return not match or (match == "Exact" and version not in ("", "0")) or (match == "NotOlderThan" and version != "")
+
+
+def _is_number(text: str) -> bool:
+    return not text or (text.isascii() and text.isdigit() and len(text) < 19)
 
 
 def page_target(listing: Listing, next_token: str, limit: int) -> bytes:

@@ -33,7 +33,7 @@ from proxy.server.filters import filters, shaped
 from proxy.server.listing import produce_list
 from proxy.server.messages import Decision, Forward, Reply, Request
 from proxy.server.pool import ShardEndpoint
-from proxy.server.replies import in_form, page_not_found, refusal, text, unavailable
+from proxy.server.replies import in_form, refusal, text, unavailable
 from proxy.server.settling import produce_settled
 from proxy.tenancy.index import DELETING, Workspace, WorkspaceIndex
 
@@ -176,8 +176,9 @@ class WorkspaceGateway:
     def _non_resource(
         self, request: Request, info: RequestInfo, target: bytes, user: User, access: Access, workspace: Workspace
     ) -> Flow:
-        if info.path in HEALTH:
-            return text(200, "ok")
+        health = health_of_workspace(info)
+        if health is not None:
+            return health
         self._require_discovery(workspace)
         query = target.partition(b"?")[2].decode("latin-1")
         reply = self._discovery.reply(workspace, request, info.path, query)
@@ -192,7 +193,7 @@ class WorkspaceGateway:
             request.record.allowed = False
             raise forbidden(user, info)
         request.record.allowed = True
-        return page_not_found()
+        return self._discovery.nothing_at(workspace, request, info.path)
 
     def _resource(self, request: Request, info: RequestInfo, user: User, access: Access, workspace: Workspace) -> Flow:
         discovery = self._discovery
@@ -201,9 +202,7 @@ class WorkspaceGateway:
             self._require_discovery(workspace)
             yield discovery.refresh(workspace, group, version, resource)
             if not discovery.serves(workspace, group, version, resource):
-                if not discovery.group_version_exists(workspace, group, version):
-                    return page_not_found()
-                raise StatusError(404, "the server could not find the requested resource")
+                return discovery.nothing_at(workspace, request, info.path)
         scopes = Scopes(discovery, workspace)
         attributes = attributes_of(info, workspace.prefix, scopes)
         allowed = self._authorizer.allowed(user, access, workspace, attributes)
@@ -266,6 +265,16 @@ class WorkspaceGateway:
         if info.verb in WRITES and (info.group not in NATIVE_GROUPS or info.group in KCP_GROUPS):
             return shaped(produce_settled(forward(mapped.target), workspace.token), mapped.form)
         return forward(mapped.target)
+
+
+def health_of_workspace(info: RequestInfo) -> Reply | None:
+    """A workspace that can be asked is healthy: there is no part of it that could be ill by itself."""
+    name, _, check = info.path[1:].partition("/")
+    if f"/{name}" not in HEALTH or check not in ("", "ping"):
+        return None
+    if any(key == "verbose" for key, _ in info.query) and not check:
+        return text(200, f"[+]ping ok\n{name} check passed\n")
+    return text(200, "ok")
 
 
 def split_workspace(target: bytes) -> tuple[str | None, bytes]:

@@ -33,6 +33,8 @@ async def _run(listing: Listing, forward: Callable[[bytes], Forward], exchange: 
         if answer.status != 200:
             raise _failure(answer.status, answer.body, listing.token)
         page = split_page(answer.body, listing.token)
+        if first and page.resource_version.isdigit() and int(page.resource_version) < listing.not_older_than:
+            raise _too_new(listing.not_older_than, page.resource_version)
         left = left - len(page.items) if listing.limit else 0
         whole = not page.next or (listing.limit > 0 and left <= 0)
         body = strip_bytes(join_items(page.items, listing.token), listing.token)
@@ -71,6 +73,18 @@ async def _rest(
         left -= len(page.items)
         token = page.next
     return body, token, left
+
+
+def _too_new(wanted: int, current: str) -> StatusError:
+    """As ``k8s.io/apiserver/pkg/storage.NewTooLargeResourceVersionError``."""
+    return StatusError(
+        504,
+        f"Timeout: Too large resource version: {wanted}, current: {current}",
+        details={
+            "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+            "retryAfterSeconds": 1,
+        },
+    )
 
 
 def _headers(headers: list[Header]) -> list[Header]:
