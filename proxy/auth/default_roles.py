@@ -9,6 +9,7 @@ user has changed or added stays; what was deleted comes back some time, as it do
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
@@ -118,7 +119,7 @@ async def _ensure(client: Client, prefix: str, role: Object) -> None:
     """Make it where it is missing, and give it the rules that a newer Kubernetes has added."""
     info = RequestInfo("create", GROUP, "v1", "clusterroles", is_resource=True)
     name = role["metadata"]["name"]
-    mapped = map_object(role, Context(info, prefix, NoCRDs()))
+    mapped = map_object(copy.deepcopy(role), Context(info, prefix, NoCRDs()))  # roles have rules in common
     try:
         found = await client.get(CLUSTER_ROLES, prefix + name)
     except StatusError as error:

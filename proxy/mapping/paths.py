@@ -124,8 +124,11 @@ def bad_path(why: str) -> StatusError:
 def _resource(info: RequestInfo, group: str, version: str, rest: list[str], method: str) -> None:
     if (group and not _GROUP.match(group)) or not _VERSION.match(version) or len(group) > 230:
         return
-    if rest[0] in ("watch", "proxy") and len(rest) > 1:
-        raise StatusError(400, f"invalid request path: legacy {rest[0]} paths are not served; use ?watch=true")
+    if rest[0] == "proxy" and len(rest) > 1:
+        raise StatusError(400, "invalid request path: legacy proxy paths are not served")
+    if rest[0] == "watch" and len(rest) > 1 and method == "GET":
+        _legacy_watch(info, group, version, rest[1:])
+        return
     info.group, info.version = group, version
     if rest[0] == "namespaces" and len(rest) >= 2:
         info.namespace = rest[1]
@@ -149,6 +152,20 @@ def _resource(info: RequestInfo, group: str, version: str, rest: list[str], meth
             info.verb = "watch" if _true(info, "watch") else "list"
         elif info.verb == "delete":
             info.verb = "deletecollection"
+
+
+def _legacy_watch(info: RequestInfo, group: str, version: str, rest: list[str]) -> None:
+    """``/api/v1/watch/…``, deprecated since Kubernetes 1.12: what ``?watch=true`` says today."""
+    if rest[0] == "watch":
+        raise bad_path("no resource has such a path")
+    info.query = [(key, value) for key, value in info.query if key != "watch"]
+    if len(rest) in (2, 4):
+        info.query = [(key, value) for key, value in info.query if key != "fieldSelector"]
+        info.query.append(("fieldSelector", f"metadata.name={rest.pop()}"))
+    info.query.append(("watch", "true"))
+    _resource(info, group, version, rest, "GET")
+    if info.verb != "watch":
+        raise bad_path("nothing there can be watched")
 
 
 def _true(info: RequestInfo, key: str) -> bool:

@@ -77,9 +77,9 @@ def map_binding(binding: Object, prefix: str) -> None:
     role = mapping(binding, "roleRef")
     if role and text(role, "name"):
         kind = text(role, "kind")
-        if kind not in ("Role", "ClusterRole"):
-            raise _unprocessable(f'roleRef.kind: Unsupported value: "{kind}": supported values: "ClusterRole", "Role"')
-        if kind == "ClusterRole":
+        if not kind:
+            raise _unprocessable("roleRef.kind: Required value")
+        if kind != "Role":
             role["name"] = prefix + role["name"]
 
 
@@ -89,10 +89,10 @@ def map_subject(subject: Object, prefix: str) -> None:
         subject["name"] = map_user(name, prefix)
     elif kind == "Group" and name:
         subject["name"] = map_group(name, prefix)
+    elif not kind and name:
+        raise _unprocessable("subjects.kind: Required value")
     elif kind != "ServiceAccount" and name:
-        raise _unprocessable(
-            f'subjects.kind: Unsupported value: "{kind}": supported values: "Group", "ServiceAccount", "User"'
-        )
+        subject["name"] = prefix + name  # the shard will say what it thinks of the kind
     if namespace:
         subject["namespace"] = prefix + namespace
 

@@ -186,7 +186,10 @@ def _confined(
         return query, Listing(path, kept, limit, start, token, 0 if exact else version)
     if parameters.get("continue") and ordered:
         # The shard's token holds a key: it may only go on where this workspace's objects are.
-        parameters["continue"] = check_token(parameters["continue"], f"{token}-")
+        prefix = f"{token}-"
+        going_on = parameters["continue"]
+        # To a watch it means nothing, and whatever it is the shard says so.
+        parameters["continue"] = make_token(prefix) if info.verb == "watch" else check_token(going_on, prefix)
     mine = f"{LABEL}={token}"
     mapped = [(key, value) for key, value in query if key not in ("labelSelector", "continue")]
     mapped += [("continue", parameters["continue"])] if parameters.get("continue") else []

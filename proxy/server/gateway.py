@@ -201,8 +201,6 @@ class WorkspaceGateway:
         if not discovery.serves(workspace, group, version, resource):
             self._require_discovery(workspace)
             yield discovery.refresh(workspace, group, version, resource)
-            if not discovery.serves(workspace, group, version, resource):
-                return discovery.nothing_at(workspace, request, info.path)
         scopes = Scopes(discovery, workspace)
         attributes = attributes_of(info, workspace.prefix, scopes)
         allowed = self._authorizer.allowed(user, access, workspace, attributes)
@@ -212,6 +210,8 @@ class WorkspaceGateway:
             request.record.allowed = False
             raise forbidden(user, info)
         request.record.allowed = True
+        if not discovery.serves(workspace, group, version, resource):
+            return discovery.nothing_at(workspace, request, info.path)
         if workspace.phase == DELETING and info.verb in WRITES:
             raise forbidden(user, info, f'"{workspace.path}" is being deleted')
         mapped = map_request(
@@ -246,7 +246,7 @@ class WorkspaceGateway:
             headers.append((b"authorization", endpoint.authorization))
         if audit_id:
             headers.append((b"audit-id", audit_id))
-        head_filter, body_filter = filters(workspace.token, mapped.form)
+        head_filter, body_filter = filters(workspace.token, mapped.form, not privileged)
         method = b"GET" if request.method == b"HEAD" else request.method
 
         def forward(target: bytes) -> Forward:

@@ -46,7 +46,7 @@ async def _run(listing: Listing, forward: Callable[[bytes], Forward], exchange: 
             if listing.limit and not whole:
                 body, page.next, left = await _rest(listing, forward, exchange, page.next, left, body)
                 going_on, whole = page.next, True
-            await exchange.start(200, [*_headers(answer.headers)])
+            await exchange.start(200, _headers(answer.headers, listing.token))
             await exchange.write(page.head + list_metadata(version, going_on) + page.between + body)
             first = False
         elif body:
@@ -87,8 +87,8 @@ def _too_new(wanted: int, current: str) -> StatusError:
     )
 
 
-def _headers(headers: list[Header]) -> list[Header]:
-    kept = [header for header in headers if header[0] in PASSED_ON]
+def _headers(headers: list[Header], token: str) -> list[Header]:
+    kept = [(name, strip_bytes(value, token)) for name, value in headers if name in PASSED_ON]
     return [(b"content-type", b"application/json"), *kept]
 
 

@@ -27,6 +27,6 @@ def obj(value: Any) -> Any:
     """Of an object or anything inside one: what the server gives out by itself is gone."""
     if isinstance(value, dict):
         return {key: obj(item) for key, item in value.items() if key not in _METADATA}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [obj(item) for item in value]
     return text(value) if isinstance(value, str) else value

@@ -69,7 +69,7 @@ REFUSED = [
     "/api/v1/nodes/a%5Cb", "/api/v1/nodes/a\\b", "/api/v1/nodes/a;b", "/api/v1/nodes/a%3b%00", "/api/v1/nodes/%00",
     "/api/v1/nodes/a%0Ab", "/api/v1/nodes/%ff", "/api/v1/nodes/%", "/api/v1/nodes/%2", "/api/v1/nodes/%zz",
     "/api/v1/nodes/a%25b", "/api/v1/nodes/%252e%252e", "/api/v1/nodes/" + "x" * 600, "http://h/api/v1/nodes", "api/v1",
-    "*", "", "/api/v1/nodes/ä", "/api/v1/watch/pods", "/api/v1/proxy/nodes/x", "/api/v1/namespaces/a/pods/b/c/d",
+    "*", "", "/api/v1/nodes/ä", "/api/v1/proxy/nodes/x", "/api/v1/namespaces/a/pods/b/c/d",
     "/api/v1/namespaces/a/Pods", "/api/v1/n%6Fdes%20", "/api/v1/nodes/a/b/c", "/api/v1/pods/a/../../nodes",
 ]  # fmt: skip
 
@@ -86,6 +86,27 @@ def test_what_can_be_read_in_two_ways_is_refused(path: str) -> None:
 def test_queries_that_servers_read_differently_are_refused(query: str) -> None:
     with pytest.raises(StatusError) as caught:
         parse(b"GET", f"/api/v1/pods?{query}".encode())
+    assert caught.value.code == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "resource", "namespace", "name"),
+    [("pods", "pods", "", ""), ("namespaces/a/pods", "pods", "a", ""), ("namespaces/a/pods/b", "pods", "a", "b"),
+     ("namespaces/a", "namespaces", "", "a"), ("nodes/n", "nodes", "", "n")],
+)  # fmt: skip
+def test_watches_of_old(path: str, resource: str, namespace: str, name: str) -> None:
+    info = parse(b"GET", f"/api/v1/watch/{path}?resourceVersion=1&watch=0".encode())
+    assert (info.verb, info.resource, info.namespace, info.name) == ("watch", resource, namespace, "")
+    selected = [("fieldSelector", f"metadata.name={name}")] if name else []
+    assert info.query == [("resourceVersion", "1"), *selected, ("watch", "true")]
+
+
+@pytest.mark.parametrize(
+    "path", ["watch/" * 5000 + "pods", "watch/namespaces/a/pods/b/c", "watch/namespaces/a/b/c/d/e"]
+)
+def test_nothing_to_watch(path: str) -> None:
+    with pytest.raises(StatusError) as caught:
+        parse(b"GET", f"/api/v1/{path}".encode())
     assert caught.value.code == 400
 
 
