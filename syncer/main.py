@@ -10,8 +10,9 @@ import sys
 from collections.abc import Sequence
 
 import click
+import uvloop
 
-from proxy.kube.config import ConfigError, Connection, in_cluster, load_kubeconfig
+from proxy.kube.config import SERVICE_ACCOUNT, ConfigError, Connection, in_cluster, load_kubeconfig
 from syncer.runner import Settings, Syncer
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -47,6 +48,34 @@ Example:
     help="What becomes of synced objects when the syncer's own namespace is deleted from the cluster. "
     "Ending the syncer alone never deletes anything; objects that leave the workspace or its cluster always go.",
 )
+@click.option(
+    "--empty-namespace-delay",
+    default="30s",
+    show_default=True,
+    help="When a namespace on the cluster goes that nothing stands in any more.",
+)
+@click.option(
+    "--kcp-namespace", default="default", show_default=True, help="Of the syncer's service account and Lease."
+)
+@click.option(
+    "--token-secret",
+    metavar="[NAMESPACE/]NAME",
+    help="Secret on the cluster in which the renewed token of the workspace is kept. Without it none is renewed.",
+)
+@click.option("--token-lifetime", default="168h", show_default=True, help="How long a renewed token is good.")
+@click.option(
+    "--lease-duration",
+    default="15s",
+    show_default=True,
+    help="When another syncer for the same cluster takes over from one that is not heard of.",
+)
+@click.option(
+    "--metrics-bind-address",
+    default="off",
+    show_default=True,
+    metavar="[HOST]:PORT",
+    help="Serve /metrics, /livez and /readyz; off for not at all.",
+)
 @click.option("-v", "--verbosity", type=int, default=2, show_default=True, help="0 errors, 2 what is done, 4 details.")
 def main(
     from_kubeconfig: str,
@@ -57,6 +86,12 @@ def main(
     resources: Sequence[str],
     api_import_poll_interval: str,
     on_removal: str,
+    empty_namespace_delay: str,
+    kcp_namespace: str,
+    token_secret: str | None,
+    token_lifetime: str,
+    lease_duration: str,
+    metrics_bind_address: str,
     verbosity: int,
 ) -> None:
     """Sync one workspace with one physical cluster until stopped."""
@@ -71,11 +106,46 @@ def main(
             resources=sorted({part for item in resources for part in item.split(",") if part}),
             poll=duration(api_import_poll_interval),
             delete_on_removal=on_removal == "delete",
+            empty_namespace_delay=duration(empty_namespace_delay),
+            account_namespace=kcp_namespace,
+            token_secret=secret_name(token_secret) if token_secret else None,
+            token_lifetime=duration(token_lifetime),
+            lease_duration=duration(lease_duration),
+            metrics_address=address(metrics_bind_address),
+            reload=lambda: workspace_connection(from_kubeconfig, from_cluster),
         )
     except ConfigError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
-    asyncio.run(_until_stopped(Syncer(settings)))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_until_stopped(Syncer(settings)))
+    except OSError as error:
+        click.echo(f"error: --metrics-bind-address {metrics_bind_address}: {error.strerror}", err=True)
+        sys.exit(1)
+
+
+def address(value: str) -> tuple[str, int] | None:
+    """Host (empty for all) and port of ``[HOST]:PORT``; None for ``off``."""
+    if value == "off":
+        return None
+    host, colon, port = value.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise click.BadParameter(f"{value!r} is neither [HOST]:PORT nor off")
+    return host.strip("[]"), int(port)
+
+
+def secret_name(value: str) -> tuple[str, str]:
+    """Namespace and name of a Secret; the pod's own namespace where none is given. Raises ConfigError."""
+    namespace, _, name = value.rpartition("/")
+    if not namespace:
+        try:
+            namespace = (SERVICE_ACCOUNT / "namespace").read_text().strip()
+        except OSError as error:
+            raise ConfigError(
+                f"--token-secret {value}: not in a pod, so a namespace is needed: NAMESPACE/NAME"
+            ) from error
+    return namespace, name
 
 
 def workspace_connection(kubeconfig: str, workspace: str) -> Connection:

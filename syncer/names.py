@@ -15,12 +15,22 @@ UID = "kcp.dev/uid"
 TOKEN_SECRET = "kcp-default-token"
 """Secret of a namespace below with the workspace's token for its pods."""
 
+FINALIZERS = "syncer.workloads.kcp.dev/"
+"""Begin of the finalizers above; the rest is the name of the WorkloadCluster."""
+MANAGER = "syncer"
+"""Field manager of everything that is applied below."""
+
 RENAMED = {
     ("configmaps", "kube-root-ca.crt"): "kcp-root-ca.crt",
     ("serviceaccounts", "default"): "kcp-default",
 }
 """Objects that every namespace has on both sides: those from above get names of their own below."""
 _BACK = {(plural, below): above for (plural, above), below in RENAMED.items()}
+
+
+def finalizer(cluster: str) -> str:
+    """Of objects above that stand on ``cluster``."""
+    return FINALIZERS + cluster
 
 
 def locator(workspace: str, namespace: str) -> str:

@@ -1,9 +1,12 @@
-"""Namespaces below: made when something is to stand in them, removed when their namespace above is gone."""
+"""Namespaces below: made when something is to stand in them, removed some time after the last object has left, and at
+once when their namespace above is gone."""
 
 from __future__ import annotations
 
 import logging
+import time
 from asyncio import TaskGroup
+from collections import Counter
 from collections.abc import Callable
 
 from proxy.kube.client import Client, Object, Resource
@@ -25,11 +28,26 @@ class Foreign(StatusError):
         super().__init__(409, f"namespace {name} of the cluster is not ours: it lacks our annotation {LOCATOR}")
 
 
+EMPTY_FOR = 30.0
+"""Seconds: what is deleted and made again finds its namespace, volumes and all."""
+
+
 class Namespaces:
-    """``owner``: owner reference that namespaces below get (``--on-removal=delete``), or None."""
+    """``owner``: owner reference that namespaces below get (``--on-removal=delete``), or None.
+
+    ``empty_for``: seconds for which a namespace without any object of ours stays; ``counted`` tells whether all objects
+    of ours are known."""
 
     def __init__(
-        self, above: Client, below: Client, *, workspace: str, cluster: str, owner: Object | None = None
+        self,
+        above: Client,
+        below: Client,
+        *,
+        workspace: str,
+        cluster: str,
+        owner: Object | None = None,
+        empty_for: float = EMPTY_FOR,
+        counted: Callable[[], bool] = lambda: True,
     ) -> None:
         self._above = above
         self._below = below
@@ -40,6 +58,12 @@ class Namespaces:
         """Namespace below → namespace above, of all that are known on either side."""
         self._usable: set[str] = set()
         """Namespaces below that are there, ours, and not on their way out."""
+        self._occupants: Counter[str] = Counter()
+        """Namespace below → how many objects of ours stand in it."""
+        self._empty_since: dict[str, float] = {}
+        """Namespaces below that nothing of ours stands in, by `time.monotonic`."""
+        self._empty_for = empty_for
+        self._counted = counted
         self._listeners: list[Callable[[str], None]] = []
         self._up = Informer(above, NAMESPACES, label_selector=selector(cluster), transform=_slim)
         self._down = Informer(below, NAMESPACES, label_selector=f"{CLUSTER_LABEL}={cluster}", transform=_slim)
@@ -63,6 +87,18 @@ class Namespaces:
     def role(self, namespace: str) -> Role:
         """This cluster's part in the namespace above."""
         return role_of(self._up.store.get(("", namespace)), self._cluster)
+
+    def occupied(self, physical: str, change: int) -> None:
+        """An object of ours has appeared in a namespace below (1), or has gone (-1)."""
+        self._occupants[physical] += change
+        if self._occupants[physical] > 0:
+            self._empty_since.pop(physical, None)
+            return
+        del self._occupants[physical]
+        namespace = self._names.get(physical)
+        if namespace is not None:
+            self._empty_since[physical] = time.monotonic()
+            self._queue.add(namespace)
 
     def is_synced(self, namespace: str) -> bool:
         """Whether the namespace above is there and has to do with this cluster."""
@@ -96,6 +132,8 @@ class Namespaces:
         """Make the namespace below. Raises Foreign where its name is taken by somebody else, StatusError where it is
         just being deleted."""
         name = self.below(namespace)
+        if name in self._empty_since:
+            self._empty_since[name] = time.monotonic()
         if name in self._usable:
             return
         wanted: Object = {
@@ -161,6 +199,7 @@ class Namespaces:
         if self.is_synced(namespace):
             if below is not None:
                 await self._own(below)
+                return await self._remove_empty(below)
             return None
         if below is None:
             self._names.pop(name, None)
@@ -177,6 +216,28 @@ class Namespaces:
         patch = {"metadata": {"ownerReferences": wanted, "resourceVersion": meta["resourceVersion"]}}
         await self._below.patch(NAMESPACES, meta["name"], patch)
 
+    async def _remove_empty(self, below: Object) -> float | None:
+        """Remove a namespace that nothing of ours has stood in for a while; seconds until that is so."""
+        name = below["metadata"]["name"]
+        if name in self._occupants:
+            return None
+        since = self._empty_since.setdefault(name, time.monotonic())
+        left = since + self._empty_for - time.monotonic()
+        if left > 0 or not self._counted():
+            return max(left, 1.0)
+        log.info("nothing stands in namespace %s any more: removing it", name)
+        self._usable.discard(name)
+        self._empty_since.pop(name, None)
+        await self._delete(below)
+        return None
+
+    async def _delete(self, below: Object) -> None:
+        try:
+            await self._below.delete(NAMESPACES, below["metadata"]["name"], uid=below["metadata"]["uid"])
+        except StatusError as error:
+            if error.code not in (404, 409):
+                raise
+
     async def _remove(self, namespace: str, below: Object) -> float | None:
         """Remove the namespace below: the one above is gone, or runs elsewhere."""
         name = below["metadata"]["name"]
@@ -185,11 +246,7 @@ class Namespaces:
         if await self.runs_here(namespace):
             return 1.0
         log.info("namespace %s does not run here any more: removing %s", namespace, name)
-        try:
-            await self._below.delete(NAMESPACES, name, uid=below["metadata"]["uid"])
-        except StatusError as error:
-            if error.code not in (404, 409):
-                raise
+        await self._delete(below)
         return None
 
 

@@ -136,7 +136,9 @@ def troubles(side: str, cluster: str = "") -> Iterator[None]:
     try:
         yield
     except StatusError as error:
-        raise Trouble(explain(error, side, cluster), SOON if error.code >= 500 else LATER) from error
+        raise Trouble(
+            explain(error, side, f"WorkloadCluster {cluster}"), SOON if error.code >= 500 else LATER
+        ) from error
     except (KeyError, TypeError, AttributeError) as error:
         raise Trouble(f"an answer of the {side} is not understood: {error!r}", LATER) from error
 
@@ -160,16 +162,17 @@ async def _repeat(what: str, step: Callable[[], Awaitable[float]], wake: asyncio
             await asyncio.wait_for(wake.wait(), wait)
 
 
-def explain(error: StatusError, side: str, cluster: str = "") -> str:
-    """One line that names the cause."""
+def explain(error: StatusError, side: str, what: str = "") -> str:
+    """One line that names the cause; ``what`` is what was asked for in the workspace."""
     if side == BELOW:
         return f"the cluster that this syncer works for: {error}"
     if error.code == 401:
         return (
-            "the workspace does not accept the token: it has expired, or the workspace or its service account is gone"
+            "the workspace does not accept the token: it has expired (kubectl kcp workload sync makes a new one), "
+            "or the workspace or its service account is gone"
         )
     if error.code == 403:
-        return f"the workspace may not be entered any more: {error}"
+        return f"the workspace may not be entered any more, or the syncer lacks rights: {error}"
     if error.code == 404:
-        return f"WorkloadCluster {cluster} does not exist in the workspace (or the workspace is gone)"
+        return f"{what} does not exist in the workspace (or the workspace is gone)"
     return str(error)

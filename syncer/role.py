@@ -53,6 +53,11 @@ def selector(cluster: str) -> str:
     return f"{CLUSTER_LABEL} in ({cluster},{SEVERAL})"
 
 
+def elsewhere(cluster: str) -> str:
+    """Selector of all else."""
+    return f"{CLUSTER_LABEL} notin ({cluster},{SEVERAL})"
+
+
 def role_of(namespace: Object | None, cluster: str) -> Role:
     """The part of ``cluster`` in a namespace of the workspace, None for one that is gone."""
     if namespace is None:
@@ -102,13 +107,15 @@ def share(replicas: int, clusters: tuple[str, ...], cluster: str) -> int:
     return each + (1 if clusters.index(cluster) < left else 0)
 
 
-def runs(group: str, plural: str, below: Object) -> bool:
-    """Whether what an object below brings is available; of kinds that bring no pods for good, whether it is there."""
-    spec, status = below.get("spec") or {}, below.get("status") or {}
+def runs(group: str, plural: str, generation: int | None, replicas: int, status: Object) -> bool:
+    """Whether what an object below brings is available; of kinds that bring no pods for good, whether it is there.
+
+    ``generation``, ``replicas`` (asked for) and ``status`` of the object below.
+    """
     if group != "apps" or plural not in ("daemonsets", "deployments", "replicasets", "statefulsets"):
         return True
-    if status.get("observedGeneration") != below["metadata"].get("generation"):
+    if status.get("observedGeneration") != generation:
         return False
     if plural == "daemonsets":
         return bool(status.get("numberAvailable", 0) >= status.get("desiredNumberScheduled", 0))
-    return bool(status.get("availableReplicas", 0) >= spec.get("replicas", 1))
+    return bool(status.get("availableReplicas", 0) >= replicas)

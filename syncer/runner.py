@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import logging
-from collections.abc import Sequence
+import os
+import socket
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +17,19 @@ from proxy.kube.config import SERVICE_ACCOUNT, Connection
 from proxy.kube.errors import StatusError
 from syncer.apis import Api
 from syncer.arrivals import Arrivals
-from syncer.namespaces import NAMESPACES, Namespaces
+from syncer.credentials import LIFETIME, Credentials
+from syncer.events import Events
+from syncer.finalizers import Finalizers
+from syncer.leadership import DURATION, Leadership
+from syncer.metrics import Metrics, serve
+from syncer.namespaces import EMPTY_FOR, NAMESPACES, Namespaces
 from syncer.report import Report
-from syncer.sync import KindSync
+from syncer.sync import KindSync, Sides
 from syncer.tokens import Tokens
 
 log = logging.getLogger(__name__)
+_NUMBERS = itertools.count(1)
+"""Of syncers in one process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,54 +50,127 @@ class Settings:
     """Seconds between looks at the cluster's API resources."""
     delete_on_removal: bool = False
     """Whether what was synced goes with the syncer's own namespace on the cluster."""
+    empty_namespace_delay: float = EMPTY_FOR
+    """Seconds after which a namespace below goes that nothing stands in any more."""
+    account_namespace: str = "default"
+    """Namespace of the syncer's own service account in the workspace; its Lease is there, too."""
+    account_name: str = ""
+    """Name of both; without it ``syncer-<cluster>``."""
+    token_secret: tuple[str, str] | None = None
+    """Namespace and name of the Secret below in which renewed tokens are kept; None: the token is not renewed."""
+    token_lifetime: float = LIFETIME
+    """Seconds that a renewed token is good for."""
+    lease_duration: float = DURATION
+    """Seconds after which another syncer takes over from one that is not heard of."""
+    metrics_address: tuple[str, int] | None = None
+    """Host and port of metrics and health checks."""
+    reload: Callable[[], Connection] | None = None
+    """Reads the connection to the workspace again: its token may have been replaced."""
+
+    @property
+    def account(self) -> str:
+        return self.account_name or f"syncer-{self.cluster}"
 
 
 class Syncer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._known: set[str] = set()
-        self._kinds: list[KindSync] = []
-        self._found: asyncio.Queue[list[Api]] = asyncio.Queue()
+        self.metrics = Metrics()
 
     async def run(self) -> None:
-        """Sync until cancelled."""
-        settings = self._settings
-        async with (
-            Client(settings.above, user_agent="kcp-syncer") as above,
-            Client(settings.below, user_agent="kcp-syncer") as below,
-        ):
-            owner = await own_namespace(below) if settings.delete_on_removal else None
-            namespaces = Namespaces(above, below, workspace=settings.workspace, cluster=settings.cluster, owner=owner)
-            tokens = Tokens(above, below, namespaces, cluster=settings.cluster)
-            report = Report(
+        """Sync until cancelled. Raises OSError where the address for metrics cannot be used."""
+        settings, metrics = self._settings, self.metrics
+        async with contextlib.AsyncExitStack() as stack:
+            above = await stack.enter_async_context(
+                Client(settings.above, user_agent="kcp-syncer", observe=self._count("above"))
+            )
+            below = await stack.enter_async_context(
+                Client(settings.below, user_agent="kcp-syncer", observe=self._count("below"))
+            )
+            if settings.metrics_address is not None:
+                await stack.enter_async_context(serve(metrics, *settings.metrics_address))
+            credentials = Credentials(
                 above,
                 below,
-                cluster=settings.cluster,
-                wanted=settings.resources,
-                poll=settings.poll,
-                apis_found=self._found.put_nowait,
+                namespace=settings.account_namespace,
+                account=settings.account,
+                secret=settings.token_secret,
+                lifetime=settings.token_lifetime,
+                reload=settings.reload,
+                expires=metrics.token_expiry.set,
             )
-            arrivals = Arrivals(above, cluster=settings.cluster, namespaces=namespaces, kinds=self._kinds)
+            leadership = Leadership(
+                above,
+                namespace=settings.account_namespace,
+                name=settings.account,
+                identity=await identity(below),
+                duration=settings.lease_duration,
+                leads=metrics.leading.set,
+            )
+            await credentials.choose()
             async with asyncio.TaskGroup() as group:
-                group.create_task(report.run())
-                group.create_task(namespaces.run())
-                group.create_task(tokens.run())
-                while True:
-                    for api in await self._found.get():
-                        if api.name in self._known:
-                            continue
-                        self._known.add(api.name)
-                        if not api.resource.namespaced:
-                            log.warning("%s are not in namespaces: the workspace knows them, none is synced", api.name)
-                            continue
-                        kind = KindSync(
-                            api, above, below, cluster=settings.cluster, namespaces=namespaces, tokens=tokens
-                        )
-                        self._kinds.append(kind)
-                        group.create_task(_sync(kind, above))
-                    if not arrivals.started:
-                        arrivals.started = True
-                        group.create_task(arrivals.run())
+                group.create_task(credentials.run())
+                group.create_task(leadership.run(lambda: self._work(above, below)))
+
+    def _count(self, side: str) -> Callable[[str, int, float], None]:
+        counter = self.metrics.requests
+
+        def count(method: str, code: int, seconds: float) -> None:
+            counter.labels(side, method, str(code)).inc()
+
+        return count
+
+    async def _work(self, above: Client, below: Client) -> None:
+        """Sync until cancelled, being the one to do it."""
+        settings, metrics = self._settings, self.metrics
+        found: asyncio.Queue[list[Api]] = asyncio.Queue()
+        metrics.kinds.clear()
+        namespaces = Namespaces(
+            above,
+            below,
+            workspace=settings.workspace,
+            cluster=settings.cluster,
+            owner=await own_namespace(below) if settings.delete_on_removal else None,
+            empty_for=settings.empty_namespace_delay,
+            counted=lambda: bool(metrics.kinds) and all(kind.synced for kind in metrics.kinds),
+        )
+        sides = Sides(
+            above=above,
+            below=below,
+            cluster=settings.cluster,
+            namespaces=namespaces,
+            tokens=Tokens(above, below, namespaces, cluster=settings.cluster),
+            finalizers=Finalizers(above, settings.cluster),
+            events=Events(above, source=f"kcp-syncer/{settings.cluster}", dropped=metrics.dropped.inc),
+            metrics=metrics,
+        )
+        report = Report(
+            above,
+            below,
+            cluster=settings.cluster,
+            wanted=settings.resources,
+            poll=settings.poll,
+            apis_found=found.put_nowait,
+        )
+        known: set[str] = set()
+        kinds: list[KindSync] = []
+        arrivals = Arrivals(above, cluster=settings.cluster, namespaces=namespaces, kinds=kinds)
+        async with asyncio.TaskGroup() as group:
+            for part in (report, namespaces, sides.tokens, sides.events):
+                group.create_task(part.run())
+            while True:
+                for api in await found.get():
+                    if api.name in known:
+                        continue
+                    known.add(api.name)
+                    if not api.resource.namespaced:
+                        log.warning("%s are not in namespaces: the workspace knows them, none is synced", api.name)
+                        continue
+                    kinds.append(KindSync(api, sides))
+                    group.create_task(_sync(kinds[-1], above))
+                if not arrivals.started:
+                    arrivals.started = True
+                    group.create_task(arrivals.run())
 
 
 async def _sync(kind: KindSync, above: Client) -> None:
@@ -109,6 +193,21 @@ async def served(above: Client, api: Api) -> None:
             log.debug("%s: %s", path, error)
         await asyncio.sleep(delay)
         delay = min(delay * 1.5, 5.0)
+
+
+async def identity(below: Client) -> str:
+    """Who this syncer is, for its Lease: the cluster, and the pod or else the process on it.
+
+    A container that is started again in its pod is the same one, and goes on at once.
+    """
+    try:
+        found = await below.get(NAMESPACES, "kube-system")
+        cluster = str(found["metadata"]["uid"])
+    except StatusError as error:
+        log.warning("namespace kube-system of the cluster: %s", error)
+        cluster = "unknown"
+    pod = (SERVICE_ACCOUNT / "namespace").exists()
+    return f"{cluster}/{socket.gethostname()}" + ("" if pod else f"/{os.getpid()}-{next(_NUMBERS)}")
 
 
 async def own_namespace(below: Client) -> Object | None:

@@ -6,28 +6,38 @@ one worker at a time, with what both informers know then, so the order of events
 
 from __future__ import annotations
 
-import hashlib
-import json
+import asyncio
 import logging
-from asyncio import TaskGroup
-from typing import Any, NamedTuple
+import time
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import orjson
 
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
 from proxy.kube.workqueue import WorkQueue
+from syncer import kept
 from syncer.apis import Api
-from syncer.names import CLUSTER_LABEL, UID, is_taken, name_above, name_below
+from syncer.events import Events, Subject
+from syncer.finalizers import Finalizers
+from syncer.metrics import Metrics
+from syncer.names import CLUSTER_LABEL, MANAGER, is_taken, name_above, name_below
 from syncer.namespaces import Namespaces
 from syncer.role import STATUS, Mode, Role, adapt, runs, selector
 from syncer.tokens import Tokens
-from syncer.transform import Place, down, merge_patch, needs_token, skipped, status_above
+from syncer.transform import Place, down, merge_patch, needs_token, status_above, surplus
 
 log = logging.getLogger(__name__)
 
-MANAGER = "syncer"
 LOOK_AGAIN = 30.0
 """Seconds until it is seen whether what stands in the way below is gone."""
+ABSENT = "1"
+"""Resource version that says in server-side apply: only if there is no such object yet (409 otherwise)."""
+WORKERS = 8
+REFUSALS = (400, 403, 413, 422)
+"""Answers that waiting does not change: they are told where the object stands."""
 
 
 class Key(NamedTuple):
@@ -37,49 +47,126 @@ class Key(NamedTuple):
     name: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sides:
+    """What all kinds of one syncer share."""
+
+    above: Client
+    below: Client
+    cluster: str
+    namespaces: Namespaces
+    tokens: Tokens
+    finalizers: Finalizers
+    events: Events
+    metrics: Metrics
+
+
 class KindSync:
     """One API resource, namespaced."""
 
-    def __init__(
-        self, api: Api, above: Client, below: Client, *, cluster: str, namespaces: Namespaces, tokens: Tokens
-    ) -> None:
+    def __init__(self, api: Api, sides: Sides) -> None:
         self.api = api
+        self._sides = sides
         self._resource: Resource = api.resource
-        self._above = above
-        self._below = below
-        self._cluster = cluster
-        self._namespaces = namespaces
-        self._tokens = tokens
-        self._done: dict[Key, tuple[str, str]] = {}
+        self._done: dict[Key, tuple[bytes, Role, bytes]] = {}
         """What was applied last and what stood below then: equal again means nothing to do."""
-        self._complained: set[Key] = set()
-        """Objects below that are in our way, told once."""
-        self._up = Informer(above, self._resource, label_selector=selector(cluster), transform=_slim)
-        self._down = Informer(below, self._resource, label_selector=f"{CLUSTER_LABEL}={cluster}", transform=_slim)
-        self._queue: WorkQueue[Key] = WorkQueue(self._reconcile, name=f"sync {api.name}", workers=4, max_delay=30.0)
+        self._conflicts: set[Key] = set()
+        """Whose places below are taken."""
+        self._left: set[Key] = set()
+        """Objects that are not ours any more, and that we hold until they are gone below."""
+        self._asked: dict[Key, float] = {}
+        self._told: dict[Key, float] = {}
+        """When the first change above, or below, was seen that is not on the other side yet."""
+        self._keep_above = kept.above(self._resource.plural, sides.cluster)
+        self._keep_below = kept.below(sides.cluster)
+        ours, all_ours = f"{CLUSTER_LABEL}={sides.cluster}", selector(sides.cluster)
+        self._up = Informer(sides.above, self._resource, label_selector=all_ours, transform=self._keep_above)
+        self._down = Informer(sides.below, self._resource, label_selector=ours, transform=self._keep_below)
+        self._queue: WorkQueue[Key] = WorkQueue(
+            self._reconcile, name=f"sync {api.name}", workers=WORKERS, max_delay=30.0
+        )
         self._up.add_handler(self._above_event)
         self._down.add_handler(self._below_event)
-        namespaces.on_change(self._namespace_event)
+        sides.namespaces.on_change(self._namespace_event)
+        sides.metrics.kinds.append(self)
+
+    # what is counted
+
+    @property
+    def name(self) -> str:
+        return self.api.name
+
+    @property
+    def objects(self) -> int:
+        return len(self._done)
+
+    @property
+    def conflicts(self) -> int:
+        return len(self._conflicts)
+
+    @property
+    def depth(self) -> int:
+        return len(self._queue)
+
+    @property
+    def oldest(self) -> float | None:
+        return min((*self._asked.values(), *self._told.values()), default=None)
+
+    @property
+    def synced(self) -> bool:
+        return self._up.synced and self._down.synced
+
+    def connected(self, side: str) -> bool:
+        return (self._up if side == "above" else self._down).connected
+
+    # what happens
 
     async def run(self) -> None:
         """Until cancelled."""
         # What an object below stands for is told by its namespace.
-        await self._namespaces.wait_synced()
-        async with TaskGroup() as group:
+        await self._sides.namespaces.wait_synced()
+        async with asyncio.TaskGroup() as group:
             for informer in (self._up, self._down):
                 group.create_task(informer.run())
             # Nothing is done on half a picture: an object missing from one side would be taken for deleted.
             await self._up.wait_synced()
             await self._down.wait_synced()
             group.create_task(self._queue.run())
+            group.create_task(self._find_left())
+
+    async def _find_left(self) -> None:
+        """What left the cluster while no syncer was there to see it."""
+        delay = 1.0
+        while True:
+            try:
+                for namespace, name in await self._sides.finalizers.left(self._resource):
+                    self._left.add(Key(namespace, name))
+                    self._queue.add(Key(namespace, name))
+                return
+            except StatusError as error:
+                log.warning("%s that have left: %s", self.api.name, error)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 30.0)
 
     def _above_event(self, kind: str, old: Object | None, new: Object) -> None:
-        self._queue.add(Key(new["metadata"]["namespace"], new["metadata"]["name"]))
+        key = Key(new["namespace"], new["name"])
+        if kind == "DELETED":
+            if new["held"]:
+                self._left.add(key)
+        elif not new["skip"] and (old is None or old["digest"] != new["digest"]):
+            self._asked.setdefault(key, time.monotonic())
+        self._queue.add(key)
 
     def _below_event(self, kind: str, old: Object | None, new: Object) -> None:
-        namespace = self._namespaces.above(new["metadata"]["namespace"])
+        physical = new["namespace"]
+        if old is None or kind == "DELETED":
+            self._sides.namespaces.occupied(physical, 1 if old is None else -1)
+        namespace = self._sides.namespaces.above(physical)
         if namespace is not None:
-            self._queue.add(Key(namespace, name_above(self._resource.plural, new["metadata"]["name"])))
+            key = Key(namespace, name_above(self._resource.plural, new["name"]))
+            if kind != "DELETED" and "status" in self.api.subresources and (not old or old["status"] != new["status"]):
+                self._told.setdefault(key, time.monotonic())
+            self._queue.add(key)
 
     def _namespace_event(self, namespace: str) -> None:
         """It has come, or is to go, or what stood in it below is gone."""
@@ -88,52 +175,47 @@ class KindSync:
                 self._queue.add(Key(namespace, name))
 
     async def _reconcile(self, key: Key) -> float | None:
+        try:
+            again = await self._converge(key)
+        except StatusError as error:
+            self._sides.metrics.retries.labels(self.api.name).inc()
+            above = self._up.store.get(key)
+            if above is not None and error.code in REFUSALS:
+                self._sides.events.warning(
+                    self._subject(above), "SyncFailed", f"Not synced to cluster {self._sides.cluster}: {error}"
+                )
+            raise
+        self._asked.pop(key, None)
+        self._told.pop(key, None)
+        return again
+
+    async def _converge(self, key: Key) -> float | None:
         plural = self._resource.plural
+        namespaces = self._sides.namespaces
+        there = self._up.store.get(key)
         if is_taken(plural, key.name):
-            if (key.namespace, key.name) in self._up.store:
-                log.warning("%s %s/%s is not synced: the name has a meaning of its own below", self.api.name, *key)
+            if there is not None:
+                message = f"Not synced to cluster {self._sides.cluster}: the name has a meaning of its own there"
+                self._sides.events.warning(self._subject(there), "NameTaken", message)
             return None
         # The namespace decides: what still carries the label when the namespace has left is on its way to follow.
-        role = self._namespaces.role(key.namespace)
-        above = self._up.store.get(key) if role.mode is not Mode.AWAY else None
-        physical = self._namespaces.below(key.namespace)
-        below = self._down.store.get((physical, name_below(plural, key.name)))
-        if above is None or above["metadata"].get("deletionTimestamp"):
-            self._done.pop(key, None)
-            self._complained.discard(key)
-            if below is not None and self._namespaces.above(physical) is not None:
-                await self._delete(below)
+        role = namespaces.role(key.namespace)
+        above = there if role.mode is not Mode.AWAY else None
+        below = self._down.store.get((namespaces.below(key.namespace), name_below(plural, key.name)))
+        if above is None or above["deleting"]:
+            return await self._leave(key, there, below)
+        if above["skip"]:
             return None
-        if skipped(plural, above):
-            return None
+        self._left.discard(key)
+        if below is not None and not below["mine"]:
+            return self._in_the_way(key, above)
         if role.mode is not Mode.LEAVING:
-            wait, below = await self._bring(key, above, below, role)
-            if wait is not None:
-                return wait
-        if below is not None and "status" in self.api.subresources and below.get("status"):
-            await self._report(above, below, role)
+            below = await self._bring(key, above, below, role)
+            if below is None:
+                return LOOK_AGAIN
+        if below is not None and "status" in self.api.subresources and below["status"] != b"{}":
+            await self._report(key, above, below, role)
         return None
-
-    async def _bring(
-        self, key: Key, above: Object, below: Object | None, role: Role
-    ) -> tuple[float | None, Object | None]:
-        """Make the object below what it is to be; seconds until to look again, or the object."""
-        plural = self._resource.plural
-        physical = self._namespaces.below(key.namespace)
-        place = Place(physical, self._cluster, self._above.connection.server)
-        wanted = down(self._resource.group, plural, above, place)
-        wanted["apiVersion"], wanted["kind"] = self._resource.api_version, self.api.kind
-        adapt(wanted, above, role, self._cluster)
-        state = (_digest(wanted), _digest(_asked(below)) if below is not None else "")
-        if below is None or self._done.get(key) != state:
-            if below is None and not await self._is_free(key, wanted):
-                return LOOK_AGAIN, None
-            applied = await self._apply(key, wanted, below)
-            if applied is None:
-                return LOOK_AGAIN, None
-            below = _slim(applied)
-            self._done[key] = (state[0], _digest(_asked(below)))
-        return None, below
 
     async def is_there(self, namespace: str) -> bool:
         """Whether all objects of a namespace above are on the cluster, and what they bring is available there."""
@@ -141,7 +223,7 @@ class KindSync:
             return False
         # The watch may not have told of all of them yet.
         try:
-            listed = await self._above.list(self._resource, namespace, accept=METADATA_LIST)
+            listed = await self._sides.above.list(self._resource, namespace, accept=METADATA_LIST)
         except StatusError as error:
             if error.code != 404:
                 raise
@@ -155,102 +237,190 @@ class KindSync:
         above = self._up.store.get(key)
         if above is None:
             return False
-        if above["metadata"].get("deletionTimestamp") or skipped(plural, above):
+        if above["deleting"] or above["skip"]:
             return True
-        below = self._down.store.get((self._namespaces.below(key.namespace), name_below(plural, key.name)))
-        if below is None or (below["metadata"].get("annotations") or {}).get(UID) != above["metadata"]["uid"]:
-            return False
-        return runs(self._resource.group, plural, below)
+        below = self._down.store.get((self._sides.namespaces.below(key.namespace), name_below(plural, key.name)))
+        return (
+            below is not None
+            and below["stands"] == above["uid"]
+            and runs(
+                self._resource.group, plural, below["generation"], below["replicas"], orjson.loads(below["status"])
+            )
+        )
 
-    async def _is_free(self, key: Key, wanted: Object) -> bool:
-        """Whether nothing of somebody else's stands where the object is to stand."""
-        meta = wanted["metadata"]
-        try:
-            found = await self._below.get(self._resource, meta["name"], meta["namespace"])
-        except StatusError as error:
-            if error.code != 404:
-                raise
-        else:
-            if (found["metadata"].get("labels") or {}).get(CLUSTER_LABEL) != self._cluster:
-                if key not in self._complained:
-                    self._complained.add(key)
-                    log.error(
-                        "%s %s/%s exists on the cluster and is not ours: it is left alone",
-                        self.api.name, meta["namespace"], meta["name"],
-                    )  # fmt: skip
-                return False
-        self._complained.discard(key)
-        return True
+    # down
 
-    async def _apply(self, key: Key, wanted: Object, below: Object | None) -> Object | None:
-        """Server-side apply below; None where the object below has to go first."""
-        await self._namespaces.ensure(key.namespace)
-        if needs_token(self._resource.group, self._resource.plural):
-            self._tokens.want(key.namespace)
+    async def _bring(self, key: Key, above: Object, below: Object | None, role: Role) -> Object | None:
+        """Make the object below what it is to be; None where that has to wait."""
+        state = above["digest"], role, below["digest"] if below is not None else b""
+        if self._done.get(key) == state and above["held"]:
+            return below
+        if not above["held"]:
+            above = self._keep_above(await self._sides.finalizers.hold(self._resource, above))
+        applied = await self._apply(key, above, below, role)
+        if applied is None:
+            return None
+        if key not in self._done:
+            self._arrived(above)
+        found = self._keep_below(applied)
+        self._done[key] = above["digest"], role, found["digest"]
+        began = self._asked.pop(key, None)
+        if began is not None:
+            self._sides.metrics.lag.labels("down", self.api.name).observe(time.monotonic() - began)
+        return found
+
+    async def _apply(self, key: Key, above: Object, below: Object | None, role: Role) -> Object | None:
+        """Server-side apply below; None where something is in the way, or the object below has to go first."""
+        sides = self._sides
+        group, plural = self._resource.group, self._resource.plural
+        physical = sides.namespaces.below(key.namespace)
+        place = Place(physical, sides.cluster, sides.above.connection.server)
+        content = orjson.loads(above["content"])
+        wanted = down(group, plural, content, place)
+        wanted["apiVersion"], wanted["kind"] = self._resource.api_version, self.api.kind
+        adapt(wanted, content, role, sides.cluster)
+        await sides.namespaces.ensure(key.namespace)
+        if needs_token(group, plural):
+            sides.tokens.want(key.namespace)
+        if below is None:
+            # What is not known here may be there all the same, and be somebody else's.
+            found = await self._create(wanted)
+            if found is not None:
+                self._conflicts.discard(key)
+                return await self._exact(wanted, found)
+            below = await self._find(key)
+            if below is None:
+                raise StatusError(
+                    409, f"{self.api.name} {physical}/{wanted['metadata']['name']} was there for a moment"
+                )
+            if not below["mine"]:
+                self._in_the_way(key, above)
+                return None
+        self._conflicts.discard(key)
+        wanted["metadata"]["uid"] = below["uid"]
         try:
-            return await self._below.apply(self._resource, wanted, manager=MANAGER)
+            return await self._exact(wanted, await sides.below.apply(self._resource, wanted, manager=MANAGER))
         except StatusError as error:
-            if error.code != 422 or below is None or not _is_another(wanted, below):
+            if error.code != 422 or below["stands"] in (None, above["uid"]):
                 raise
             # Deleted above and made again, with something that cannot be changed in an object: as above, so below.
             log.info("%s %s/%s is another one now: replacing it below", self.api.name, *key)
             await self._delete(below)
             return None
 
+    async def _create(self, wanted: Object) -> Object | None:
+        """None where there is such an object already."""
+        meta = {**wanted["metadata"], "resourceVersion": ABSENT}
+        try:
+            return await self._sides.below.apply(self._resource, {**wanted, "metadata": meta}, manager=MANAGER)
+        except StatusError as error:
+            if error.code != 409:
+                raise
+            return None
+
+    async def _exact(self, wanted: Object, found: Object) -> Object:
+        """Take away what others have added where nobody may add anything."""
+        patch = surplus(self._resource.group, self._resource.plural, wanted, found)
+        if not patch:
+            return found
+        meta = found["metadata"]
+        patch["metadata"] = {"resourceVersion": meta["resourceVersion"]}
+        return await self._sides.below.patch(self._resource, meta["name"], patch, meta["namespace"])
+
+    def _in_the_way(self, key: Key, above: Object) -> float:
+        """Something of somebody else's stands where the object is to stand: it is left alone."""
+        self._done.pop(key, None)
+        place = f"{self._sides.namespaces.below(key.namespace)}/{name_below(self._resource.plural, key.name)}"
+        message = f"{self.api.name} {place} exists on cluster {self._sides.cluster} and is not ours: it is left alone"
+        if key not in self._conflicts:
+            self._conflicts.add(key)
+            log.warning("%s", message)
+        self._sides.events.warning(self._subject(above), "NotOurs", message)
+        return LOOK_AGAIN
+
+    def _arrived(self, above: Object) -> None:
+        # Settings arrive in great numbers and have nothing to say; workloads have.
+        if "status" in self.api.subresources:
+            message = f"Applied to cluster {self._sides.cluster}"
+            self._sides.events.normal(self._subject(above), "Synced", message)
+
+    def _subject(self, above: Object) -> Subject:
+        return Subject(self._resource.api_version, self.api.kind, above["namespace"], above["name"], above["uid"])
+
+    # away
+
+    async def _leave(self, key: Key, above: Object | None, below: Object | None) -> float | None:
+        """Nothing of it is to stand below. ``above``: what is there still."""
+        self._done.pop(key, None)
+        self._conflicts.discard(key)
+        if above is not None and not above["deleting"] and await self._sides.namespaces.runs_here(key.namespace):
+            return 1.0  # our picture of the namespaces is late
+        if below is not None and below["mine"]:
+            if self._sides.namespaces.above(below["namespace"]) is not None:
+                await self._delete(below)
+            return None  # its last event comes
+        if not (above["held"] if above is not None else key in self._left):
+            return None
+        # A watch may be late: the finalizer goes only when it is sure.
+        found = await self._find(key)
+        if found is not None and found["mine"]:
+            await self._delete(found)
+            return 1.0
+        if above is not None:
+            await self._sides.finalizers.release(self._resource, above)
+        else:
+            await self._sides.finalizers.release_left(self._resource, key.namespace, key.name)
+        self._left.discard(key)
+        return None
+
+    async def _find(self, key: Key) -> Object | None:
+        """What stands below, asked and not remembered."""
+        name = name_below(self._resource.plural, key.name)
+        try:
+            found = await self._sides.below.get(self._resource, name, self._sides.namespaces.below(key.namespace))
+        except StatusError as error:
+            if error.code != 404:
+                raise
+            return None
+        return self._keep_below(found)
+
     async def _delete(self, below: Object) -> None:
-        meta = below["metadata"]
-        if meta.get("deletionTimestamp"):
+        if below["deleting"]:
             return
         try:
-            await self._below.delete(
-                self._resource, meta["name"], meta["namespace"], propagation="Background", uid=meta["uid"]
+            await self._sides.below.delete(
+                self._resource, below["name"], below["namespace"], propagation="Background", uid=below["uid"]
             )
         except StatusError as error:
             if error.code not in (404, 409):
                 raise
 
-    async def _report(self, above: Object, below: Object, role: Role) -> None:
-        """Write the status above, if it says something new; what is not ours alone only as our part of it."""
-        meta = above["metadata"]
-        told = status_above(above, below)
+    # up
+
+    async def _report(self, key: Key, above: Object, below: Object, role: Role) -> None:
+        """Write the status above, if it says something new; of what is not ours alone only our part of it."""
+        told = status_above(orjson.loads(below["status"]), above["generation"], below["generation"])
         subresource: str | None = None
         if role.mode is Mode.ALONE:
-            status = merge_patch(above.get("status") or {}, told)
+            status = merge_patch(orjson.loads(above["status"]), told)
             if not status:
                 return
-            patch = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "status": status}
+            patch = {"metadata": {"resourceVersion": above["version"]}, "status": status}
             subresource = "status"
         else:
-            text = json.dumps(told, sort_keys=True, separators=(",", ":"))
-            if (meta.get("annotations") or {}).get(STATUS + self._cluster) == text:
+            text = orjson.dumps(told, option=orjson.OPT_SORT_KEYS).decode()
+            if above["told"] == text:
                 return
-            patch = {"metadata": {"uid": meta["uid"], "annotations": {STATUS + self._cluster: text}}}
+            patch = {"metadata": {"uid": above["uid"], "annotations": {STATUS + self._sides.cluster: text}}}
         try:
-            await self._above.patch(self._resource, meta["name"], patch, meta["namespace"], subresource=subresource)
+            await self._sides.above.patch(
+                self._resource, above["name"], patch, above["namespace"], subresource=subresource
+            )
         except StatusError as error:
             # 404: gone meanwhile; 409: it has changed, and its event is on its way.
             if error.code not in (404, 409):
                 raise
-
-
-def _is_another(wanted: Object, below: Object) -> bool:
-    """Whether the object below stands for one above that is gone."""
-    uid = (below["metadata"].get("annotations") or {}).get(UID)
-    return uid is not None and uid != wanted["metadata"]["annotations"][UID]
-
-
-def _slim(obj: Object) -> Object:
-    meta = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
-    return {**{key: value for key, value in obj.items() if key != "metadata"}, "metadata": meta}
-
-
-def _asked(below: Object) -> Object:
-    """The part of an object below that is ours to keep: all but its status and what changes with each write."""
-    meta = below["metadata"]
-    kept = {key: meta[key] for key in ("labels", "annotations", "generation", "uid") if key in meta}
-    rest = {key: value for key, value in below.items() if key not in ("metadata", "status")}
-    return {**rest, "metadata": kept}
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+            return
+        began = self._told.pop(key, None)
+        if began is not None:
+            self._sides.metrics.lag.labels("up", self.api.name).observe(time.monotonic() - began)

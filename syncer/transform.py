@@ -43,9 +43,25 @@ class Place:
     """URL of the workspace; pods get host and port of it."""
 
 
+KEPT_ABOVE = frozenset({"kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token", "helm.sh/release.v1"})
+"""Types of Secrets that mean something only to the API server, or the client of it, that they were made by."""
+EXACT: dict[tuple[str, str], tuple[str, ...]] = {("", "configmaps"): ("data", "binaryData"), ("", "secrets"): ("data",)}
+"""Fields to which nobody adds anything below: programs read all that they find there."""
+
+
 def skipped(plural: str, obj: Object) -> bool:
-    """What is never taken down: tokens that belong to the API server they were made by."""
-    return plural == "secrets" and obj.get("type") == "kubernetes.io/service-account-token"
+    """What is never taken down."""
+    return plural == "secrets" and obj.get("type") in KEPT_ABOVE
+
+
+def surplus(group: str, plural: str, wanted: Object, found: Object) -> Object:
+    """The JSON merge patch that takes from ``found`` what others have added to fields that are to be exact."""
+    patch: Object = {}
+    for field in EXACT.get((group, plural), ()):
+        more = set(found.get(field) or ()) - set(wanted.get(field) or ())
+        if more:
+            patch[field] = dict.fromkeys(sorted(more))
+    return patch
 
 
 def needs_token(group: str, plural: str) -> bool:
@@ -154,8 +170,15 @@ def _service_account(obj: Object) -> None:
     obj.pop("secrets", None)
 
 
+BOUND = ("pv.kubernetes.io/", "volume.kubernetes.io/", "volume.beta.kubernetes.io/storage-provisioner")
+"""Annotations by which one cluster's controllers remember what a claim is bound to."""
+
+
 def _claim(obj: Object) -> None:
     obj.get("spec", {}).pop("volumeName", None)
+    annotations = obj["metadata"]["annotations"]
+    for key in [key for key in annotations if key.startswith(BOUND)]:
+        del annotations[key]
 
 
 def _job(obj: Object) -> None:
@@ -177,15 +200,13 @@ RULES: dict[tuple[str, str], Callable[[Object], None]] = {
 }
 
 
-def status_above(above: Object, below: Object) -> Object:
-    """The status to write above. Generations are each server's own: what was observed below is said in terms of the
-    generation above, so that clients that wait for it understand."""
-    status: Object = copy.deepcopy(below.get("status") or {})
-    if "observedGeneration" in status:
-        current = status["observedGeneration"] == below["metadata"].get("generation")
-        generation = int(above["metadata"].get("generation") or 1)
-        status["observedGeneration"] = generation if current else generation - 1
-    return status
+def status_above(status: Object, above: int | None, below: int | None) -> Object:
+    """The status to write above, of the one below. Generations are each server's own: what was observed of generation
+    ``below`` is said in terms of generation ``above``, so that clients that wait for it understand."""
+    if "observedGeneration" not in status:
+        return status
+    generation = above or 1
+    return {**status, "observedGeneration": generation if status["observedGeneration"] == below else generation - 1}
 
 
 def merge_patch(before: Object, after: Object) -> Object:

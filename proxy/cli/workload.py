@@ -19,8 +19,10 @@ from proxy.kube.errors import StatusError
 
 ALWAYS = ("configmaps", "deployments.apps", "secrets", "serviceaccounts")
 """Resources that are synced without being asked for."""
-TOKEN_SECONDS = 10 * 365 * 24 * 3600
-"""How long the syncer's token is good: it stands in a manifest that is applied once."""
+TOKEN_SECONDS = 24 * 3600
+"""How long the token in the manifest is good: the syncer replaces it as soon as it runs."""
+BELOW = ("create", "delete", "get", "list", "patch", "watch")
+"""What the syncer does with what it syncs, on the cluster."""
 CLUSTERS = "/apis/workload.kcp.dev/v1alpha1/workloadclusters"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 _RESOURCE = re.compile(r"[a-z0-9-]+(\.[a-z0-9.-]+)?\Z")
@@ -96,6 +98,7 @@ def sync(
             replicas=replicas,
             synced=synced,
             on_removal=on_removal,
+            kcp_namespace=kcp_namespace,
             server=client.server,
             ca=_ca(session),
             token=token,
@@ -130,7 +133,7 @@ def prepare(client: RestClient, name: str, namespace: str, synced: Sequence[str]
         "rules": rules_above(name, synced),
     }
     ensure(client, f"{RBAC}/clusterroles", role, update=True)
-    binding = {
+    binding: dict[str, Any] = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRoleBinding",
         "metadata": {"name": account},
@@ -138,6 +141,18 @@ def prepare(client: RestClient, name: str, namespace: str, synced: Sequence[str]
         "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
     }
     ensure(client, f"{RBAC}/clusterrolebindings", binding, update=True)
+    # Of its own namespace: its Lease, and tokens for itself.
+    own = f"{RBAC}/namespaces/{quote(namespace)}"
+    ensure(
+        client,
+        f"{own}/roles",
+        {**role, "kind": "Role", "rules": rules_of_its_own(account)},
+        update=True,
+    )
+    reference = {**binding["roleRef"], "kind": "Role"}
+    ensure(client, f"{own}/rolebindings", {**binding, "kind": "RoleBinding", "roleRef": reference}, update=True)
+    leases = f"/apis/coordination.k8s.io/v1/namespaces/{quote(namespace)}/leases"
+    ensure(client, leases, {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": account}})
     request = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenRequest",
@@ -177,11 +192,30 @@ def rules_above(name: str, synced: Sequence[str]) -> list[dict[str, Any]]:
         },
     ]
     for group, plurals in by_group(synced).items():
-        # patch: annotations that tell of the object on this cluster, where it runs on others too
+        # patch: of finalizers alone, sees an admission policy of the shard to (manifests/workload/guard.yaml).
         rules.append({"apiGroups": [group], "resources": plurals, "verbs": ["get", "list", "patch", "watch"]})
         status = [f"{plural}/status" for plural in plurals]
         rules.append({"apiGroups": [group], "resources": status, "verbs": ["get", "patch", "update"]})
+    rules.append({"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]})
     return rules
+
+
+def rules_of_its_own(account: str) -> list[dict[str, Any]]:
+    """What a syncer may do in the namespace of its service account: keep its Lease, and renew its own token."""
+    return [
+        {
+            "apiGroups": ["coordination.k8s.io"],
+            "resources": ["leases"],
+            "resourceNames": [account],
+            "verbs": ["get", "update"],
+        },
+        {
+            "apiGroups": [""],
+            "resources": ["serviceaccounts/token"],
+            "resourceNames": [account],
+            "verbs": ["create"],
+        },
+    ]
 
 
 def by_group(synced: Sequence[str]) -> dict[str, list[str]]:
@@ -218,6 +252,7 @@ def manifest(
     replicas: int,
     synced: Sequence[str],
     on_removal: str,
+    kcp_namespace: str,
     server: str,
     ca: bytes,
     token: str,
@@ -229,7 +264,8 @@ def manifest(
     rules = "".join(
         f'- apiGroups:\n  - "{group}"\n  resources:\n'
         + "".join(f"  - {plural}\n" for plural in plurals)
-        + '  verbs:\n  - "*"\n'
+        + "  verbs:\n"
+        + "".join(f"  - {verb}\n" for verb in BELOW)
         for group, plurals in by_group(synced).items()
     )
     return string.Template(text).substitute(
@@ -239,6 +275,7 @@ def manifest(
         cluster=cluster,
         image=image,
         replicas=replicas,
+        kcp_namespace=kcp_namespace,
         rules=rules,
         arguments="".join(
             f"        - {argument}\n"

@@ -6,8 +6,9 @@ controllers, syncer and workers need plain JSON, any group, and identity headers
 
 from __future__ import annotations
 
+import time
 import urllib.parse
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -77,8 +78,14 @@ class Client:
         headers: Mapping[str, str] | None = None,
         user_agent: str = "kcp",
         connections: int = 64,
+        observe: Callable[[str, int, float], None] | None = None,
     ) -> None:
+        """``observe(method, code, seconds)`` is told of each request, watches too when they begin; code 0: no answer.
+
+        ``connection`` may be replaced by one that differs in its token alone.
+        """
         self.connection = connection
+        self._observe = observe
         self._headers = {"User-Agent": user_agent, "Accept": "application/json", **(headers or {})}
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
@@ -141,6 +148,7 @@ class Client:
         data = body if isinstance(body, bytes) or body is None else orjson.dumps(body)
         if data is not None:
             send["Content-Type"] = content_type
+        began, code = time.monotonic(), 0
         try:
             async with self._open().request(
                 method,
@@ -152,14 +160,18 @@ class Client:
                 allow_redirects=False,
             ) as response:
                 raw = await response.read()
+                code = response.status
                 value = _decode(raw)
-                if response.status >= 400:
-                    raise StatusError.of_body(response.status, value)
+                if code >= 400:
+                    raise StatusError.of_body(code, value)
                 return value
         except TimeoutError as error:
             raise StatusError(504, f"{self.connection.server} did not answer within {timeout:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise StatusError(503, f"{self.connection.server} cannot be reached: {error}") from error
+        finally:
+            if self._observe is not None:
+                self._observe(method, code, time.monotonic() - began)
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
         return await self._object("GET", resource.path(namespace, name))
@@ -308,6 +320,7 @@ class Client:
         send = self._request_headers(None)
         if accept:
             send["Accept"] = accept
+        began = time.monotonic()
         limits = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=timeout + 30)
         try:
             async with self._open().get(
@@ -316,6 +329,8 @@ class Client:
                 timeout=limits,
                 server_hostname=self.connection.tls_server_name,
             ) as response:
+                if self._observe is not None:
+                    self._observe("WATCH", response.status, time.monotonic() - began)
                 if response.status >= 400:
                     raise StatusError.of_body(response.status, _decode(await response.read()))
                 async for line in _lines(response.content):

@@ -11,6 +11,7 @@ from proxy.workload.api import CLUSTERS
 from proxy.workload.clusters import Heartbeats
 from proxy.workload.imports import Negotiation
 from proxy.workload.placement import Placement
+from proxy.workload.release import Release
 
 
 async def run(
@@ -25,7 +26,8 @@ async def run(
                 following[shard] = clusters
             heartbeats = Heartbeats(client, clusters)
             placement = Placement(client, clusters)
-            for part in (clusters, heartbeats, placement, Negotiation(client, auto_publish=auto_publish)):
+            release, negotiation = Release(client, clusters), Negotiation(client, auto_publish=auto_publish)
+            for part in (clusters, heartbeats, placement, release, negotiation):
                 group.create_task(part.run())
 
 

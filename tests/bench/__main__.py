@@ -14,6 +14,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench import sync
 from tests.bench.system import System
 from tests.bench.works import Bench, Row
 
@@ -24,11 +25,21 @@ OUTPUT = Path("build/bench.json")
 @click.option("--rounds", default=5, show_default=True, help="Turns of each system.")
 @click.option("--workers", default=2, show_default=True, help="Proxy workers.")
 @click.option("--foreign", default=10_000, show_default=True, help="Objects of others on the shard.")
-@click.option("--only", multiple=True, type=click.Choice(["get", "list", "create", "foreign", "watch", "workspace"]))
-def main(rounds: int, workers: int, foreign: int, only: tuple[str, ...]) -> None:
-    """Measure, print a table, write build/bench.json. Direct and proxy take turns; medians of the rounds are shown."""
+@click.option("--objects", default=1000, show_default=True, help="Objects that the syncer takes down.")
+@click.option(
+    "--only", multiple=True, type=click.Choice(["get", "list", "create", "foreign", "watch", "workspace", "sync"])
+)
+def main(rounds: int, workers: int, foreign: int, objects: int, only: tuple[str, ...]) -> None:
+    """Measure, print a table, write build/bench.json. Direct and proxy take turns; medians of the rounds are shown.
+
+    The syncer's figures (``sync``) go to build/bench-sync.json.
+    """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(measure(rounds, workers, foreign, set(only)))
+        if not only or set(only) != {"sync"}:
+            runner.run(measure(rounds, workers, foreign, set(only)))
+        if not only or "sync" in only:
+            namespaces = max(objects // 100, 1)
+            sync.write(runner.run(sync.measure(objects, namespaces)), Path("build/bench-sync.json"))
 
 
 async def measure(rounds: int, workers: int, foreign: int, only: set[str]) -> None:

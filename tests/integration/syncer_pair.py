@@ -10,7 +10,7 @@ from typing import Any
 
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
-from syncer.names import CLUSTER_LABEL, physical_namespace
+from syncer.names import CLUSTER_LABEL, finalizer, physical_namespace
 from syncer.namespaces import NAMESPACES
 from syncer.report import CLUSTERS
 from syncer.runner import Settings, Syncer
@@ -22,7 +22,12 @@ ACCOUNTS = Resource("", "v1", "serviceaccounts")
 SERVICES = Resource("", "v1", "services")
 DEPLOYMENTS = Resource("apps", "v1", "deployments")
 JOBS = Resource("batch", "v1", "jobs")
-KINDS = {CONFIGMAPS: "ConfigMap", SECRETS: "Secret", DEPLOYMENTS: "Deployment", SERVICES: "Service", JOBS: "Job"}
+CLAIMS = Resource("", "v1", "persistentvolumeclaims")
+EVENTS = Resource("", "v1", "events")
+KINDS = {
+    CONFIGMAPS: "ConfigMap", SECRETS: "Secret", DEPLOYMENTS: "Deployment", SERVICES: "Service", JOBS: "Job",
+    CLAIMS: "PersistentVolumeClaim",
+}  # fmt: skip
 RESOURCES = ("configmaps", "deployments.apps", "jobs.batch", "secrets", "serviceaccounts", "services")
 NUMBERS = itertools.count(1)
 
@@ -50,7 +55,8 @@ class Pair:
         await self.above.create(NAMESPACES, namespace(self.namespace, {CLUSTER_LABEL: self.cluster}))
 
     @asynccontextmanager
-    async def syncer(self, *resources: str, delete_on_removal: bool = False) -> AsyncIterator[None]:
+    async def syncer(self, *resources: str, **changes: Any) -> AsyncIterator[Syncer]:
+        """``changes``: of `Settings`."""
         settings = Settings(
             workspace=self.workspace,
             cluster=self.cluster,
@@ -58,11 +64,12 @@ class Pair:
             below=self.below.connection,
             resources=resources or RESOURCES,
             poll=1.0,
-            delete_on_removal=delete_on_removal,
+            **changes,
         )
-        task = asyncio.create_task(Syncer(settings).run())
+        syncer = Syncer(settings)
+        task = asyncio.create_task(syncer.run())
         try:
-            yield
+            yield syncer
             assert not task.done(), "the syncer has ended"
         finally:
             task.cancel()
@@ -95,6 +102,16 @@ class Pair:
 
     async def stands(self, resource: Resource, name: str) -> Object:
         return await self.below.get(resource, name, self.physical)
+
+    async def events(self, name: str) -> list[tuple[str, str]]:
+        """Type and reason of what was said of an object above."""
+        selector = f"involvedObject.name={name}"
+        listed = await self.above.list(EVENTS, self.namespace, field_selector=selector)
+        return sorted({(item["type"], item["reason"]) for item in listed["items"]})
+
+    async def held(self, resource: Resource, name: str) -> bool:
+        meta = (await self.above.get(resource, name, self.namespace))["metadata"]
+        return finalizer(self.cluster) in (meta.get("finalizers") or ())
 
 
 def namespace(name: str, labels: dict[str, str] | None = None, annotations: dict[str, str] | None = None) -> Object:

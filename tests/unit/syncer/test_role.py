@@ -105,4 +105,4 @@ def test_a_patch_sees_the_share() -> None:
     ],
 )
 def test_runs(plural: str, spec: dict[str, Any], status: dict[str, Any], expected: bool) -> None:
-    assert runs("apps", plural, {"metadata": {"generation": 3}, "spec": spec, "status": status}) is expected
+    assert runs("apps", plural, 3, spec.get("replicas", 1), status) is expected

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from proxy.cli.flags import Plain
-from proxy.cli.workload import by_group, manifest, rules_above, syncer_id
+from proxy.cli.workload import BELOW, by_group, manifest, rules_above, rules_of_its_own, syncer_id
 
 SYNCED = ["configmaps", "deployments.apps", "secrets", "serviceaccounts"]
 
@@ -19,13 +19,14 @@ def printed(**changes: object) -> str:
     values: dict[str, object] = {
         "workspace": "root:telcops:team-a", "cluster": "ocp-sno",
         "image": "images.example/x/syncer:latest", "replicas": 1,
-        "synced": SYNCED, "on_removal": "keep", "server": "https://kcp:6443/clusters/root:telcops:team-a",
+        "synced": SYNCED, "on_removal": "keep", "kcp_namespace": "default", "server": "https://kcp:6443/clusters/root:telcops:team-a",
         "ca": b"PEM", "token": "a.b.c",
     }  # fmt: skip
     return manifest(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def objects(text: str) -> dict[str, dict[str, object]]:
+    """By kind; of several the last."""
     return {obj["kind"]: obj for obj in yaml.safe_load_all(text)}
 
 
@@ -41,11 +42,12 @@ def test_manifest() -> None:
     made = objects(printed())
     name = syncer_id("root:telcops:team-a", "ocp-sno")
     assert list(made) == [
-        "Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Secret", "Deployment",
+        "Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding",
+        "Secret", "Deployment",
     ]  # fmt: skip
     for kind in ("Namespace", "ClusterRole", "ClusterRoleBinding"):
         assert made[kind]["metadata"]["name"] == name  # type: ignore[index]
-    for kind in ("ServiceAccount", "Secret", "Deployment"):
+    for kind in ("ServiceAccount", "Role", "RoleBinding", "Secret", "Deployment"):
         assert made[kind]["metadata"]["namespace"] == name  # type: ignore[index]
 
 
@@ -62,6 +64,7 @@ def test_arguments() -> None:
     assert args()[:3] == [
         "--from-kubeconfig=/kcp/kubeconfig", "--workload-cluster-name=ocp-sno", "--from-cluster=root:telcops:team-a",
     ]  # fmt: skip
+    assert "--kcp-namespace=elsewhere" in args(kcp_namespace="elsewhere")
     assert args(on_removal="delete") == [*args(), "--on-removal=delete"]
 
 
@@ -81,8 +84,13 @@ def test_kubeconfig() -> None:
 def test_rights_below() -> None:
     rules = objects(printed(synced=["configmaps", "ingresses.networking.k8s.io"]))["ClusterRole"]["rules"]
     assert rules[2:] == [  # type: ignore[index]
-        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]},
-        {"apiGroups": ["networking.k8s.io"], "resources": ["ingresses"], "verbs": ["*"]},
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": list(BELOW)},
+        {"apiGroups": ["networking.k8s.io"], "resources": ["ingresses"], "verbs": list(BELOW)},
+    ]
+    assert not {"*", "impersonate", "bind", "escalate"} & set(BELOW)
+    own = objects(printed())["Role"]["rules"]
+    assert own == [
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["kcp-syncer-token"], "verbs": ["get", "patch"]}
     ]
 
 
@@ -94,13 +102,14 @@ def test_rights_above_are_no_more_than_needed() -> None:
             assert rule["resourceNames"] == ["ocp-sno"]
         if rule["resources"] == ["serviceaccounts/token"]:
             assert rule["resourceNames"] == ["default"]
+    plain = {resource.partition(".")[0] for resource in SYNCED}
     writes = {"create", "update", "patch", "delete"}
     written = {resource for rule in rules if writes & set(rule["verbs"]) for resource in rule["resources"]}
-    synced = {resource.partition(".")[0] for resource in SYNCED}
-    assert {resource for resource in written if "/" not in resource} == {"apiresourceimports"} | synced
+    assert {resource for resource in written if "/" not in resource} == {"apiresourceimports", "events", *plain}
     for rule in rules:
-        if synced & set(rule["resources"]):
-            assert writes & set(rule["verbs"]) == {"patch"}
+        if plain & set(rule["resources"]):
+            assert not {"create", "update", "delete"} & set(rule["verbs"]), "only finalizers, by patch"
+    assert all(rule["resourceNames"] == ["syncer-ocp-sno"] for rule in rules_of_its_own("syncer-ocp-sno"))
 
 
 def test_by_group() -> None:

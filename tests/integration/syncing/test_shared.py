@@ -10,24 +10,16 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from proxy.kube.client import Object
 from proxy.kube.errors import StatusError
-from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
+from proxy.shard.control_plane import ControlPlane
 from syncer.names import CLUSTER_LABEL
 from syncer.namespaces import NAMESPACES
 from syncer.report import CLUSTERS
 from syncer.role import MOVE, SEVERAL, SPEC_DIFF, STATE, STATUS
 from tests.integration.eventually import eventually
 from tests.integration.syncer_pair import ACCOUNTS, CONFIGMAPS, DEPLOYMENTS, Pair, application
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def plane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ControlPlane]:
-    settings = ControlPlaneSettings(folder=tmp_path_factory.mktemp("physical"), durable=False)
-    async with ControlPlane(settings) as running:
-        yield running
 
 
 @pytest.fixture

@@ -10,15 +10,13 @@ import base64
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from proxy.kube.client import Object, Resource
 from proxy.kube.errors import StatusError
-from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
+from proxy.shard.control_plane import ControlPlane
 from syncer import runner
 from syncer.apis import IMPORTS
 from syncer.definitions import CRDS
@@ -40,23 +38,6 @@ from tests.integration.syncer_pair import (
     namespace,
     until,
 )
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def plane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ControlPlane]:
-    """The physical cluster."""
-    settings = ControlPlaneSettings(folder=tmp_path_factory.mktemp("physical"), durable=False)
-    async with ControlPlane(settings) as running:
-        yield running
-
-
-@pytest.fixture
-async def pair(shard: ControlPlane, plane: ControlPlane) -> AsyncIterator[Pair]:
-    async with shard.client() as above, plane.client() as below:
-        made = Pair(above, below)
-        await made.prepare()
-        yield made
-
 
 # what the workspace is told
 
@@ -173,6 +154,7 @@ async def test_another_object_of_the_same_name(pair: Pair) -> None:
     async with pair.syncer():
         await pair.make(DEPLOYMENTS, "words", **application("words"))
         first = await pair.arrives(DEPLOYMENTS, "words")
+    await pair.change(DEPLOYMENTS, "words", {"metadata": {"finalizers": None}})  # as the workload controllers do
     await pair.remove(DEPLOYMENTS, "words")
     await pair.make(DEPLOYMENTS, "words", **application("other"))  # a selector cannot be changed
     async with pair.syncer():
@@ -213,7 +195,7 @@ async def test_objects_of_others_are_left_alone(pair: Pair, caplog: pytest.LogCa
         await pair.arrives(CONFIGMAPS, "after")
 
         async def told() -> bool:
-            return "taken exists on the cluster and is not ours" in caplog.text
+            return f"taken exists on cluster {pair.cluster} and is not ours" in caplog.text
 
         await eventually(told)
         assert (await pair.stands(CONFIGMAPS, "taken"))["data"] == {"a": "theirs"}
@@ -415,8 +397,8 @@ async def test_a_namespace_deleted_while_the_syncer_was_away(pair: Pair) -> None
         await pair.make(CONFIGMAPS, "settings")
         await pair.arrives(CONFIGMAPS, "settings")
     await pair.above.delete(NAMESPACES, pair.namespace)
-    await absent(pair.above, NAMESPACES, pair.namespace)
     async with pair.syncer():
+        await absent(pair.above, NAMESPACES, pair.namespace)
         await absent(pair.below, NAMESPACES, pair.physical)
 
 

@@ -1,0 +1,119 @@
+"""A WorkloadCluster that is deleted holds nothing any more: the finalizers that its syncer has set are taken away.
+
+Its syncer may be gone for good, and then nobody else would; a deletion of an object, a namespace or a workspace would
+wait for ever. The WorkloadCluster itself stays until that is done, by a finalizer of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from proxy.kube.client import METADATA_LIST, Client, Object, Resource
+from proxy.kube.errors import StatusError
+from proxy.kube.informer import Informer
+from proxy.kube.workqueue import WorkQueue
+from proxy.mapping.token import LABEL, token_of
+from proxy.workload.api import ALWAYS, CLUSTERS, NEGOTIATED
+from proxy.workload.typekey import key_of
+
+log = logging.getLogger(__name__)
+
+FINALIZER = "workload.kcp.dev/release"
+"""On WorkloadClusters."""
+HELD_BY = "syncer.workloads.kcp.dev/"
+"""Before the name of a WorkloadCluster: finalizer of the objects that its syncer has taken down."""
+SETTLED = 1.5
+"""Seconds after which a syncer knows that its WorkloadCluster is being deleted, and sets no more finalizers."""
+PATCHES = 16
+"""At a time."""
+
+
+class Release:
+    """Of one shard. ``clusters``: its WorkloadClusters, followed by somebody else."""
+
+    def __init__(self, client: Client, clusters: Informer) -> None:
+        self._client = client
+        self._clusters = clusters
+        self._since: dict[str, float] = {}
+        """Name on the shard → when it was first seen to be deleted, by `time.monotonic`."""
+        self.queue: WorkQueue[str] = WorkQueue(self._reconcile, name="releases", workers=4)
+        clusters.add_handler(self._event)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self._clusters.wait_synced()
+        await self.queue.run()
+
+    def _event(self, kind: str, old: Object | None, new: Object) -> None:
+        name = new["metadata"]["name"]
+        if kind == "DELETED":
+            self._since.pop(name, None)
+        elif new["metadata"].get("deletionTimestamp") or FINALIZER not in (new["metadata"].get("finalizers") or ()):
+            self.queue.add(name)
+
+    async def _reconcile(self, name: str) -> float | None:
+        cluster = self._clusters.store.get(("", name))
+        token = token_of(name)
+        if cluster is None or token is None:
+            return None
+        meta = cluster["metadata"]
+        finalizers = list(meta.get("finalizers") or ())
+        if not meta.get("deletionTimestamp"):
+            if FINALIZER not in finalizers:
+                await self._write(CLUSTERS, meta, [*finalizers, FINALIZER])
+            return None
+        if FINALIZER not in finalizers:
+            return None
+        since = self._since.setdefault(name, time.monotonic())
+        settled = time.monotonic() - since >= SETTLED
+        found = await self._release_all(token, name.removeprefix(f"{token}-"))
+        if found or not settled:
+            return max(since + SETTLED - time.monotonic(), 0.1)
+        await self._write(CLUSTERS, meta, [other for other in finalizers if other != FINALIZER])
+        return None
+
+    async def _release_all(self, token: str, cluster: str) -> int:
+        """How many objects of the workspace the cluster still held."""
+        mine = HELD_BY + cluster
+        selector = f"{LABEL}={token}"
+        count = 0
+        limit = asyncio.Semaphore(PATCHES)
+
+        async def release(resource: Resource, meta: Object) -> None:
+            async with limit:
+                await self._write(resource, meta, [name for name in meta["finalizers"] if name != mine])
+
+        for resource in await self._kinds(selector):
+            try:
+                listed = await self._client.list(resource, label_selector=selector, accept=METADATA_LIST)
+            except StatusError as error:
+                if error.code != 404:
+                    raise
+                continue
+            held = [item["metadata"] for item in listed["items"] if mine in (item["metadata"].get("finalizers") or ())]
+            await asyncio.gather(*(release(resource, meta) for meta in held))
+            count += len(held)
+        if count:
+            log.info("cluster %s of workspace %s is deleted: %d objects released", cluster, token, count)
+        return count
+
+    async def _kinds(self, selector: str) -> list[Resource]:
+        """All that a syncer may have taken down."""
+        listed = await self._client.list(NEGOTIATED, label_selector=selector)
+        found = dict.fromkeys(ALWAYS)
+        for obj in listed["items"]:
+            key = key_of(obj)
+            if key is not None and (obj.get("spec") or {}).get("scope") == "Namespaced":
+                found[key.resource] = None
+        return list(found)
+
+    async def _write(self, resource: Resource, meta: Object, finalizers: list[str]) -> None:
+        """Raises StatusError, 409 where it has changed meanwhile; nothing where it is gone."""
+        patch = {"metadata": {"resourceVersion": meta["resourceVersion"], "finalizers": finalizers or None}}
+        try:
+            await self._client.patch(resource, meta["name"], patch, meta.get("namespace"))
+        except StatusError as error:
+            if error.code != 404:
+                raise

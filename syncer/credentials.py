@@ -1,0 +1,160 @@
+"""The syncer's own token of the workspace: replaced long before it ends, and kept in a Secret on the cluster.
+
+The token in the manifest is good for a day: it opens the workspace once. From it the syncer makes another, which it
+replaces each day and keeps where its next start finds it. Where a manifest is applied again, the later token wins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import dataclasses
+import json
+import logging
+import random
+import time
+from collections.abc import Callable
+
+from proxy.kube.client import Client, Object, Resource
+from proxy.kube.config import ConfigError, Connection
+from proxy.kube.errors import StatusError
+
+log = logging.getLogger(__name__)
+
+SECRETS = Resource("", "v1", "secrets")
+ACCOUNTS = Resource("", "v1", "serviceaccounts")
+KEY = "token"
+LIFETIME = 7 * 24 * 3600.0
+"""Seconds: for so long a cluster may be away and still find its way back."""
+PART = 1 / 7
+"""Of its life after which a token is replaced."""
+AGAIN = 10.0
+"""Seconds between attempts."""
+
+
+class Credentials:
+    """Of ``account`` in ``namespace`` of the workspace; ``above`` gets each new token.
+
+    ``secret``: namespace and name of the Secret below, or None if the token is to stay as it is. ``reload`` reads what
+    the syncer was started with again. ``expires`` is told when the token ends, in seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        above: Client,
+        below: Client,
+        *,
+        namespace: str,
+        account: str,
+        secret: tuple[str, str] | None,
+        lifetime: float = LIFETIME,
+        reload: Callable[[], Connection] | None = None,
+        expires: Callable[[float], object] = lambda moment: None,
+    ) -> None:
+        self._above = above
+        self._below = below
+        self._namespace = namespace
+        self._account = account
+        self._secret = secret
+        self._lifetime = lifetime
+        self._reload = reload
+        self._expires = expires
+        self._unsaved: str | None = None
+
+    async def choose(self) -> None:
+        """Use the token that is good for longest: the one the syncer was started with, or the one that is kept."""
+        tokens = [self._above.connection.token, self._given()]
+        if self._secret is not None:
+            try:
+                tokens.append(await self._kept())
+            except StatusError as error:
+                log.warning("Secret %s/%s of the cluster: %s", *self._secret, error)
+        known = [token for token in tokens if token]
+        if known:
+            self._use(max(known, key=expiry))
+
+    async def run(self) -> None:
+        """Replace the token in time, until cancelled."""
+        if self._secret is None:
+            return
+        complaint = ""
+        while True:
+            try:
+                wait = await self._step()
+                complaint = ""
+            except StatusError as error:
+                if str(error) != complaint:
+                    complaint = str(error)
+                    log.error("renewing the token of the workspace: %s", error)
+                if error.code == 401:
+                    await self.choose()
+                wait = AGAIN
+            await asyncio.sleep(wait)
+
+    async def _step(self) -> float:
+        if self._unsaved is None:
+            token = self._above.connection.token or ""
+            due = expiry(token) - self._lifetime * (1 - PART)
+            wait = due - time.time()
+            if wait > 0:
+                # Clocks may be wrong: never sleep for so long that the token ends meanwhile.
+                return min(wait * random.uniform(0.9, 1.0) + 0.05, self._lifetime * PART)
+            path = ACCOUNTS.path(self._namespace, self._account, "token")
+            request: Object = {
+                "apiVersion": "authentication.k8s.io/v1",
+                "kind": "TokenRequest",
+                "spec": {"expirationSeconds": int(max(self._lifetime, 600))},
+            }
+            answer = await self._above.request("POST", path, body=request)
+            self._unsaved = str(answer["status"]["token"])
+            self._use(self._unsaved)
+        await self._keep(self._unsaved)
+        self._unsaved = None
+        log.info("the token of the workspace was renewed")
+        return min(max(self._lifetime * PART, 1.0), AGAIN)
+
+    def _use(self, token: str) -> None:
+        self._above.connection = dataclasses.replace(self._above.connection, token=token)
+        self._expires(expiry(token))
+
+    def _given(self) -> str | None:
+        try:
+            return self._reload().token if self._reload is not None else None
+        except ConfigError as error:
+            log.warning("%s", error)
+            return None
+
+    async def _kept(self) -> str | None:
+        assert self._secret is not None
+        namespace, name = self._secret
+        try:
+            data = (await self._below.get(SECRETS, name, namespace)).get("data") or {}
+            return base64.b64decode(str(data.get(KEY) or "")).decode() or None
+        except (ValueError, binascii.Error):
+            return None
+        except StatusError as error:
+            if error.code != 404:
+                raise
+            return None
+
+    async def _keep(self, token: str) -> None:
+        assert self._secret is not None
+        namespace, name = self._secret
+        secret: Object = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "namespace": namespace},
+            "data": {KEY: base64.b64encode(token.encode()).decode()},
+        }
+        await self._below.apply(SECRETS, secret, manager="kcp-syncer")
+
+
+def expiry(token: str) -> float:
+    """When a JSON web token ends, in seconds since 1970; 0 for what is none or says nothing."""
+    try:
+        part = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        return float(claims["exp"])
+    except (IndexError, ValueError, KeyError, TypeError):
+        return 0.0

@@ -1,0 +1,147 @@
+"""One syncer at a time works for a cluster: the one that holds a Lease in the workspace.
+
+In the workspace, because two syncers for one cluster by mistake may well run on two clusters. As with client-go's
+leader election, nobody's clock is believed: a Lease has ended when it was not seen to change for as long as it is good
+for. Unlike there, a leader that cannot reach the workspace stays one until it learns of another: it can do nothing that
+would be wrong later, and starting anew would mean to read everything again after each pause of the workspace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import logging
+import time
+from collections.abc import Callable, Coroutine
+
+from proxy.kube.client import Client, Object, Resource
+from proxy.kube.errors import StatusError
+from syncer.report import ABOVE, explain
+
+log = logging.getLogger(__name__)
+
+LEASES = Resource("coordination.k8s.io", "v1", "leases")
+DURATION = 15.0
+"""Seconds."""
+
+
+class Leadership:
+    """``leads(1)`` or ``leads(0)`` is called when that changes."""
+
+    def __init__(
+        self,
+        above: Client,
+        *,
+        namespace: str,
+        name: str,
+        identity: str,
+        duration: float = DURATION,
+        leads: Callable[[float], object],
+    ) -> None:
+        self._above = above
+        self._namespace = namespace
+        self._name = name
+        self._identity = identity
+        self._duration = duration
+        self._leads = leads
+        self._seen: tuple[str, float] = ("", 0.0)
+        """Version of the Lease as somebody else holds it, and when that was first seen."""
+        self._mine: Object | None = None
+        """The Lease as this syncer wrote it last."""
+
+    async def run(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Do ``work`` while leading, until cancelled."""
+        while True:
+            self._leads(0)
+            await self._until(True)
+            log.info("this syncer leads")
+            self._leads(1)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    running = group.create_task(work())
+                    await self._until(False)
+                    running.cancel()
+            except asyncio.CancelledError:
+                await self._give_up()
+                raise
+            log.warning("another syncer leads now")
+
+    async def _until(self, leading: bool) -> None:
+        """Take the Lease again and again, until this syncer leads, or does not."""
+        complaint = ""
+        while True:
+            if not leading:
+                await asyncio.sleep(self._duration / 3)
+            try:
+                if await self._take() is leading:
+                    return
+                complaint = ""
+            except StatusError as error:
+                if error.code == 409:
+                    self._mine = None  # somebody else wrote it
+                elif str(error) != complaint:
+                    complaint = str(error)
+                    log.error("%s", explain(error, ABOVE, f"Lease {self._namespace}/{self._name}"))
+            if leading:
+                await asyncio.sleep(self._duration / 6)
+
+    async def _take(self) -> bool:
+        """Take or renew the Lease; False where another holds it."""
+        lease = self._mine
+        if lease is None:
+            lease = await self._look()
+            spec = lease.get("spec") or {}
+            holder = spec.get("holderIdentity") or ""
+            if holder not in ("", self._identity) and not self._has_ended(lease["metadata"], spec, holder):
+                return False
+        if lease.get("metadata"):
+            self._mine = await self._above.replace(LEASES, self._lease(lease))
+        else:
+            self._mine = await self._above.create(LEASES, self._lease(lease), self._namespace)
+        self._seen = ("", 0.0)
+        return True
+
+    async def _look(self) -> Object:
+        try:
+            return await self._above.get(LEASES, self._name, self._namespace)
+        except StatusError as error:
+            # Any other 404 is about the workspace.
+            if error.code != 404 or error.details.get("kind") != "leases":
+                raise
+            return {}
+
+    def _has_ended(self, meta: Object, spec: Object, holder: str) -> bool:
+        version = str(meta["resourceVersion"])
+        if self._seen[0] != version:
+            if not self._seen[0]:
+                log.warning("another syncer works for this cluster: %s; waiting for its end", holder)
+            self._seen = (version, time.monotonic())
+        return time.monotonic() - self._seen[1] >= float(spec.get("leaseDurationSeconds") or self._duration)
+
+    async def _give_up(self) -> None:
+        """So that the next one need not wait."""
+        with contextlib.suppress(StatusError, TimeoutError, KeyError):
+            async with asyncio.timeout(2):
+                lease = await self._above.get(LEASES, self._name, self._namespace)
+                if lease["spec"].get("holderIdentity") == self._identity:
+                    lease["spec"]["holderIdentity"] = ""
+                    await self._above.replace(LEASES, lease)
+
+    def _lease(self, before: Object) -> Object:
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        spec = before.get("spec") or {}
+        mine = spec.get("holderIdentity") == self._identity
+        meta = before.get("metadata") or {"name": self._name, "namespace": self._namespace}
+        return {
+            "apiVersion": LEASES.api_version,
+            "kind": "Lease",
+            "metadata": meta,
+            "spec": {
+                "holderIdentity": self._identity,
+                "leaseDurationSeconds": max(int(self._duration), 1),
+                "acquireTime": spec.get("acquireTime", now) if mine else now,
+                "renewTime": now,
+                "leaseTransitions": int(spec.get("leaseTransitions") or 0) + (0 if mine else 1),
+            },
+        }

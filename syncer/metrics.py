@@ -1,0 +1,158 @@
+"""What the syncer counts, and where it is read: ``/metrics``, ``/livez`` and ``/readyz`` on an address of its own.
+
+| name | labels | |
+|---|---|---|
+| ``kcp_syncer_lag_seconds`` | direction, resource | histogram: from a change on one side until it is on the other |
+| ``kcp_syncer_objects`` | resource | objects that stand below as they are asked for above |
+| ``kcp_syncer_conflicts`` | resource | objects whose place below is taken by somebody else's |
+| ``kcp_syncer_queue_depth`` | resource | objects that wait or are worked on |
+| ``kcp_syncer_oldest_pending_seconds`` | resource | age of the oldest change that is not on the other side yet |
+| ``kcp_syncer_retries_total`` | resource | attempts that failed |
+| ``kcp_syncer_requests_total`` | side, method, code | requests to the workspace (above) and to the cluster (below) |
+| ``kcp_syncer_connected`` | side | 1 while all watches of the side are open |
+| ``kcp_syncer_leading`` | | 1 while this syncer is the one that works for its cluster |
+| ``kcp_syncer_token_expiry_timestamp_seconds`` | | when its token of the workspace ends |
+| ``kcp_syncer_events_dropped_total`` | | Events that were not written to the workspace |
+
+``direction`` is ``down`` (what is asked for) or ``up`` (status).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+SIDES = ("above", "below")
+
+
+class Kind(Protocol):
+    """One API resource that is synced."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def objects(self) -> int: ...
+    @property
+    def conflicts(self) -> int: ...
+    @property
+    def depth(self) -> int: ...
+    @property
+    def oldest(self) -> float | None:
+        """When the oldest change was seen that is not on the other side yet, by `time.monotonic`."""
+
+    @property
+    def synced(self) -> bool:
+        """Whether both sides are known."""
+
+    def connected(self, side: str) -> bool: ...
+
+
+class Metrics:
+    """Of one syncer."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.kinds: list[Kind] = []
+        self.lag = Histogram(
+            "kcp_syncer_lag_seconds",
+            "From the event of a change on one side until it is on the other.",
+            ("direction", "resource"),
+            registry=self.registry,
+            buckets=BUCKETS,
+        )
+        self.retries = self._counter("kcp_syncer_retries", "Attempts that failed.", "resource")
+        self.requests = self._counter("kcp_syncer_requests", "Requests to either side.", "side", "method", "code")
+        self.dropped = self._counter("kcp_syncer_events_dropped", "Events that were not written to the workspace.")
+        self.leading = Gauge(
+            "kcp_syncer_leading", "Whether this syncer is the one that works for its cluster.", registry=self.registry
+        )
+        self.token_expiry = Gauge(
+            "kcp_syncer_token_expiry_timestamp_seconds",
+            "When the syncer's token of the workspace ends.",
+            registry=self.registry,
+        )
+        ProcessCollector(registry=self.registry)
+        self.registry.register(_Kinds(self))
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def connected(self, side: str) -> bool:
+        """Whether all watches of that side are open."""
+        return bool(self.kinds) and all(kind.connected(side) for kind in self.kinds)
+
+
+class _Kinds(Collector):
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        now = time.monotonic()
+        gauges = {
+            name: GaugeMetricFamily(f"kcp_syncer_{name}", text, labels=("resource",))
+            for name, text in (
+                ("objects", "Objects that stand below as they are asked for above."),
+                ("conflicts", "Objects whose place below is taken by somebody else's."),
+                ("queue_depth", "Objects that wait or are worked on."),
+                ("oldest_pending_seconds", "Age of the oldest change that is not on the other side yet."),
+            )
+        }
+        for kind in self._metrics.kinds:
+            gauges["objects"].add_metric((kind.name,), kind.objects)
+            gauges["conflicts"].add_metric((kind.name,), kind.conflicts)
+            gauges["queue_depth"].add_metric((kind.name,), kind.depth)
+            oldest = kind.oldest
+            gauges["oldest_pending_seconds"].add_metric((kind.name,), 0.0 if oldest is None else now - oldest)
+        yield from gauges.values()
+        connected = GaugeMetricFamily("kcp_syncer_connected", "Whether all watches are open.", labels=("side",))
+        for side in SIDES:
+            connected.add_metric((side,), float(self._metrics.connected(side)))
+        yield connected
+
+
+def ready(metrics: Metrics) -> dict[str, bool]:
+    """What has to hold for ``/readyz``. A syncer that stands by for another is ready for that."""
+    if not metrics.leading._value.get():
+        return {"standing-by": True}
+    return {
+        "kinds-known": bool(metrics.kinds) and all(kind.synced for kind in metrics.kinds),
+        **{f"{side}-connected": metrics.connected(side) for side in SIDES},
+    }
+
+
+@asynccontextmanager
+async def serve(metrics: Metrics, host: str, port: int) -> AsyncIterator[int]:
+    """Answer scrapes and probes; the port. Raises OSError where the address cannot be used."""
+
+    async def scrape(request: web.Request) -> web.Response:
+        text = generate_latest(metrics.registry)
+        return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+    async def live(request: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    async def check(request: web.Request) -> web.Response:
+        checks = ready(metrics)
+        good = all(checks.values())
+        lines = [f"[{'+' if holds else '-'}]{name} {'ok' if holds else 'failed'}" for name, holds in checks.items()]
+        verbose = "verbose" in request.query or not good
+        return web.Response(text="\n".join(lines) + "\n" if verbose else "ok", status=200 if good else 503)
+
+    application = web.Application()
+    application.add_routes([web.get("/metrics", scrape), web.get("/livez", live), web.get("/readyz", check)])
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        await site.start()
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()

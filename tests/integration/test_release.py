@@ -1,0 +1,157 @@
+"""What syncers may change in a workspace, and who takes their finalizers away when their cluster is deleted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from proxy.kube.client import Client, Object, Resource
+from proxy.kube.errors import StatusError
+from proxy.shard.control_plane import ControlPlane
+from proxy.workload.api import CLUSTERS, NAMESPACES
+from proxy.workload.controllers import run
+from proxy.workload.release import FINALIZER
+from syncer.names import CLUSTER_LABEL, finalizer
+from syncer.role import STATUS
+from tests.integration.eventually import eventually
+from tests.integration.workload_workspace import CONFIGMAPS, Workspace
+
+MINE, OTHER = finalizer("east"), "example.com/other"
+ACCOUNTS = Resource("", "v1", "serviceaccounts")
+
+
+@pytest.fixture
+async def workspace(admin: Client) -> Workspace:
+    made = Workspace(admin)
+    await made.namespace("words")
+    return made
+
+
+@asynccontextmanager
+async def controllers(client: Client) -> AsyncIterator[None]:
+    task = asyncio.create_task(run({"shard": client}, auto_publish=True))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def gone(client: Client, resource: Resource, name: str, namespace: str | None = None) -> None:
+    async def check() -> bool:
+        try:
+            await client.get(resource, name, namespace)
+        except StatusError as error:
+            return error.code == 404
+        return False
+
+    await eventually(check, timeout=30)
+
+
+async def test_a_deleted_cluster_holds_nothing(admin: Client, workspace: Workspace) -> None:
+    async with controllers(admin):
+        for name in ("east", "west"):
+            await workspace.cluster(name)
+        west = finalizer("west")
+        held = {"metadata": {"finalizers": [MINE, west]}}
+        for name in ("deleted", "kept"):
+            await workspace.config_map("words", name)
+            await admin.patch(CONFIGMAPS, name, held, workspace.mapped("words"))
+        await admin.patch(CONFIGMAPS, "deleted", {"metadata": {"finalizers": [MINE]}}, workspace.mapped("words"))
+        await admin.delete(CONFIGMAPS, "deleted", workspace.mapped("words"))
+        await admin.delete(CLUSTERS, workspace.mapped("east"))
+        # A syncer that has not heard of it yet holds one more.
+        await asyncio.sleep(0.5)
+        await workspace.config_map("words", "late")
+        await admin.patch(CONFIGMAPS, "late", held, workspace.mapped("words"))
+        await gone(admin, CLUSTERS, workspace.mapped("east"))
+        await gone(admin, CONFIGMAPS, "deleted", workspace.mapped("words"))
+        for name in ("kept", "late"):
+            found = await admin.get(CONFIGMAPS, name, workspace.mapped("words"))
+            assert found["metadata"]["finalizers"] == [west]
+
+
+async def test_a_workspace_with_nothing_but_a_dead_syncer_goes(admin: Client, workspace: Workspace) -> None:
+    """All of it is deleted at once, as the workspace's deletion does."""
+    async with controllers(admin):
+        assert FINALIZER in (await workspace.cluster("east"))["metadata"]["finalizers"]
+        await workspace.config_map("words", "held")
+        await admin.patch(CONFIGMAPS, "held", {"metadata": {"finalizers": [MINE]}}, workspace.mapped("words"))
+        await admin.delete(NAMESPACES, workspace.mapped("words"))
+        await admin.delete(CLUSTERS, workspace.mapped("east"))
+        await gone(admin, NAMESPACES, workspace.mapped("words"))
+        await gone(admin, CLUSTERS, workspace.mapped("east"))
+
+
+CHANGES: dict[str, Any] = {
+    "finalizers": {"metadata": {"finalizers": [OTHER, MINE]}},
+    "no finalizers": {"metadata": {"finalizers": [OTHER]}},
+    "status": {"metadata": {"annotations": {STATUS + "east": "{}"}}},
+}
+REFUSED: dict[str, Any] = {
+    "data": {"data": {"a": "2"}},
+    "more data": {"binaryData": {"b": "Yg=="}},
+    "less data": {"data": None},
+    "immutable": {"immutable": True},
+    "finalizers of others": {"metadata": {"finalizers": [MINE]}},
+    "finalizers of another syncer": {"metadata": {"finalizers": [OTHER, finalizer("west")]}},
+    "labels": {"metadata": {"labels": {"app": "other"}}},
+    "no labels": {"metadata": {"labels": {"app": None}}},
+    "annotations": {"metadata": {"annotations": {"a": "b"}}},
+    "status of another": {"metadata": {"annotations": {STATUS + "west": "{}"}}},
+    "owners": {
+        "metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "x"}]}
+    },
+}  # fmt: skip
+
+
+async def test_a_syncer_changes_nothing_but_what_it_holds(shard: ControlPlane, workspace: Workspace) -> None:
+    """Asked as the proxy asks: with the user's name and the rights of an administrator."""
+    namespace = workspace.mapped("words")
+    data: Object = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "settings", "labels": {"app": "words"}, "finalizers": [OTHER]},
+        "data": {"a": "1"},
+    }
+    await workspace.client.create(CONFIGMAPS, data, namespace)
+
+    def speaking(name: str) -> Client:
+        headers = {"X-Remote-User": f"system:serviceaccount:{namespace}:{name}", "X-Remote-Group": "system:masters"}
+        return Client(shard.front_proxy_connection, headers=headers)
+
+    async with speaking("syncer-east") as syncer, speaking("someone") as other:
+
+        async def refused() -> bool:
+            """The policy may be known a moment after it is there."""
+            try:
+                await syncer.patch(CONFIGMAPS, "settings", {"metadata": {"labels": {"first": "x"}}}, namespace)
+            except StatusError as error:
+                return error.code == 403
+            await syncer.patch(CONFIGMAPS, "settings", {"metadata": {"labels": {"first": None}}}, namespace)
+            return False
+
+        await eventually(refused, StatusError, timeout=20)
+        for what, change in CHANGES.items():
+            assert await syncer.patch(CONFIGMAPS, "settings", change, namespace), what
+        for what, change in REFUSED.items():
+            with pytest.raises(StatusError) as caught:
+                await syncer.patch(CONFIGMAPS, "settings", change, namespace)
+            assert (caught.value.code, "a syncer" in caught.value.message) == (403, True), what
+        # The namespace's cluster label comes with whatever is written.
+        await workspace.label("words", "east")
+        await eventually(lambda: _labelled(syncer, namespace), StatusError, timeout=20)
+        await other.patch(CONFIGMAPS, "settings", {"data": {"a": "2"}, "metadata": {"finalizers": None}}, namespace)
+
+
+async def _labelled(syncer: Client, namespace: str) -> bool:
+    done = await syncer.patch(CONFIGMAPS, "settings", {"metadata": {"finalizers": [OTHER, MINE]}}, namespace)
+    labels: dict[str, str] = done["metadata"]["labels"]
+    if labels.get(CLUSTER_LABEL) == "east":
+        return True
+    await syncer.patch(CONFIGMAPS, "settings", {"metadata": {"finalizers": [OTHER]}}, namespace)
+    return False
