@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help start install binaries test unit check demo bench lock clean
+.PHONY: help start install binaries test unit check demo bench faults lock clean
 
 help:            ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -60,6 +60,9 @@ demo: install .venv/developing binaries  ## the whole story: two teams, two phys
 
 bench: install .venv/developing  ## measure beside the direct kube-apiserver; writes build/bench.json
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+faults: install .venv/developing  ## kill processes and cut networks under load, then compare both sides (SEED=7, ARGS="--seconds 300")
+	@$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 lock: .venv/developing  ## pin all Python packages again
 	@$(BIN)/python -m pip install --quiet pip-tools

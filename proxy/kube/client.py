@@ -6,6 +6,7 @@ controllers, syncer and workers need plain JSON, any group, and identity headers
 
 from __future__ import annotations
 
+import socket
 import time
 import urllib.parse
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -107,7 +108,9 @@ class Client:
         if self._session is None:
             context = self.connection.ssl_context()
             # limit=0: watches hold connections for good; a bound on them would starve plain requests.
-            connector = aiohttp.TCPConnector(limit=0, ssl=context if context is not None else False)
+            connector = aiohttp.TCPConnector(
+                limit=0, ssl=context if context is not None else False, socket_factory=_socket
+            )
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 read_bufsize=2**20,
@@ -347,6 +350,19 @@ class Client:
         if not isinstance(value, dict):
             raise StatusError(502, f"{method} {path}: the answer is not a JSON object")
         return value
+
+
+ALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
+"""Socket options, where there are such: a watch whose other end is cut off is known to be dead after 30 s."""
+
+
+def _socket(address: tuple[Any, ...]) -> socket.socket:
+    made = socket.socket(*address[:3])
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in ALIVE.items():
+        if hasattr(socket, name):
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return made
 
 
 async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:

@@ -1,7 +1,8 @@
 """List and watch with resume: a local picture of one resource that converges by itself.
 
 Follows the reflector of client-go: list, watch from the list's version, resume from the last version seen when the
-watch ends, list again only when the server says that version is gone (410).
+watch ends, list again only when the server says that version is gone (410), or has not come to it: it was restored from
+a backup, and would say nothing until it is there.
 """
 
 from __future__ import annotations
@@ -69,8 +70,14 @@ class Informer:
         """Follow the resource until cancelled. Errors are logged and retried, 0.1 s to 10 s apart, with jitter."""
         version: str | None = None
         failures = 0
+        broken = False
         while True:
             try:
+                if version is not None and broken and not await self._has_come_to(version):
+                    log.warning("%s: the server has gone back behind %s", self.resource.plural, version)
+                    self._versions.clear()
+                    version = None
+                broken = False
                 if version is None:
                     version = await self._relist()
                     failures = 0
@@ -80,15 +87,28 @@ class Informer:
                 self.connected = False
             except StatusError as error:
                 self.connected = False
+                broken = True
                 if error.code == 410 or error.reason in ("Expired", "Gone"):
                     version = None
                     continue
-                if error.code in (404, 403, 401) and version is not None:
+                if error.code in (404, 403) and version is not None:
                     version = None
                 failures += 1
                 level = logging.WARNING if failures in (1, 10) or failures % 100 == 0 else logging.DEBUG
                 log.log(level, "%s: %s", self.resource.plural, error)
                 await asyncio.sleep(min(0.1 * 2 ** min(failures, 10), 10.0) * random.uniform(0.5, 1.0))
+
+    async def _has_come_to(self, version: str) -> bool:
+        """Whether the server knows of a version that it gave out before its connection broke. Versions are numbers
+        that grow: https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions"""
+        page = await self._client.request(
+            "GET",
+            self.resource.path(self._namespace),
+            params={"limit": 1, "labelSelector": self._label_selector, "fieldSelector": self._field_selector},
+            accept=METADATA_LIST,
+        )
+        now = str(page["metadata"].get("resourceVersion") or "")
+        return not (now.isdecimal() and version.isdecimal()) or int(now) >= int(version)
 
     def _watch(self, version: str) -> AsyncIterator[Object]:
         self.connected = True
@@ -99,6 +119,8 @@ class Informer:
             label_selector=self._label_selector,
             field_selector=self._field_selector,
             accept=METADATA if self._metadata_only else None,
+            # As in client-go: watches that began together do not end together.
+            timeout=random.randint(300, 600),
         )
 
     async def _relist(self) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from proxy.kube.client import Client, Resource
-from proxy.kube.config import load_kubeconfig
+from proxy.kube.config import ConfigError, load_kubeconfig
 from proxy.kube.errors import StatusError
 from tests.bench.load import Target
 
@@ -49,9 +49,14 @@ class System:
                 raise RuntimeError("kcp start ended")
             try:
                 self.root_client = Client(load_kubeconfig(kubeconfig, "root"))
+            except ConfigError:
+                await asyncio.sleep(0.02)
+                continue
+            try:
                 await self.root_client.get(WORKSPACES, "default")
                 break
-            except Exception:
+            except StatusError:
+                await self.root_client.close()
                 await asyncio.sleep(0.02)
         self.ready_seconds = time.perf_counter() - began
         self.shard = Client(load_kubeconfig(self.root / "shard" / "admin.kubeconfig"))

@@ -1,0 +1,77 @@
+"""What is done to the parts, at moments and in an order that a seed gives."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+
+from tests.faults.rig import Rig
+
+KILLED = ("syncer", "worker", "shard apiserver", "shard etcd", "physical apiserver", "physical etcd")
+CUT = ("cut above", "cut below")
+PAUSE = (1.5, 4.0)
+"""Seconds between two faults."""
+LONG = (3.0, 8.0)
+"""Seconds that a cut lasts. What is cut off dies meanwhile, so that its watches cannot be resumed: an API server that
+has started anew knows nothing of what happened before."""
+
+
+class Faults:
+    """``say`` gets a line for each fault."""
+
+    def __init__(self, rig: Rig, seed: int, say: Callable[[str], None]) -> None:
+        self._rig = rig
+        self._random = random.Random(f"{seed} faults")
+        self._say = say
+        self._began = time.monotonic()
+
+    async def run(self, seconds: float) -> None:
+        """For so long; each kind of fault comes once before one comes again. Nothing is cut at the end."""
+        self._began = time.monotonic()
+        waiting: list[str] = []
+        while time.monotonic() - self._began < seconds:
+            if not waiting:
+                waiting = [*KILLED, *CUT]
+                self._random.shuffle(waiting)
+            await self._do(waiting.pop())
+            await asyncio.sleep(self._random.uniform(*PAUSE))
+
+    async def _do(self, fault: str) -> None:
+        if fault in CUT:
+            await self._cut(fault)
+        elif fault == "syncer":
+            self._tell("kill syncer")
+            self._rig.kill_syncer()
+            await asyncio.sleep(self._random.uniform(0, 1))
+            self._rig.start_syncer()
+        else:
+            self._kill(fault)
+
+    async def _cut(self, fault: str) -> None:
+        side = fault.split()[1]
+        long = self._random.uniform(*LONG)
+        self._tell(f"cut the syncer off from what is {side} for {long:.1f} s")
+        self._rig.relays[side].cut()
+        try:
+            await asyncio.sleep(long / 2)
+            self._kill("shard apiserver" if side == "above" else "physical apiserver")
+            await asyncio.sleep(long / 2)
+        finally:
+            self._rig.relays[side].heal()
+
+    def _kill(self, what: str) -> None:
+        pids = self._rig.pids(what)
+        if pids:
+            pid = self._random.choice(pids)
+            self._tell(f"kill {what}")
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # from the fault before this one it has not come back yet
+
+    def _tell(self, what: str) -> None:
+        self._say(f"{time.monotonic() - self._began:6.1f} s  {what}")
