@@ -56,11 +56,13 @@ class IdentityHeaders:
 
     user: bytes
     group: bytes
+    extra: bytes
+    """What the name of an extra's header begins with."""
 
 
-FRONT_PROXY = IdentityHeaders(b"x-remote-user", b"x-remote-group")
+FRONT_PROXY = IdentityHeaders(b"x-remote-user", b"x-remote-group", b"x-remote-extra-")
 """https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/; needs the certificate for it."""
-IMPERSONATION = IdentityHeaders(b"impersonate-user", b"impersonate-group")
+IMPERSONATION = IdentityHeaders(b"impersonate-user", b"impersonate-group", b"impersonate-extra-")
 """Where only an admin kubeconfig of the shard is at hand."""
 
 

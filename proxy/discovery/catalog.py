@@ -1,8 +1,9 @@
 """What a workspace has by its type, and what it may import: native resources, as the shard's own discovery tells them.
 
 Left out of every workspace, because they would be inert or unsafe there: webhook and admission policy kinds (they act
-on the whole shard), flow control and API services (the shard's own), certificate signing requests (no signer runs), and
-everything that needs nodes unless it was imported.
+on the whole shard), flow control and API services (the shard's own), certificate signing requests (no signer runs),
+nodes (no shard has any), and IP addresses and their ranges (their names are addresses, of which the shard has one
+range). What runs on nodes is there in a workspace of type Cluster, or where it was imported.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.mapping.request import REFUSED_SUBRESOURCES
+from proxy.mapping.natives import WORKLOADS, hidden, importable
 
 Entry = Mapping[str, Any]
 """An APIResourceDiscovery of apidiscovery.k8s.io/v2."""
@@ -56,30 +57,14 @@ BY_TYPE: dict[str, frozenset[Resource]] = {
     "Root": EVERYWHERE | TREE | SHARDS,
     "Organization": EVERYWHERE | TREE,
     "Team": EVERYWHERE | TREE,
+    "Cluster": EVERYWHERE | COMPUTE | WORKLOADS,
 }
 UNIVERSAL: frozenset[Resource] = EVERYWHERE | COMPUTE
 """Every type that is not named above is a place to work in."""
 
-IMPORTABLE_GROUPS = frozenset(
-    {
-        "", "apps", "autoscaling", "batch", "coordination.k8s.io", "discovery.k8s.io", "events.k8s.io",
-        "networking.k8s.io", "policy", "resource.k8s.io", "storage.k8s.io",
-    }
-)  # fmt: skip
-
 
 def resources_of(workspace_type: str) -> frozenset[Resource]:
     return BY_TYPE.get(workspace_type, UNIVERSAL)
-
-
-def importable(group: str, entry: Entry) -> bool:
-    """Whether a native resource may be shown because a workspace says that it imported it.
-
-    The objects that say so are the workspace's own to write, so this decides what a tenant can reach on a shard that
-    all share: objects in namespaces, inert without nodes. Cluster-scoped kinds configure the shard as a whole.
-    """
-    verbs = entry.get("verbs") or ()
-    return group in IMPORTABLE_GROUPS and entry.get("scope") == "Namespaced" and "list" in verbs
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +106,7 @@ def _served(group: str, entry: dict[str, Any]) -> Entry:
     if not subresources:
         return entry
     plural = entry["resource"]
-    kept = [sub for sub in subresources if (group, plural, sub["subresource"]) not in REFUSED_SUBRESOURCES]
+    kept = [sub for sub in subresources if not hidden(group, plural, sub["subresource"])]
     return entry | {"subresources": kept}
 
 
@@ -137,7 +122,10 @@ def select(
                 entry
                 for entry in version.resources
                 if (group.name, entry["resource"]) in wanted
-                or ((group.name, version.name, entry["resource"]) in imports and importable(group.name, entry))
+                or (
+                    (group.name, version.name, entry["resource"]) in imports
+                    and importable(group.name, entry["resource"])
+                )
             )
             if entries:
                 versions.append(Version(version.name, entries))

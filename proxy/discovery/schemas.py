@@ -24,7 +24,7 @@ from proxy.discovery.shard import ShardCatalog
 from proxy.discovery.view import View
 from proxy.kube.errors import StatusError
 from proxy.mapping.names import NATIVE_GROUPS
-from proxy.mapping.request import REFUSED_SUBRESOURCES
+from proxy.mapping.natives import hidden
 
 MEMORY = 48 * 2**20
 """Bytes of documents that are kept in each worker."""
@@ -124,7 +124,7 @@ class Schemas:
             resource = resource_of_path(path)
             if resource is None:
                 return path.strip("/") == path_of(group, version)
-            return resource in shown and (group, resource[2], subresource_of_path(path)) not in REFUSED_SUBRESOURCES
+            return resource in shown and not hidden(group, resource[2], subresource_of_path(path))
 
         async def make() -> Document:
             spec = await self._fetch(f"/openapi/v3/{path_of(group, version)}")

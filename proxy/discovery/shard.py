@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from proxy.discovery.catalog import Group, GroupVersionResource, groups_of, importable
+from proxy.discovery.catalog import Group, GroupVersionResource, groups_of
 from proxy.discovery.catalog import Resource as GroupResource
 from proxy.discovery.crds import Shape, Shapes, groups_of_crds
 from proxy.discovery.view import AGGREGATED, AGGREGATED_BETA, View
@@ -17,6 +17,7 @@ from proxy.kube.client import METADATA, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
 from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
+from proxy.mapping.natives import importable
 from proxy.mapping.token import token_of
 
 log = logging.getLogger(__name__)
@@ -94,8 +95,8 @@ class ShardCatalog:
 
     def could_import(self, group: str, version: str, resource: str) -> bool:
         """Whether the shard has it natively, of a kind that an import may show."""
-        return any(
-            entry["resource"] == resource and importable(group, entry)
+        return importable(group, resource) and any(
+            entry["resource"] == resource
             for found in self.native
             if found.name == group
             for known in found.versions

@@ -15,6 +15,7 @@ import orjson
 
 from proxy.kube.errors import StatusError
 from proxy.mapping.names import NATIVE_GROUPS
+from proxy.mapping.natives import PRIORITY_CLASSES, SYSTEM_CLASSES
 from proxy.mapping.protobuf import MAGIC, SPECIAL, open_envelope
 from proxy.mapping.request import MappedRequest
 from proxy.mapping.wire import Field, Schema, WireError, decode
@@ -50,7 +51,8 @@ def gate(method: bytes, target: bytes, body: bytes, token: str) -> None:
     kind = native or group or ""
     if namespace is None:
         if name is not None:
-            if not _named_inside(kind, resource, name, token):
+            shared = name in SYSTEM_CLASSES and (kind, resource) == PRIORITY_CLASSES and method in (b"GET", b"HEAD")
+            if not shared and not _named_inside(kind, resource, name, token):
                 raise _refused()
         elif method != b"POST":
             if not _selected(query, token):

@@ -19,6 +19,7 @@ from proxy.mapping.names import (
     map_crd_name,
     map_namespace,
 )
+from proxy.mapping.natives import PRIORITY_CLASSES, refuse_system_class
 from proxy.mapping.paths import RequestInfo
 from proxy.mapping.query import METADATA_NAME
 from proxy.mapping.rbac import GROUP as RBAC
@@ -96,6 +97,8 @@ def map_own_name(name: str, context: Context) -> str:
         return map_crd_name(name, prefix)
     if (info.group, info.resource) == ("", "namespaces"):
         return map_namespace(name, prefix)
+    if (info.group, info.resource) == PRIORITY_CLASSES:
+        refuse_system_class(info.verb, name)
     return map_cluster_name(name, prefix, info.resource, info.group)
 
 

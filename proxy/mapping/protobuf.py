@@ -104,11 +104,12 @@ SPECIAL: dict[tuple[str, str, str], tuple[str, Schema]] = {
 PLAIN = frozenset(
     {
         "ConfigMap", "ControllerRevision", "CronJob", "CSIDriver", "CSINode", "CSIStorageCapacity", "DaemonSet",
-        "Deployment", "EndpointSlice", "Endpoints", "Eviction", "HorizontalPodAutoscaler", "Ingress", "IngressClass",
-        "Job", "Lease", "LimitRange", "Namespace", "NetworkPolicy", "PersistentVolume", "PersistentVolumeClaim", "Pod",
-        "PodDisruptionBudget", "PodTemplate", "PriorityClass", "ReplicaSet", "ReplicationController", "ResourceClaim",
-        "ResourceClaimTemplate", "RuntimeClass", "Scale", "SelfSubjectReview", "Service", "ServiceAccount",
-        "StatefulSet", "StorageClass", "VolumeAttributesClass",
+        "Deployment", "DeviceClass", "EndpointSlice", "Endpoints", "Eviction", "HorizontalPodAutoscaler", "Ingress",
+        "IngressClass", "Job", "Lease", "LimitRange", "Namespace", "NetworkPolicy", "PersistentVolume",
+        "PersistentVolumeClaim", "Pod", "PodDisruptionBudget", "PodTemplate", "PriorityClass", "ReplicaSet",
+        "ReplicationController", "ResourceClaim", "ResourceClaimTemplate", "ResourceSlice", "RuntimeClass", "Scale",
+        "SelfSubjectReview", "Service", "ServiceAccount", "StatefulSet", "StorageClass", "VolumeAttachment",
+        "VolumeAttributesClass",
     }
 )  # fmt: skip
 """Kinds of which only the metadata is mapped."""

@@ -12,6 +12,7 @@ from proxy.mapping.body import DELETES, map_body
 from proxy.mapping.forms import Form, wanted, wanted_stream
 from proxy.mapping.listing import LATEST, Listing, check_token, make_token
 from proxy.mapping.names import NATIVE_GROUPS, map_api_group, map_crd_name
+from proxy.mapping.natives import is_system_class, refuse_hidden, refuse_system_class
 from proxy.mapping.objects import Context, literal_token, map_own_name
 from proxy.mapping.paths import RequestInfo, not_allowed, quote
 from proxy.mapping.query import map_query, name_in_field_selector
@@ -23,11 +24,6 @@ from proxy.mapping.token import LABEL
 Header = tuple[bytes, bytes]
 
 READ_ONLY = frozenset({"get", "list", "watch"})
-REFUSED_SUBRESOURCES = frozenset(
-    {("", "bindings", ""), ("", "pods", "binding"), ("", "pods", "exec"), ("", "pods", "attach"), ("", "pods", "log"),
-     ("", "pods", "portforward"), ("", "pods", "proxy"), ("", "services", "proxy"), ("", "nodes", "proxy")}
-)  # fmt: skip
-"""They act on nodes, which a shard has none of."""
 REFUSED_GROUPS = frozenset(
     {"admissionregistration.k8s.io", "apiregistration.k8s.io", "flowcontrol.apiserver.k8s.io",
      "internal.apiserver.k8s.io", "storagemigration.k8s.io"}
@@ -84,8 +80,9 @@ def map_request(
 ) -> MappedRequest:
     """Raises StatusError for everything that cannot be mapped without doubt. ``attributes``: if they are known."""
     prefix = f"{token}-"
-    if (info.group, info.resource, info.subresource) in REFUSED_SUBRESOURCES or info.group in REFUSED_GROUPS:
+    if info.group in REFUSED_GROUPS:
         raise StatusError(404, "the server could not find the requested resource")
+    refuse_hidden(info.group, info.resource, info.subresource, info.name)
     if info.group in NATIVE_GROUPS and not _has_route(method, info):
         raise not_allowed()
     attributes = attributes or attributes_of(info, prefix, scopes)
@@ -135,6 +132,8 @@ def _may_be_written(context: Context) -> None:
     info = context.info
     if context.prefix[:-1] in info.name or context.prefix[:-1] in info.namespace:
         raise literal_token(context)
+    if is_system_class(info.group, info.resource, info.name):
+        refuse_system_class(info.verb, info.name)
     if info.verb not in DELETES and info.name and (not info.namespace or info.resource == "namespaces"):
         map_own_name(info.name, context)
 
@@ -159,7 +158,8 @@ def _path(info: RequestInfo, attributes: Attributes) -> str:
         parts += ["namespaces", quote(attributes.namespace)]
     parts.append(info.resource)
     if info.name:
-        parts.append(quote(attributes.name))
+        shared = is_system_class(info.group, info.resource, info.name)
+        parts.append(info.name if shared else quote(attributes.name))
         if info.subresource:
             parts.append(info.subresource)
     return "/".join(parts)

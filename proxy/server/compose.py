@@ -16,7 +16,7 @@ from proxy.auth.default_roles import DefaultRoles
 from proxy.auth.identity import FRONT_PROXY, IMPERSONATION
 from proxy.auth.oidc import Oidc
 from proxy.auth.tokenfile import TokenFiles
-from proxy.discovery import Discovery
+from proxy.discovery import Classes, Discovery
 from proxy.kube.client import Client
 from proxy.kube.config import load_kubeconfig
 from proxy.metrics.requests import RequestMetrics
@@ -67,12 +67,14 @@ class Worker:
         )
         self._authorizer = Authorizer(self.index, clients)
         self._discovery = Discovery(clients)
+        self._classes = Classes(clients)
         gateway = WorkspaceGateway(
             index=self.index,
             authenticator=self._authenticator,
             authorizer=self._authorizer,
             discovery=self._discovery,
             roles=DefaultRoles(clients),
+            classes=self._classes,
             endpoints=endpoints,
             unready=self.unready,
         )
@@ -114,7 +116,7 @@ class Worker:
         """Serve until ``stop``. Raises OSError where the address cannot be listened at."""
         tasks = [
             asyncio.create_task(part.run())
-            for part in (self.index, self._authenticator, self._authorizer, self._discovery)
+            for part in (self.index, self._authenticator, self._authorizer, self._discovery, self._classes)
         ]
         if self._metrics is not None:
             tasks.append(asyncio.create_task(self._metrics.run()))

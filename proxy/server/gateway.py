@@ -21,7 +21,8 @@ from proxy.auth.forbidden import forbidden, no_entry
 from proxy.auth.identity import User, identity_headers
 from proxy.auth.impersonation import Impersonation, access_of, impersonation, refused
 from proxy.auth.whoami import whoami_body
-from proxy.discovery import Discovery, Scopes
+from proxy.discovery import Classes, Discovery, Scopes
+from proxy.discovery.classes import EXTRA
 from proxy.kube.errors import StatusError
 from proxy.mapping.gate import gate, gate_mapped
 from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
@@ -61,6 +62,7 @@ class WorkspaceGateway:
         authorizer: Authorizer,
         discovery: Discovery,
         roles: DefaultRoles,
+        classes: Classes,
         endpoints: Mapping[str, ShardEndpoint],
         unready: Callable[[], str | None],
     ) -> None:
@@ -69,6 +71,7 @@ class WorkspaceGateway:
         self._authorizer = authorizer
         self._discovery = discovery
         self._roles = roles
+        self._classes = classes
         self._endpoints = endpoints
         self._unready = unready
 
@@ -225,6 +228,11 @@ class WorkspaceGateway:
         if resource == "selfsubjectreviews":
             headers, body = in_form(whoami_body(user), mapped.form)
             return Reply(201, headers, body)
+        told = self._classes.told(workspace, info, mapped.body) if info.verb in WRITES else None
+        if told is not None:
+            values = told if isinstance(told, tuple) else (yield told)
+            key = self._endpoints[workspace.shard].identity.extra + EXTRA
+            mapped.headers += [(key, value) for value in values]
         gate_mapped(request.method, mapped, workspace.token)
         return self._forward(request, info, mapped, user, access, workspace)
 

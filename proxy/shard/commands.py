@@ -21,6 +21,10 @@ SHARD_CONTROLLERS = (
     "serviceaccount-controller",
     "root-ca-certificate-publisher-controller",
     "resourcequota-controller",
+    # They take off what admission puts on: without them no claim, volume or attributes class could ever be deleted.
+    "persistentvolumeclaim-protection-controller",
+    "persistentvolume-protection-controller",
+    "volumeattributesclass-protection-controller",
 )
 """All that a workspace needs; without the others Deployments and the like stay inert. ClusterRoles are aggregated by a
 controller of ours: that of Kubernetes looks at all roles of a shard whenever one of them changes."""
@@ -34,7 +38,6 @@ SHARD_ADMISSION_OFF = (
     # They serve nodes and volumes, of which a shard has none.
     "PersistentVolumeClaimResize",
     "PodTopologyLabels",
-    "StorageObjectInUseProtection",
     "TaintNodesByCondition",
 )
 

@@ -43,7 +43,11 @@ ROOT = "root"
 ROOT_TYPE = "Root"
 DEFAULT = "default"
 
-TYPES_IN = {ROOT_TYPE: ("organization",), "Organization": ("universal", "team"), "Team": ("universal",)}
+TYPES_IN = {
+    ROOT_TYPE: ("organization",),
+    "Organization": ("universal", "cluster", "team"),
+    "Team": ("universal", "cluster"),
+}
 """Type of a workspace → names of the ClusterWorkspaceTypes that it starts with."""
 
 SCHEDULED = "WorkspaceScheduled"

@@ -10,6 +10,7 @@ from proxy.kube.client import Client, Object
 from proxy.kube.errors import StatusError
 from proxy.tenancy import api, content
 from proxy.tenancy.aggregation import Aggregation
+from proxy.tenancy.endpoint import KubernetesServices
 from proxy.tenancy.index import LOGICAL_CLUSTERS, READY, Workspace, WorkspaceIndex
 from proxy.tenancy.lifecycle import Lifecycle, create_logical_cluster
 
@@ -32,6 +33,7 @@ async def run(
             group.create_task(own_index.run())
         group.create_task(lifecycle.run())
         group.create_task(Aggregation(shards).run())
+        group.create_task(KubernetesServices(shards, own_index, external_url).run())
         group.create_task(_root(shards, own_index, external_url, root_shard, ready))
 
 

@@ -11,6 +11,7 @@ from proxy.workload.api import CLUSTERS
 from proxy.workload.clusters import Heartbeats
 from proxy.workload.imports import Negotiation
 from proxy.workload.placement import Placement
+from proxy.workload.pods import EndedPods
 from proxy.workload.release import Release
 
 
@@ -27,7 +28,7 @@ async def run(
             heartbeats = Heartbeats(client, clusters)
             placement = Placement(client, clusters)
             release, negotiation = Release(client, clusters), Negotiation(client, auto_publish=auto_publish)
-            for part in (clusters, heartbeats, placement, release, negotiation):
+            for part in (clusters, heartbeats, placement, release, negotiation, EndedPods(client)):
                 group.create_task(part.run())
 
 

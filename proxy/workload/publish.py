@@ -7,6 +7,7 @@ from typing import NamedTuple
 from proxy.kube.client import Client, Object
 from proxy.kube.errors import StatusError
 from proxy.mapping.names import NATIVE_GROUPS
+from proxy.mapping.natives import importable
 from proxy.workload.api import CRDS
 from proxy.workload.typekey import TypeKey
 
@@ -33,7 +34,7 @@ class Publisher:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._native: dict[tuple[str, str], frozenset[str]] = {}
-        """Group and version → resources in namespaces that the shard serves itself."""
+        """Group and version → importable resources that the shard serves itself."""
 
     async def publish(self, key: TypeKey, negotiated: Object) -> Outcome:
         """Make the CRD where one is needed and wanted."""
@@ -80,7 +81,7 @@ class Publisher:
         return Outcome(False, "NotServed", "the control plane does not serve it, or only for itself as a whole")
 
     async def _native_resources(self, group: str, version: str) -> frozenset[str]:
-        """What an import may show: cluster-scoped kinds configure a shard that many share."""
+        """What an import may show."""
         if (group, version) not in self._native:
             try:
                 listed = await self._client.request("GET", f"/apis/{group}/{version}" if group else f"/api/{version}")
@@ -89,9 +90,7 @@ class Publisher:
                     raise
                 return frozenset()
             self._native[group, version] = frozenset(
-                entry["name"]
-                for entry in listed.get("resources") or ()
-                if entry["namespaced"] and "list" in entry["verbs"]
+                entry["name"] for entry in listed.get("resources") or () if importable(group, entry["name"])
             )
         return self._native[group, version]
 

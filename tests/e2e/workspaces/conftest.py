@@ -8,8 +8,11 @@ import pytest
 import pytest_asyncio
 
 from proxy.kube.config import load_kubeconfig
+from proxy.shard.commands import SHARD_CONTROLLERS
 from proxy.shard.control_plane import ControlPlane, full_cluster
 from tests.e2e.workspaces.installation import TOKEN_FILE, Installation
+from tests.e2e.workspaces.natives import NAMESPACE
+from tests.e2e.workspaces.places import Places
 from tests.e2e.workspaces.twins import Api, Twins
 from tests.integration.kcp_process import Kcp
 
@@ -47,3 +50,22 @@ async def twins(plain: ControlPlane, kcp: Installation) -> AsyncIterator[Twins]:
     yield twins
     await twins.plain.close()
     await twins.workspace.close()
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def places(kcp: Installation, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Places]:
+    """The admission of a cluster with no more controllers than a shard has, and two workspaces; with a namespace."""
+    folder = tmp_path_factory.mktemp("quiet")
+    settings = full_cluster(folder, durable=False, scheduler=False, controllers=SHARD_CONTROLLERS)
+    async with ControlPlane(settings) as plane:
+        paths = [await kcp.fresh("Cluster"), await kcp.fresh("Cluster")]
+        one, other = (Api(path, load_kubeconfig(kcp.config(path))) for path in paths)
+        found = Places(Api("plain", plane.connection), one, other)
+        for api in found.all:
+            await api.must("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+        for api in found.all:
+            path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default"
+            await api.until("GET", path, wanted=lambda answer: answer.status == 200)
+        yield found
+        for api in found.all:
+            await api.close()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.discovery.catalog import EVERYWHERE, Group, groups_of, importable, resources_of, select
+from proxy.discovery.catalog import EVERYWHERE, Group, groups_of, resources_of, select
+from proxy.mapping.natives import importable
 from tests.unit.discovery.shard_documents import CORE, OTHERS
 
 GROUPS = groups_of((CORE, OTHERS))
@@ -42,7 +43,6 @@ def test_import_shows_that_version_alone() -> None:
         ("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations"),
         ("", "v1", "nodes"),
         ("", "v1", "bindings"),
-        ("storage.k8s.io", "v1", "storageclasses"),
         ("certificates.k8s.io", "v1", "podcertificaterequests"),
         ("tenancy.kcp.dev", "v1alpha1", "clusterworkspaceshards"),
     ],
@@ -61,7 +61,7 @@ def test_unknown_import_shows_nothing() -> None:
 def test_subresources_that_act_on_nodes_are_not_shown() -> None:
     pods = next(e for e in GROUPS[0].versions[0].resources if e["resource"] == "pods")
     assert [sub["subresource"] for sub in pods["subresources"]] == ["eviction", "status"]
-    assert importable("", pods)
+    assert importable("", pods["resource"])
 
 
 def test_order_is_the_shards() -> None:

@@ -217,11 +217,11 @@ def test_whose_rights_count() -> None:
 
 
 REFUSED = [
-    ("POST", "/api/v1/namespaces/a/pods/p/binding", {}, 404),
-    ("POST", "/api/v1/namespaces/a/bindings", {}, 404),
-    ("GET", "/api/v1/namespaces/a/pods/p/log", None, 404),
-    ("GET", "/api/v1/namespaces/a/pods/p/exec", None, 404),
-    ("GET", "/api/v1/namespaces/a/services/s/proxy", None, 404),
+    ("POST", "/api/v1/namespaces/a/pods/p/binding", {}, 403),
+    ("POST", "/api/v1/namespaces/a/bindings", {}, 403),
+    ("GET", "/api/v1/namespaces/a/pods/p/log", None, 400),
+    ("GET", "/api/v1/namespaces/a/pods/p/exec", None, 400),
+    ("GET", "/api/v1/namespaces/a/services/s/proxy", None, 503),
     ("GET", "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", None, 404),
     ("POST", "/apis/apiregistration.k8s.io/v1/apiservices", {}, 404),
     ("PATCH", f"{CRDS}/x.apps", {}, 403),
