@@ -219,7 +219,7 @@ async def test_nothing_names_the_workspace_on_the_shard_or_another_one(front: Fr
 @pytest.mark.parametrize(
     "path",
     [
-        "/apis/apps", "/apis/apps/v1", "/apis/internal.kcp.dev", "/apis/hidden.org/v1", "/api/v2",
+        "/apis/apps", "/apis/apps/v1", "/apis/internal.kcp.dev", "/apis/hidden.org/v1",
         "/apis/kdiscover-example.com/v1", "/apis/kdiscovei-example.com/v1", "/openapi/v3/apis/apps/v1",
         "/openapi/v3/apis/kdiscovei-example.com/v1", "/openapi/v3/apis/hidden.org/v1", "/openapi/v3/version",
     ],
@@ -228,6 +228,12 @@ async def test_what_is_not_there(front: Front, path: str) -> None:
     status, headers, body = await get(front, ONE, path)
     assert (status, body) == (404, b"404 page not found\n")
     assert headers["Content-Type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize("path", ["/api/v2", "/apis/rbac.authorization.k8s.io/v9"])
+async def test_a_version_that_a_group_does_not_have(front: Front, path: str) -> None:
+    status, _, body = await get(front, ONE, path)
+    assert (status, json.loads(body)["message"]) == (404, "the server could not find the requested resource")
 
 
 async def test_crd_is_shown_and_gone_at_once(front: Front, client: Client, home: Path) -> None:

@@ -54,7 +54,10 @@ async def test_kubectl_creates_with_protobuf_and_sees_plain_names(mine: Workspac
     binding = await admin.request("GET", f"{RBAC}/clusterrolebindings/{MINE}-crb")
     assert (binding["roleRef"]["name"], binding["subjects"][0]["name"]) == (f"{MINE}-cr", f"{MINE}-alice")
     everybody = await admin.request("GET", f"{RBAC}/clusterrolebindings/{MINE}-crb2")
-    assert (everybody["roleRef"]["name"], everybody["subjects"][0]["name"]) == ("view", f"{MINE}-system:authenticated")
+    assert (everybody["roleRef"]["name"], everybody["subjects"][0]["name"]) == (
+        f"{MINE}-view",
+        f"{MINE}-system:authenticated",
+    )
     inside = await admin.request("GET", f"{RBAC}/namespaces/{MINE}-proto/rolebindings/rb")
     assert [(each["kind"], each["name"], each.get("namespace")) for each in inside["subjects"]] == [
         ("User", f"{MINE}-alice", None), ("Group", f"{MINE}-dev", None), ("ServiceAccount", "sa", f"{MINE}-proto"),
