@@ -35,7 +35,8 @@ clusterrolebindings.rbac.authorization.k8s.io clusterroles.rbac.authorization.k8
 rolebindings.rbac.authorization.k8s.io roles.rbac.authorization.k8s.io
 """
 UNIVERSAL = """
-apiresourceimports.apiresource.kcp.dev negotiatedapiresources.apiresource.kcp.dev workloadclusters.workload.kcp.dev
+apiresourceimports.apiresource.kcp.dev negotiatedapiresources.apiresource.kcp.dev
+placements.workload.kcp.dev workloadclusters.workload.kcp.dev
 """
 TREE = "clusterworkspaces.tenancy.kcp.dev clusterworkspacetypes.tenancy.kcp.dev workspaces.tenancy.kcp.dev "
 SHARDS = "clusterworkspaceshards.tenancy.kcp.dev"
