@@ -65,9 +65,12 @@ class Namespaces:
         self._empty_for = empty_for
         self._counted = counted
         self._listeners: list[Callable[[str], None]] = []
-        self._up = Informer(above, NAMESPACES, label_selector=selector(cluster), transform=_slim)
-        self._down = Informer(below, NAMESPACES, label_selector=f"{CLUSTER_LABEL}={cluster}", transform=_slim)
         self._queue: WorkQueue[str] = WorkQueue(self._reconcile, name="namespaces", workers=2, max_delay=30.0)
+        retry = self._queue.retry
+        self._up = Informer(above, NAMESPACES, label_selector=selector(cluster), transform=_slim, reconnected=retry)
+        self._down = Informer(
+            below, NAMESPACES, label_selector=f"{CLUSTER_LABEL}={cluster}", transform=_slim, reconnected=retry
+        )
         self._up.add_handler(self._above_event)
         self._down.add_handler(self._below_event)
 

@@ -80,10 +80,22 @@ class KindSync:
         self._keep_above = kept.above(self._resource.plural, sides.cluster)
         self._keep_below = kept.below(sides.cluster)
         ours, all_ours = f"{CLUSTER_LABEL}={sides.cluster}", selector(sides.cluster)
-        self._up = Informer(sides.above, self._resource, label_selector=all_ours, transform=self._keep_above)
-        self._down = Informer(sides.below, self._resource, label_selector=ours, transform=self._keep_below)
         self._queue: WorkQueue[Key] = WorkQueue(
             self._reconcile, name=f"sync {api.name}", workers=WORKERS, max_delay=30.0
+        )
+        self._up = Informer(
+            sides.above,
+            self._resource,
+            label_selector=all_ours,
+            transform=self._keep_above,
+            reconnected=self._queue.retry,
+        )
+        self._down = Informer(
+            sides.below,
+            self._resource,
+            label_selector=ours,
+            transform=self._keep_below,
+            reconnected=self._queue.retry,
         )
         self._up.add_handler(self._above_event)
         self._down.add_handler(self._below_event)

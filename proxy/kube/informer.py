@@ -38,7 +38,9 @@ class Informer:
         field_selector: str | None = None,
         transform: Transform | None = None,
         metadata_only: bool = False,
+        reconnected: Callable[[], None] | None = None,
     ) -> None:
+        """``reconnected`` is called when the server answers again after it did not."""
         self.resource = resource
         self.store: dict[tuple[str, str], Object] = {}
         self._client = client
@@ -47,6 +49,7 @@ class Informer:
         self._field_selector = field_selector
         self._transform = transform
         self._metadata_only = metadata_only
+        self._reconnected = reconnected
         self._handlers: list[Handler] = []
         self._versions: dict[tuple[str, str], str] = {}
         self._synced = asyncio.Event()
@@ -77,10 +80,12 @@ class Informer:
                     log.warning("%s: the server has gone back behind %s", self.resource.plural, version)
                     self._versions.clear()
                     version = None
-                broken = False
                 if version is None:
                     version = await self._relist()
                     failures = 0
+                if broken and self._reconnected is not None:
+                    self._reconnected()
+                broken = False
                 async for event in self._watch(version):
                     failures = 0
                     version = self._take(event) or version

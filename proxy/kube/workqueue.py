@@ -66,6 +66,12 @@ class WorkQueue(Generic[Key]):
             timer.cancel()
         self._timers[key] = loop.call_later(seconds, self.add, key)
 
+    def retry(self) -> None:
+        """Work on all keys that have failed at once: what they failed for is over."""
+        for key in list(self._failures):
+            self._failures[key] = 0
+            self.add(key)
+
     def __len__(self) -> int:
         """Keys that wait or are worked on; timers do not count."""
         return len(self._queued) + len(self._active)

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
 import time
 from collections.abc import Callable
 
+from tests.faults.load import Load
 from tests.faults.rig import Rig
 
 KILLED = ("syncer", "worker", "shard apiserver", "shard etcd", "physical apiserver", "physical etcd")
 CUT = ("cut above", "cut below")
 PAUSE = (1.5, 4.0)
-"""Seconds between two faults."""
+"""Seconds between two faults, and until so much was done in between:"""
+WORK = 20
+GIVEN_UP = 20.0
+"""Seconds after which the next fault comes all the same."""
 LONG = (3.0, 8.0)
 """Seconds that a cut lasts. What is cut off dies meanwhile, so that its watches cannot be resumed: an API server that
 has started anew knows nothing of what happened before."""
 
 
 class Faults:
-    """``say`` gets a line for each fault."""
+    """``say`` gets a line for each fault; ``load`` goes on meanwhile."""
 
-    def __init__(self, rig: Rig, seed: int, say: Callable[[str], None]) -> None:
+    def __init__(self, rig: Rig, load: Load, seed: int, say: Callable[[str], None]) -> None:
         self._rig = rig
+        self._load = load
         self._random = random.Random(f"{seed} faults")
         self._say = say
         self._began = time.monotonic()
@@ -37,8 +43,14 @@ class Faults:
             if not waiting:
                 waiting = [*KILLED, *CUT]
                 self._random.shuffle(waiting)
+            await self._work()
             await self._do(waiting.pop())
             await asyncio.sleep(self._random.uniform(*PAUSE))
+
+    async def _work(self) -> None:
+        """A fault that finds nothing going on says nothing."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._load.more(WORK), GIVEN_UP)
 
     async def _do(self, fault: str) -> None:
         if fault in CUT:

@@ -31,7 +31,14 @@ class Load:
         self._random = random.Random(f"{seed} load")
         self._number = 0
         self.done = 0
+        self._progress = asyncio.Condition()
         self.refused = 0
+
+    async def more(self, count: int) -> None:
+        """Wait until so much more was done."""
+        enough = self.done + count
+        async with self._progress:
+            await self._progress.wait_for(lambda: self.done >= enough)
 
     async def prepare(self) -> None:
         for name in SPACES:
@@ -77,6 +84,8 @@ class Load:
             elif what == "drift":
                 await below.delete(resource, name, physical)
             self.done += 1
+            async with self._progress:
+                self._progress.notify_all()
         except StatusError as error:
             if error.code in AWAY:
                 self.refused += 1

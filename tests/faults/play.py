@@ -18,7 +18,8 @@ async def play(folder: Path, *, seed: int, seconds: float, patience: float, say:
     """What differs ``patience`` seconds after the last fault at the latest; empty if both sides are equal."""
     async with Rig(folder, flags=("--lease-duration=3s",)) as rig:
         await rig.synced(timeout=180)
-        load, faults = Load(rig, seed), Faults(rig, seed, say)
+        load = Load(rig, seed)
+        faults = Faults(rig, load, seed, say)
         await load.prepare()
         asking = asyncio.create_task(load.run())
         try:
@@ -36,7 +37,7 @@ async def play(folder: Path, *, seed: int, seconds: float, patience: float, say:
 
 
 async def _equal(rig: Rig, patience: float, say: Callable[[str], None]) -> list[str]:
-    began = time.monotonic()
+    began = told = time.monotonic()
     while True:
         late = time.monotonic() - began > patience
         try:
@@ -51,4 +52,7 @@ async def _equal(rig: Rig, patience: float, say: Callable[[str], None]) -> list[
                 return []
         elif late:
             return left
+        elif time.monotonic() - told > 10:
+            told = time.monotonic()
+            say(f"{told - began:.0f} s after the last fault: {len(left)} differences, {left[0]}")
         await asyncio.sleep(0.5)

@@ -87,3 +87,26 @@ async def test_an_earlier_timer_wins_and_add_overtakes_it() -> None:
     await asyncio.sleep(0.05)
     runner.cancel()
     assert sorted(done) == ["a", "b"]
+
+
+async def test_what_has_failed_is_tried_at_once_when_the_cause_is_gone() -> None:
+    away = True
+    done: list[str] = []
+
+    async def reconcile(key: str) -> None:
+        if away:
+            raise RuntimeError("away")
+        done.append(key)
+
+    queue: WorkQueue[str] = WorkQueue(reconcile, base_delay=60.0)
+    runner = asyncio.create_task(queue.run())
+    for key in ("a", "b"):
+        queue.add(key)
+    await asyncio.sleep(0.05)
+    away = False
+    await asyncio.sleep(0.05)
+    assert done == [], "a minute is not over"
+    queue.retry()
+    await asyncio.sleep(0.05)
+    runner.cancel()
+    assert done == ["a", "b"]
