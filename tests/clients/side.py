@@ -71,11 +71,11 @@ class Side:
         return orjson.loads(await self.kubectl("get", *arguments, "-o", "json"))
 
     @asynccontextmanager
-    async def running(self, *command: str | Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def running(self, *command: str | Path, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
         """A program that stays; its output is in ``<folder>/<its name>.log``. SIGTERM ends it."""
         with (self.folder / f"{Path(command[0]).name}.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                *command, cwd=self.folder, env=self.environment, stdout=log, stderr=log
+                *command, cwd=self.folder, env={**self.environment, **environment}, stdout=log, stderr=log
             )
             try:
                 yield process
