@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import orjson
@@ -9,8 +10,8 @@ import orjson
 from proxy.auth.identity import User
 
 
-def whoami_body(user: User) -> bytes:
-    """A SelfSubjectReview of authentication.k8s.io/v1 as JSON."""
+def whoami_body(user: User, now: datetime.datetime) -> bytes:
+    """A SelfSubjectReview of authentication.k8s.io/v1 as JSON, created ``now`` (UTC)."""
     info: dict[str, Any] = {"username": user.name, "groups": list(user.groups)}
     if user.uid:
         info["uid"] = user.uid
@@ -19,7 +20,7 @@ def whoami_body(user: User) -> bytes:
     review = {
         "kind": "SelfSubjectReview",
         "apiVersion": "authentication.k8s.io/v1",
-        "metadata": {},
+        "metadata": {"creationTimestamp": now.strftime("%Y-%m-%dT%H:%M:%SZ")},
         "status": {"userInfo": info},
     }
     return orjson.dumps(review, option=orjson.OPT_APPEND_NEWLINE)

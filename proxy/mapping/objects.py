@@ -7,8 +7,10 @@ what is there and adds nothing, except where the absence itself has a meaning to
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
+
+import orjson
 
 from proxy.kube.errors import StatusError
 from proxy.mapping.names import (
@@ -35,6 +37,9 @@ from proxy.mapping.reviews import (
 from proxy.mapping.scopes import CRDS, PrivateScopes, kind_is_cluster_scoped
 from proxy.mapping.shape import Object, mapping, mappings, text
 from proxy.mapping.token import LABEL
+
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_HTML = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,30 @@ def _metadata(meta: Object, context: Context) -> None:
     labels = mapping(meta, "labels")
     if labels:
         _labels(meta, labels, context)
+    annotations = mapping(meta, "annotations")
+    if annotations and text(annotations, LAST_APPLIED):
+        annotations[LAST_APPLIED] = _last_applied(annotations[LAST_APPLIED], context)
+
+
+def _last_applied(value: str, context: Context) -> str:
+    """The object inside the annotation. kubectl writes it, and so does a shard for objects that ``kubectl apply
+    --server-side`` changes: both must write the same, or kubectl's next apply conflicts with the shard's own words.
+
+    What kubectl would not have written stays as it is; nothing but kubectl reads it.
+    """
+    try:
+        applied = orjson.loads(value)
+        if isinstance(applied, dict) and _as_go(applied) == value:
+            return _as_go(map_object(applied, replace(context, complete=True)))
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError, StatusError, RecursionError):
+        pass
+    return value
+
+
+def _as_go(value: Object) -> str:
+    """JSON as Go's encoder writes it: keys sorted, safe inside HTML, a newline at the end."""
+    encoded = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE).decode()
+    return encoded.translate(_HTML)
 
 
 def map_own_name(name: str, context: Context) -> str:

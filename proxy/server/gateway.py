@@ -9,6 +9,7 @@ before the mapping has understood it, and the gate looks once more at what is ab
 
 from __future__ import annotations
 
+import datetime
 import logging
 import urllib.parse
 from collections.abc import Awaitable, Callable, Generator, Mapping
@@ -226,7 +227,7 @@ class WorkspaceGateway:
             if missing is not None:
                 yield missing
         if resource == "selfsubjectreviews":
-            headers, body = in_form(whoami_body(user), mapped.form)
+            headers, body = in_form(whoami_body(user, datetime.datetime.now(datetime.UTC)), mapped.form)
             return Reply(201, headers, body)
         told = self._classes.told(workspace, info, mapped.body) if info.verb in WRITES else None
         if told is not None:

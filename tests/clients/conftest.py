@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from proxy.shard.control_plane import ControlPlane, full_cluster
+from tests.clients.natives import CONTROLLERS
 from tests.clients.side import Side, Sides
 from tests.e2e.workspaces.installation import Installation
 from tests.integration.kcp_process import Kcp
@@ -16,19 +17,25 @@ from tests.integration.kcp_process import Kcp
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def plain(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ControlPlane]:
-    """An ordinary control plane with all its controllers: there are no nodes, so nothing is to be scheduled."""
-    settings = full_cluster(tmp_path_factory.mktemp("plain"), durable=False, scheduler=False)
+    """An ordinary control plane, but for the controllers that workspaces do not have either. There are no nodes."""
+    controllers = ("*", *(f"-{name}-controller" for name in CONTROLLERS))
+    settings = full_cluster(tmp_path_factory.mktemp("plain"), durable=False, scheduler=False, controllers=controllers)
     async with ControlPlane(settings) as plane:
         yield plane
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
-async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
+async def kcp_process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kcp]:
     async with Kcp(tmp_path_factory.mktemp("kcp") / ".kcp") as kcp:
-        installation = Installation(kcp.root, tmp_path_factory.mktemp("kubeconfigs"))
-        await installation.create("root", "tests", "Organization")
-        yield installation
-        await installation.close()
+        yield kcp
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def installation(kcp_process: Kcp, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
+    installation = Installation(kcp_process.root, tmp_path_factory.mktemp("kubeconfigs"))
+    await installation.create("root", "tests", "Organization")
+    yield installation
+    await installation.close()
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -1,5 +1,5 @@
-"""What these tests need beside Python packages: Go programs, pinned in ``go/go.mod`` and ``go/go.sum``, and the
-JavaScript client, pinned in ``js/package-lock.json``."""
+"""What these tests need beside Python packages: Go programs, each pinned by a ``go.mod`` and a ``go.sum`` in this
+folder, and the JavaScript client, pinned in ``js/package-lock.json``."""
 
 from __future__ import annotations
 
@@ -7,42 +7,71 @@ import hashlib
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from proxy.binaries import BinaryError
+from proxy.binaries import BinaryError, find
 from proxy.binaries.build import compile_package
 from proxy.binaries.find import cache_folder
 
-MODULE = Path(__file__).parent / "go"
-JAVASCRIPT = Path(__file__).parent / "js"
-PACKAGES = {"helm": "helm.sh/helm/v3/cmd/helm", "operator": "./operator"}
+HERE = Path(__file__).parent
+JAVASCRIPT = HERE / "js"
 
 
-def _folder(sources: list[Path]) -> Path:
+def _folder(sources: list[Path], seed: str = "") -> Path:
     """In the cache, under what it is made of: what is made of other sources is never taken for this."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(seed.encode())
     for file in sorted(sources):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return cache_folder().parent / f"clients-{digest.hexdigest()[:12]}"
-
-
-def _place(name: str) -> Path:
-    return _folder([file for file in MODULE.rglob("*") if file.suffix in {".mod", ".sum", ".go"}]) / name
 
 
 def _modules() -> Path:
     return _folder([*JAVASCRIPT.glob("package*.json")]) / "node_modules"
 
 
+@dataclass(frozen=True, slots=True)
+class Program:
+    file: str
+    """What it is called on disk."""
+    module: Path
+    package: str
+    linker: str = ""
+
+    @property
+    def place(self) -> Path:
+        own = (self.module / self.package).glob("*.go") if self.package.startswith(".") else ()
+        return _folder([self.module / "go.mod", self.module / "go.sum", *own], self.linker) / self.file
+
+
+def _kubectl(version: str) -> Program:
+    minor = version.rpartition(".")[0]
+    linker = f"-X k8s.io/component-base/version.gitVersion=v{version}"
+    return Program("kubectl", HERE / "kubectl" / minor, "k8s.io/kubernetes/cmd/kubectl", linker)
+
+
+PROGRAMS = {
+    "helm": Program("helm", HERE / "go", "helm.sh/helm/v3/cmd/helm"),
+    "operator": Program("operator", HERE / "go", "./operator"),
+    "kustomize": Program("kustomize", HERE / "kustomize", "sigs.k8s.io/kustomize/kustomize/v5"),
+    "kubectl-1.32": _kubectl("1.32.13"),
+    "kubectl-1.33": _kubectl("1.33.13"),
+    "kubectl-1.34": _kubectl("1.34.12"),
+    "kubectl-1.35": _kubectl("1.35.8"),
+}
+
+
 def obtain(say: Callable[[str], None]) -> None:
     """Build what is missing. It is no error where that cannot be done: its tests say that they are skipped."""
-    for name, package in PACKAGES.items():
-        if not _place(name).is_file():
+    for name, program in PROGRAMS.items():
+        if not program.place.is_file():
             say(f"building {name}")
             try:
-                compile_package(package, MODULE, _place(name), f"building {name}", lambda _: None)
+                compile_package(
+                    program.package, program.module, program.place, f"building {name}", lambda _: None, program.linker
+                )
             except BinaryError as error:
                 say(f"{name} will not be tested: {error}")
     if not _modules().is_dir():
@@ -73,8 +102,10 @@ def _install(folder: Path) -> str | None:
 
 
 def program(name: str) -> Path:
-    """Where it is; skips the test that asks if it is not there."""
-    place = _place(name)
+    """Where it is; skips the test that asks if it is not there. The newest kubectl is the one that kcp installs."""
+    if name == "kubectl-1.36":
+        return find("kubectl")
+    place = PROGRAMS[name].place
     if not place.is_file():
         pytest.skip(f"{name} is not built (python -m tests.clients says why)")
     return place

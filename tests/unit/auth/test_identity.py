@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,8 +82,9 @@ def test_mapped_users_are_the_workspaces_own_and_distinct(one: str, other: str, 
 
 def test_whoami() -> None:
     user = User("alice", ("dev",), "7", (("scopes", ("a", "b")),))
-    assert whoami_body(user) == (
-        b'{"kind":"SelfSubjectReview","apiVersion":"authentication.k8s.io/v1","metadata":{},'
+    now = datetime.datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=datetime.UTC)
+    assert whoami_body(user, now) == (
+        b'{"kind":"SelfSubjectReview","apiVersion":"authentication.k8s.io/v1","metadata":{"creationTimestamp":"2026-01-02T03:04:05Z"},'
         b'"status":{"userInfo":{"username":"alice","groups":["dev"],"uid":"7","extra":{"scopes":["a","b"]}}}}\n'
     )
-    assert b"uid" not in whoami_body(ANONYMOUS)
+    assert b"uid" not in whoami_body(ANONYMOUS, now)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.kube.errors import StatusError
-from proxy.mapping.objects import map_object
+from proxy.mapping.objects import LAST_APPLIED, map_object
 from proxy.mapping.stream import strip_bytes
 from tests.unit.mapping.support import TOKEN, P, context
 
@@ -300,3 +300,30 @@ def test_any_object_comes_back(meta: dict[str, Any], spec: Any, path: str) -> No
     for key in ("name", "generateName"):
         if key in meta:
             assert there["metadata"][key].startswith(P) != path.startswith(CORE)
+
+
+def applied(path: str, value: str) -> str:
+    body = {"metadata": {"annotations": {LAST_APPLIED: value}}}
+    found: str = mapped(path, body)["metadata"]["annotations"][LAST_APPLIED]
+    return found
+
+
+def test_what_kubectl_applied_last_is_kept_as_the_shard_itself_would_write_it() -> None:
+    text = '{"apiVersion":"example.com/v1","kind":"Planet","metadata":{"annotations":{},"name":"a\\u003cb"},"x":1}\n'
+    assert applied("/apis/example.com/v1/planets", text) == text.replace('"example.com', f'"{P}example.com').replace(
+        '"a\\u003cb', f'"{P}a\\u003cb'
+    )
+    text = '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","namespace":"default"}}\n'
+    assert applied(f"{CORE}/configmaps", text) == text.replace('"default"', f'"{P}default"')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "no JSON", "[]\n", '{"metadata":{"namespace":"default"}}', '{"metadata": {"namespace":"default"}}\n'),
+        *('{"metadata":{"name":"<","namespace":"default"}}\n', '{"metadata":{"namespace":5}}\n'),
+        '{"metadata":{"namespace":"default"},"spec":1e21}\n',
+    ],
+)
+def test_what_kubectl_did_not_write_stays(text: str) -> None:
+    assert applied(f"{CORE}/configmaps", text) == text
