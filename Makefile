@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help start install binaries test unit check demo bench faults lock clean
+.PHONY: help start install binaries test unit check demo bench faults differential lock clean
 
 help:            ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -63,6 +63,9 @@ bench: install .venv/developing  ## measure beside the direct kube-apiserver; wr
 
 faults: install .venv/developing  ## kill processes and cut networks under load, then compare both sides (SEED=7, ARGS="--seconds 300")
 	@$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+differential: install .venv/developing  ## random requests to a workspace and to a kube-apiserver: SEED=7 REQUESTS=3000
+	@$(BIN)/python -m tests.differential $(if $(SEED),--seed $(SEED)) $(if $(REQUESTS),--requests $(REQUESTS))
 
 lock: .venv/developing  ## pin all Python packages again
 	@$(BIN)/python -m pip install --quiet pip-tools

@@ -15,7 +15,7 @@ from cachetools import LRUCache
 from proxy.discovery.catalog import Resource, resources_of, select
 from proxy.discovery.crds import groups_of_crds
 from proxy.discovery.documents import Document, document
-from proxy.discovery.negotiate import discovery_form, openapi_form
+from proxy.discovery.negotiate import JSON, discovery_form, openapi_form
 from proxy.discovery.openapi import path_of
 from proxy.discovery.schemas import Schemas
 from proxy.discovery.shard import CRDS, NEGOTIATED, ShardCatalog
@@ -23,6 +23,7 @@ from proxy.discovery.view import View
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
 from proxy.mapping.names import NATIVE_GROUPS
+from proxy.mapping.paths import NOT_THERE
 from proxy.server.messages import Reply, Request
 from proxy.server.replies import page_not_found, refusal
 
@@ -78,9 +79,11 @@ class Discovery:
         """404: a Status for paths of groups that are served, and plain text for all others, as of a kube-apiserver."""
         root, _, rest = path[1:].rstrip("/").partition("/")
         group = rest.partition("/")[0]
-        served = root == "apis" and any(group == name for name, _ in self.view(workspace).group_versions)
+        served = root == "apis" and (
+            group in NATIVE_GROUPS and any(group == name for name, _ in self.view(workspace).group_versions)
+        )
         if served or (root == "api" and rest):
-            return refusal(StatusError(404, "the server could not find the requested resource"), request)
+            return refusal(StatusError(404, NOT_THERE), request)
         return page_not_found()
 
     async def refresh(self, workspace: Place, group: str, version: str, resource: str) -> None:
@@ -103,17 +106,19 @@ class Discovery:
         root = path.split("/", 2)[1]
         if root not in ("", "api", "apis", "openapi", "version") or (root in ("", "version") and path != f"/{root}"):
             return None
-        if request.method not in (b"GET", b"HEAD"):
-            raise StatusError(405, "the server does not allow this method on the requested resource")
         shard = self._shards[workspace.shard]
         view = shard.view(workspace.token, workspace.type)
+        if request.method not in (b"GET", b"HEAD"):
+            if root in ("api", "apis") and view.get(path, JSON) is None:
+                return page_not_found()
+            raise StatusError(405, "the server does not allow this method on the requested resource")
         if root == "openapi":
             return _openapi_reply(shard.schemas, workspace.token, view, request, path, query)
         accept = request.header(b"accept")
         if root == "version":
             found: Document | None = shard.version
         elif root == "":
-            found = document({"paths": sorted([*view.paths(), *OTHER_PATHS])})
+            found = document({"paths": sorted([*view.paths(), *OTHER_PATHS])}, indented=True)
         else:
             found = view.get(path, discovery_form(accept, path in ("/api", "/apis")))
         return self.nothing_at(workspace, request, path) if found is None else found.reply(request)
@@ -130,7 +135,7 @@ class _Shard:
         self._shared: LRUCache[Any, View] = LRUCache(VIEWS)
 
     def _native_changed(self) -> None:
-        self.version = document(self.catalog.version)
+        self.version = document(self.catalog.version, indented=True)
         self._by_type.clear()
         self._shared.clear()
         for holding in self.catalog.holdings.values():
@@ -197,3 +202,6 @@ class Scopes:
 
     def kind_is_cluster_scoped(self, group: str, kind: str) -> bool:
         return (group, kind) in self._view.cluster_scoped_kinds
+
+    def kind_of(self, group: str, resource: str) -> str:
+        return self._view.kinds.get((group, resource), "")

@@ -72,9 +72,11 @@ class Document:
         return Reply(200, headers, self.body)
 
 
-def document(value: Any, content_type: str = "application/json") -> Document:
-    """A JSON document, compact and with the line break that a kube-apiserver writes."""
-    return Document(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE), content_type, readable=True)
+def document(value: Any, content_type: str = "application/json", *, indented: bool = False) -> Document:
+    """A JSON document, compact and with the line break that a kube-apiserver writes; ``indented`` and without, as it
+    writes what is no API object."""
+    options = orjson.OPT_INDENT_2 if indented else orjson.OPT_APPEND_NEWLINE
+    return Document(orjson.dumps(value, option=options), content_type, readable=not indented)
 
 
 def takes_gzip(accept_encoding: bytes) -> bool:

@@ -36,6 +36,7 @@ class View:
         self.group_versions = frozenset(served[:2] for served in self.served)
         self.cluster_scoped_resources = frozenset((s.group, s.plural) for s in self.shapes if s.cluster_scoped)
         self.cluster_scoped_kinds = frozenset((s.group, s.kind) for s in self.shapes if s.cluster_scoped)
+        self.kinds = {(s.group, s.plural): s.kind for s in self.shapes}
         self._documents: dict[tuple[str, str], Document | None] = {}
 
     def get(self, path: str, form: str) -> Document | None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import secrets
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -10,10 +14,10 @@ import orjson
 from proxy.kube.errors import StatusError
 from proxy.mapping import yaml11
 from proxy.mapping.jsonpatch import map_json_patch
-from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS, map_api_version
+from proxy.mapping.names import NATIVE_GROUPS, map_api_version
 from proxy.mapping.objects import Context, literal_token, map_object
-from proxy.mapping.protobuf import map_protobuf
-from proxy.mapping.shape import text
+from proxy.mapping.protobuf import MAGIC, map_protobuf
+from proxy.mapping.shape import Object, text
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -23,37 +27,68 @@ JSON_PATCH = "application/json-patch+json"
 MERGE_PATCHES = frozenset({"application/merge-patch+json", "application/strategic-merge-patch+json"})
 BODIES = frozenset({JSON, YAML, PROTOBUF})
 PATCHES = MERGE_PATCHES | {APPLY, JSON_PATCH}
+UNKNOWN = "application/x-unknown"
+"""A content type that no server takes, for bodies in one that the verb does not."""
 DELETES = frozenset({"delete", "deletecollection"})
 
 
 def map_body(body: bytes, content_type: str, context: Context) -> tuple[bytes, str]:
     """The body for the shard and its content type.
 
-    Raises StatusError: 415 for a content type that the verb does not take, 400 for a malformed body, 403 and 422 for
-    content that is not a workspace's to write or cannot be mapped.
+    A body of which it is certain that the shard can make nothing (another content type, no JSON, no object) goes on,
+    or an empty one in its place: what is wrong with the request, and in which order, is then said as ever.
+    Raises StatusError: 400 for a body that might be read in two ways, 403 and 422 for content that is not a workspace's
+    to write or cannot be mapped.
     """
     verb = context.info.verb
-    media = content_type.partition(";")[0].strip().lower()
-    if not media and verb != "patch":
-        media = JSON
-    accepted = PATCHES if verb == "patch" else BODIES
-    if media not in accepted:
-        raise unsupported(context)
+    media = _media(content_type, verb)
+    if not media:
+        return b"{}", UNKNOWN
     token = context.prefix[:-1].encode()
     if token in body:
         raise literal_token(context)
     if media == PROTOBUF:
-        return map_protobuf(body, context), PROTOBUF
-    value = _load_yaml(body) if media in (YAML, APPLY) else _load_json(body, context)
+        if body.startswith(MAGIC) or (context.info.group not in NATIVE_GROUPS and verb not in DELETES):
+            return map_protobuf(body, context), PROTOBUF
+        return body, PROTOBUF
+    if media in (YAML, APPLY):
+        value = _load_yaml(body)
+    else:
+        try:
+            value = load_json(body)
+        except json.JSONDecodeError:
+            return body, media
     # An escape may have hidden the token from the look at the raw bytes.
     if (b"\\" in body or media in (YAML, APPLY)) and token in _dump(value):
         raise literal_token(context)
+    sent_as = JSON if media == YAML else media
     if media == JSON_PATCH:
         return _dump(map_json_patch(value, context)), media
+    if value is None and verb not in ("patch", *DELETES) and map_object({}, context):
+        value = {}  # as Go reads it, and there is something to add
     if not isinstance(value, dict):
-        raise StatusError(400, f"the object provided is unrecognized: expected a JSON object, got {_kind(value)}")
-    mapped = _delete_options(value, context) if verb in DELETES else map_object(value, context)
-    return _dump(mapped), JSON if media == YAML else media
+        return _dump(value), sent_as
+    if verb in DELETES:
+        return _dump(_delete_options(value, context)), sent_as
+    mapped = _dump(map_object(value, context), sort=media in (YAML, APPLY))
+    if media in (JSON, *MERGE_PATCHES) and mapped.count(b'"') < body.count(b'"'):
+        # Either escapes make the difference, or fields that stand there twice.
+        mark = f"-{secrets.token_hex(8)}"
+        again = map_object(load_json(body, partial(_twice, mark)), context)
+        mapped = _dump(again).replace(mark.encode(), b"")
+    return mapped, sent_as
+
+
+def _media(content_type: str, verb: str) -> str:
+    """The media type, empty for one that the verb does not take; read as ``PatchResource`` and
+    ``NegotiateInputSerializer`` do."""
+    media, semicolon, _ = content_type.partition(";")
+    if verb == "patch":
+        return media if media in PATCHES else ""
+    media = media.strip().lower()
+    if not media and not semicolon:
+        return JSON
+    return media if media in BODIES else ""
 
 
 def _delete_options(options: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -63,25 +98,47 @@ def _delete_options(options: dict[str, Any], context: Context) -> dict[str, Any]
     return options
 
 
-def _load_json(body: bytes, context: Context) -> Any:
+def load_json(body: bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """As Go reads it: what is no UTF-8, and halves of surrogate pairs, become U+FFFD. ``pairs``: what an object is
+    made of, as for json.loads.
+
+    Raises json.JSONDecodeError for what is no JSON to anybody, StatusError 400 for what is some, but cannot be kept.
+    """
+    if pairs is None:
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError:
+            pass
     try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise StatusError(
-            400, f"the object provided is unrecognized: couldn't get version/kind; json parse error: {error}"
-        ) from None
-    if context.info.first("fieldValidation") == "Strict" and body.count(b'"') != _dump(value).count(b'"'):
-        # Either escapes make the difference, or duplicate fields that decoding has dropped.
-        json.loads(body, object_pairs_hook=_without_duplicates)
-    return value
+        value = json.loads(body.decode("utf-8", "replace"), parse_constant=_no_constant, object_pairs_hook=pairs)
+        if pairs is not None:
+            return value
+        return orjson.loads(_SURROGATE.sub("\ufffd", json.dumps(value, ensure_ascii=False, allow_nan=False)))
+    except json.JSONDecodeError as error:
+        if type(error) is json.JSONDecodeError:
+            raise
+    except (ValueError, RecursionError):
+        pass
+    raise StatusError(400, "the body of the request cannot be read: a number is too large or it is nested too deeply")
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> None:
-    seen: set[str] = set()
-    for key, _ in pairs:
-        if key in seen:
-            raise StatusError(400, f'strict decoding error: duplicate field "{key}"')
-        seen.add(key)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _no_constant(word: str) -> Any:
+    raise json.JSONDecodeError("not JSON", word, 0)
+
+
+def _twice(mark: str, pairs: list[tuple[str, Any]]) -> Object:
+    """An object in which a field that stands there twice is kept twice: the last one counts, and in front of it there
+    is an empty one, its name marked, so that the shard warns of it or refuses it."""
+    made: Object = {}
+    for key, value in pairs:
+        if key in made:
+            del made[key]
+            made[key + mark] = None
+        made[key] = value
+    return made
 
 
 def _load_yaml(body: bytes) -> Any:
@@ -97,24 +154,9 @@ def _load_yaml(body: bytes) -> Any:
         raise StatusError(400, f"error decoding YAML: {error}") from None
 
 
-def _dump(value: Any) -> bytes:
+def _dump(value: Any, *, sort: bool = False) -> bytes:
+    """``sort``: keys in the order in which Go makes JSON of YAML."""
     try:
-        return orjson.dumps(value)
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS if sort else None)
     except (orjson.JSONEncodeError, RecursionError):
         raise StatusError(400, "the body of the request cannot be read: it is nested too deeply") from None
-
-
-def unsupported(context: Context) -> StatusError:
-    """415 in the words that a kube-apiserver has for the verb and the kind of resource."""
-    listed = (JSON, YAML, PROTOBUF)
-    if context.info.verb == "patch":
-        if context.info.group in NATIVE_GROUPS and context.info.group not in KCP_GROUPS:
-            return StatusError(415, "415: Unsupported Media Type", details={})
-        listed = (JSON_PATCH, "application/merge-patch+json", APPLY)
-    return StatusError(
-        415, f"the body of the request was in an unknown format - accepted media types include: {', '.join(listed)}"
-    )
-
-
-def _kind(value: Any) -> str:
-    return "a list" if isinstance(value, list) else type(value).__name__

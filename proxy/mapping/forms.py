@@ -49,7 +49,8 @@ def accepted(accept: bytes) -> Wanted:
         if media in (JSON, b"*/*", b"application/*"):
             if not json:
                 indented = b"pretty=1" in parameters
-            json.append(b";".join([JSON, *named]))
+            # Native resources do not know ``application/*``, custom ones take it for JSON.
+            json.append(b";".join([media if media == b"application/*" else JSON, *named]))
         elif media == YAML:
             yaml_first = yaml_first or not json
             yaml.append(b";".join([JSON, *named]))

@@ -7,6 +7,7 @@ but the bytes that will be sent; what it does not recognise it refuses.
 from __future__ import annotations
 
 import base64
+import json
 import re
 import urllib.parse
 from typing import Any
@@ -36,7 +37,7 @@ _ASKED = frozenset(
 )  # fmt: skip
 
 
-def gate(method: bytes, target: bytes, body: bytes, token: str) -> None:
+def gate(method: bytes, target: bytes, body: bytes, token: str, content_type: bytes = b"") -> None:
     """Raises StatusError 403 unless the request can touch nothing outside of the workspace with ``token``."""
     path, _, query = target.partition(b"?")
     text = path.decode("ascii", "replace")
@@ -57,10 +58,10 @@ def gate(method: bytes, target: bytes, body: bytes, token: str) -> None:
         elif method != b"POST":
             if not _selected(query, token):
                 raise _refused()
-        elif (kind, resource) not in _ASKED and not _created_inside(body, kind, resource, token):
+        elif (kind, resource) not in _ASKED and not _created_inside(body, content_type, kind, resource, token):
             raise _refused()
     if body and (kind in _CHECKED_GROUPS or match["sub"] == "token"):
-        _look_into(body, kind, inner or resource, match["sub"] or "", token)
+        _look_into(body, content_type, kind, inner or resource, match["sub"] or "", token)
 
 
 def gate_mapped(method: bytes, mapped: MappedRequest, token: str) -> None:
@@ -69,7 +70,8 @@ def gate_mapped(method: bytes, mapped: MappedRequest, token: str) -> None:
         query = b"continue=" + mapped.listing.start.encode()
         gate(method, mapped.listing.path.encode() + b"?" + query, b"", token)
         return
-    gate(method, mapped.target, mapped.body, token)
+    content_type = next((value for name, value in mapped.headers if name == b"content-type"), b"")
+    gate(method, mapped.target, mapped.body, token, content_type)
 
 
 def _refused() -> StatusError:
@@ -82,6 +84,10 @@ def _decoded(path: str) -> str:
     if any(re.search(r"[/\\%\x00-\x1f\x7f\ufffd]", segment) for segment in segments):
         raise _refused()
     return "/".join(re.sub(r"[^A-Za-z0-9._:@!$&'()*+,=~-]", "_", segment) for segment in segments)
+
+
+def _no_constant(word: str) -> None:
+    raise json.JSONDecodeError("not JSON", word, 0)
 
 
 def _named_inside(group: str, resource: str, name: str, token: str) -> bool:
@@ -109,46 +115,75 @@ def _selected(query: bytes, token: str) -> bool:
         return False
 
 
-def _created_inside(body: bytes, group: str, resource: str, token: str) -> bool:
+def _created_inside(body: bytes, content_type: bytes, group: str, resource: str, token: str) -> bool:
     """Whether the new cluster-scoped object's name begins with the prefix (a CRD's: its group)."""
     try:
-        meta = (
-            _content(body, {1: Field("metadata", {1: Field("name"), 2: Field("generateName")})}).get("metadata") or {}
-        )
-        names = [meta[key] for key in ("name", "generateName") if meta.get(key)]
-    except (ValueError, AttributeError):
+        content = _content(body, content_type, _NAMES)
+    except ValueError:
         return False
-    # Without any name the shard itself refuses; with one it must be ours.
-    return all(isinstance(name, str) and _named_inside(group, resource, name, token) for name in names)
+    meta = content.get("metadata") if isinstance(content, dict) else None
+    names = [meta.get(key) for key in ("name", "generateName")] if isinstance(meta, dict) else []
+    names = [name for name in names if name]
+    # What has no name, or none that is text, the shard itself refuses; with one it must be ours.
+    return all(not isinstance(name, str) or _named_inside(group, resource, name, token) for name in names)
 
 
 _NAMES: Schema = {1: Field("metadata", {1: Field("name"), 2: Field("generateName")})}
 
 
-def _content(body: bytes, schema: Schema) -> Any:
-    return decode(open_envelope(body)[1], schema) if body.startswith(MAGIC) else orjson.loads(body)
+def _content(body: bytes, content_type: bytes, schema: Schema) -> Any:
+    """What a body says; None for one that is not what it is called, of which the shard will make nothing.
+
+    Raises ValueError where that is not certain.
+    """
+    if not body or content_type == b"application/x-unknown":
+        return None
+    if body.startswith(MAGIC) and _JSON.match(content_type) is None:
+        return decode(open_envelope(body)[1], schema)
+    if content_type == b"application/vnd.kubernetes.protobuf":
+        return None
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        if _JSON.match(content_type) is None:
+            raise
+    try:
+        json.loads(body.decode("utf-8", "replace"), parse_constant=_no_constant)
+    except json.JSONDecodeError:
+        return None
+    except RecursionError:
+        pass
+    raise ValueError("some would read it")
+
+
+_JSON = re.compile(rb"application/(?:(?:strategic-)?merge-patch\+|json-patch\+)?json\Z")
 
 
 _CHECKED_GROUPS = frozenset({_RBAC, "authentication.k8s.io", "authorization.k8s.io"})
 """Bodies in which a name left unmapped would reach into another workspace, or into the shard itself."""
 
 
-def _look_into(body: bytes, group: str, resource: str, sub: str, token: str) -> None:
+def _look_into(body: bytes, content_type: bytes, group: str, resource: str, sub: str, token: str) -> None:
     """Whom a binding, a review or a token is about. Raises StatusError 403."""
     if sub == "token":
         group, resource = "", "serviceaccounts"
     entry = SPECIAL.get((group, resource, sub if sub == "token" else ""))
     try:
-        content = _content(body, entry[1] if entry else {})
+        content = _content(body, content_type, entry[1] if entry else {})
     except (ValueError, WireError):
         raise _refused() from None
-    parts = [part.get("value") for part in content] if isinstance(content, list) else [content]
+    if not isinstance(content, dict | list):
+        return  # nothing that could become an object
+    patch = content if isinstance(content, list) else ()
+    parts = [part.get("value") for part in patch if isinstance(part, dict)] if patch else [content]
     if not all(_about_us(part, f"{token}-") for part in parts):
         raise _refused()
     if sub == "token" or resource == "tokenreviews":
-        spec = content.get("spec") if isinstance(content, dict) else None
-        audiences = spec.get("audiences") if isinstance(spec, dict) else None
-        if not audiences or not all(str(audience).startswith(f"{token}-") for audience in audiences):
+        if not isinstance(content, dict):
+            raise _refused()
+        spec = content.get("spec")
+        audiences = spec.get("audiences") if isinstance(spec, dict) else spec
+        if not audiences or (_is_text(audiences) and not all(str(name).startswith(f"{token}-") for name in audiences)):
             raise _refused()
 
 
@@ -159,16 +194,23 @@ def _about_us(part: Any, prefix: str) -> bool:
     if not isinstance(part, dict):
         return True
     name, kind, user = part.get("name"), part.get("kind"), part.get("user")
-    if kind in ("User", "Group") and name and not _mapped_user(str(name), prefix):
+    # What is no text where there must be some, the shard cannot read.
+    if kind in ("User", "Group") and isinstance(name, str) and name and not _mapped_user(name, prefix):
         return False
-    if kind == "ServiceAccount" and part.get("namespace") and not str(part["namespace"]).startswith(prefix):
+    namespace = part.get("namespace")
+    if kind == "ServiceAccount" and isinstance(namespace, str) and namespace and not namespace.startswith(prefix):
         return False
-    if user and not _mapped_user(str(user), prefix):
+    if isinstance(user, str) and user and not _mapped_user(user, prefix):
         return False
     groups = part.get("groups")
-    if isinstance(groups, list) and not all(str(group).startswith(prefix) for group in groups):
+    if groups and _is_text(groups) and not all(str(group).startswith(prefix) for group in groups):
         return False
     return all(_about_us(value, prefix) for key, value in part.items() if key != "metadata")
+
+
+def _is_text(values: Any) -> bool:
+    """Whether it is a list of texts, as the shard reads it; a list of anything else it cannot read."""
+    return isinstance(values, list) and all(isinstance(value, str | None) for value in values)
 
 
 def _mapped_user(name: str, prefix: str) -> bool:

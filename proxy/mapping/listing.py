@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -45,6 +46,8 @@ class Listing:
     token: str
     not_older_than: int = 0
     """Resource version that the client has seen."""
+    custom: bool = False
+    """Whether it is of custom resources, whose lists always say where they go on."""
 
 
 class _Meta(msgspec.Struct, rename={"resource_version": "resourceVersion", "continue_": "continue"}):
@@ -99,6 +102,17 @@ def make_token(prefix: str, version: int = LATEST) -> str:
     return base64.urlsafe_b64encode(token).rstrip(b"=").decode()
 
 
+def is_token(value: str) -> bool:
+    """Whether it is a continue token at all; what is not, the shard refuses."""
+    try:
+        json.loads(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).decode("utf-8", "replace"))
+    except (binascii.Error, json.JSONDecodeError):
+        return False
+    except (ValueError, RecursionError):
+        return True
+    return True
+
+
 def check_token(value: str, prefix: str) -> str:
     """A client's continue token, if it goes on inside the workspace. Raises StatusError 400 otherwise."""
     try:
@@ -148,6 +162,7 @@ def join_items(items: list[msgspec.Raw], token: str) -> bytes:
     return joined
 
 
-def list_metadata(version: str, next_token: str) -> bytes:
-    meta = {"resourceVersion": version} | ({"continue": next_token} if next_token else {})
+def list_metadata(version: str, next_token: str, *, always: bool = False) -> bytes:
+    """``always``: an empty continue token is written as well."""
+    meta = {"resourceVersion": version} | ({"continue": next_token} if next_token or always else {})
     return orjson.dumps(meta)

@@ -34,7 +34,7 @@ from proxy.mapping.reviews import (
     map_audiences,
     map_rules_review,
 )
-from proxy.mapping.scopes import CRDS, PrivateScopes, kind_is_cluster_scoped
+from proxy.mapping.scopes import CLUSTER_SCOPED, CRDS, PrivateScopes, kind_is_cluster_scoped
 from proxy.mapping.shape import Object, mapping, mappings, text
 from proxy.mapping.token import LABEL
 
@@ -60,8 +60,11 @@ Rule = Callable[[Object, Context], None]
 def map_object(obj: Object, context: Context) -> Object:
     """The object for the shard (changed in place). Raises StatusError: 400 for a field of the wrong type, 403 for what
     is not a workspace's to write, 422 for what cannot be mapped."""
-    if context.info.group not in NATIVE_GROUPS and text(obj, "apiVersion"):
-        obj["apiVersion"] = map_api_version(obj["apiVersion"], context.prefix)
+    if context.info.group not in NATIVE_GROUPS:
+        if text(obj, "apiVersion"):
+            obj["apiVersion"] = map_api_version(obj["apiVersion"], context.prefix)
+        if context.complete and text(obj, "kind"):
+            _kind(obj["kind"], obj, context)
     meta = mapping(obj, "metadata")
     if meta:
         _metadata(meta, context)
@@ -69,6 +72,21 @@ def map_object(obj: Object, context: Context) -> Object:
     if rule is not None:
         rule(obj, context)
     return obj
+
+
+def _kind(given: str, obj: Object, context: Context) -> None:
+    """A shard's admission policies write the right kind into an object before it is compared."""
+    info = context.info
+    kind = context.scopes.kind_of(info.group, info.resource)
+    if kind and given != kind and info.subresource in ("", "status"):
+        name = info.name or text(mapping(obj, "metadata") or {}, "name")
+        why = f'Invalid value: "{given}": must be {kind}'
+        causes = [{"reason": "FieldValueInvalid", "message": why, "field": "kind"}]
+        raise StatusError(
+            422,
+            f'{given}.{info.group} "{name}" is invalid: kind: {why}',
+            details={"name": name, "group": info.group, "kind": given, "causes": causes},
+        )
 
 
 def special(table: dict[tuple[str, str, str], T], info: RequestInfo) -> T | None:
@@ -79,7 +97,7 @@ def special(table: dict[tuple[str, str, str], T], info: RequestInfo) -> T | None
 def _metadata(meta: Object, context: Context) -> None:
     info, prefix = context.info, context.prefix
     if text(meta, "namespace"):
-        meta["namespace"] = map_namespace(meta["namespace"], prefix)
+        meta["namespace"] = prefix + meta["namespace"]  # that of the path, or the shard refuses it
     if (not info.namespace or info.resource == "namespaces") and (info.group, info.resource) not in REVIEWS:
         for key in ("name", "generateName"):
             if text(meta, key):
@@ -121,6 +139,8 @@ def _as_go(value: Object) -> str:
 def map_own_name(name: str, context: Context) -> str:
     """Name of the cluster-scoped object that is written. Raises StatusError for one that is taken or does not fit."""
     info, prefix = context.info, context.prefix
+    if name[:1] in ("-", ".") and info.group != RBAC:
+        raise bad_beginning(name, context)  # behind the prefix it would be legal
     if (info.group, info.resource) == CRDS:
         refuse_native_group(name, name.partition(".")[2])
         return map_crd_name(name, prefix)
@@ -134,6 +154,8 @@ def map_own_name(name: str, context: Context) -> str:
 def _owner(owner: Object, context: Context) -> None:
     version, kind, name = text(owner, "apiVersion"), text(owner, "kind"), text(owner, "name")
     if name and not (version and kind):
+        if context.complete:
+            return  # the shard refuses it
         raise invalid(context, "metadata.ownerReferences", "an entry needs apiVersion and kind")
     group = version.rpartition("/")[0]
     if version:
@@ -211,6 +233,33 @@ def refuse_native_group(name: str, group: str) -> None:
         )
 
 
+def bad_beginning(name: str, context: Context) -> StatusError:
+    """As apimachinery's validation words it."""
+    info = context.info
+    if (info.group, info.resource) == ("", "namespaces"):
+        rule = (
+            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and "
+            "end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
+            "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+        )
+    else:
+        rule = (
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must "
+            "start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+            "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+        )
+    kind = CLUSTER_SCOPED.get(info.group, {}).get(info.resource) or context.scopes.kind_of(info.group, info.resource)
+    why = f'Invalid value: "{name}": {rule}'
+    causes = [{"reason": "FieldValueInvalid", "message": why, "field": "metadata.name"}]
+    details = {"name": name, "group": info.group, "kind": kind, "causes": causes}
+    qualified = f"{kind}.{info.group}" if info.group else kind
+    return StatusError(
+        422,
+        f'{qualified} "{name}" is invalid: metadata.name: {why}',
+        details={key: value for key, value in details.items() if value},
+    )
+
+
 def literal_token(context: Context) -> StatusError:
     """Responses lose the token wherever it stands, so content that holds it would not come back as it was."""
     token = context.prefix[:-1]
@@ -235,7 +284,7 @@ def _role(role: Object, context: Context) -> None:
 
 
 def _binding(binding: Object, context: Context) -> None:
-    map_binding(binding, context.prefix)
+    map_binding(binding, context.prefix, complete=context.complete)
 
 
 def _access_review(review: Object, context: Context) -> None:

@@ -14,10 +14,12 @@ from proxy.kube.errors import StatusError
 
 _PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_:@!$&'()*+,=~-][A-Za-z0-9._:@!$&'()*+,=~-]*)*/?\Z")
 _PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9._:@!$&'()*+,=~-]+\Z")
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _GROUP = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*\Z")
 _RESOURCE = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z")
 _VERSION = re.compile(r"v[0-9]+((alpha|beta)[0-9]+)?\Z|[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 MAX_SEGMENT = 512
+NOT_THERE = "the server could not find the requested resource"
 
 VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
 NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
@@ -50,7 +52,10 @@ class RequestInfo:
 
 
 def parse(method: bytes, target: bytes) -> RequestInfo:
-    """Take a request line apart. Raises StatusError 400 for what is not understood, 405 for an unknown method."""
+    """Take a request line apart; of a method that no resource has, the verb is empty.
+
+    Raises StatusError 400 for what is not understood.
+    """
     try:
         text = target.decode("ascii")
     except UnicodeDecodeError:
@@ -59,8 +64,6 @@ def parse(method: bytes, target: bytes) -> RequestInfo:
     segments = split_path(path)
     query = parse_query(query_text) if query_text else []
     name = method.decode("latin-1")
-    if name not in VERBS:
-        raise not_allowed()
     decoded = "/" + "/".join(segments) + ("/" if path.endswith("/") and segments else "")
     info = RequestInfo(name.lower(), query=query, path=decoded)
     if len(segments) >= 3 and segments[0] == "api":
@@ -88,7 +91,7 @@ def split_path(path: str) -> list[str]:
 def _segment(raw: str) -> str:
     if not raw:
         raise bad_path("it has an empty segment")
-    if ";" in raw or re.search(r"%(?![0-9A-Fa-f]{2})", raw):
+    if ";" in raw or _BROKEN_ESCAPE.search(raw):
         raise bad_path("a segment is malformed")
     try:
         segment = urllib.parse.unquote(raw, errors="strict")
@@ -104,9 +107,12 @@ def quote(segment: str) -> str:
 
 
 def parse_query(text: str) -> list[tuple[str, str]]:
-    """Pairs in order. Raises StatusError 400 for separators or escapes that servers read differently."""
-    if ";" in text:
-        raise StatusError(400, "invalid query: semicolons are not allowed")
+    """Pairs in order. Those that Go's ``url.ParseQuery`` drops, for a semicolon or a broken escape, are dropped.
+
+    Raises StatusError 400 for what is no UTF-8.
+    """
+    if ";" in text or _BROKEN_ESCAPE.search(text):
+        text = "&".join(pair for pair in text.split("&") if ";" not in pair and not _BROKEN_ESCAPE.search(pair))
     try:
         return urllib.parse.parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=64)
     except (ValueError, UnicodeDecodeError):
@@ -138,15 +144,17 @@ def _resource(info: RequestInfo, group: str, version: str, rest: list[str], meth
             parts = rest
         else:
             parts = rest[2:]
+            if parts[0] == "namespaces":
+                raise StatusError(404, NOT_THERE)
     else:
         parts = rest
     if len(parts) > 3 or not _RESOURCE.match(parts[0]) or (len(parts) == 3 and not _RESOURCE.match(parts[2])):
-        raise bad_path("no resource has such a path")
+        raise StatusError(404, NOT_THERE)
     info.is_resource = True
     info.resource = parts[0]
     info.name = parts[1] if len(parts) > 1 else ""
     info.subresource = parts[2] if len(parts) > 2 else ""
-    info.verb = VERBS[method]
+    info.verb = VERBS.get(method, "")
     if not info.name:
         if info.verb == "get":
             info.verb = "watch" if _true(info, "watch") else "list"

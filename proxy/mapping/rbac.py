@@ -71,27 +71,31 @@ def merge_rules(sources: Iterable[list[Object]]) -> list[Object]:
     return rules
 
 
-def map_binding(binding: Object, prefix: str) -> None:
+def map_binding(binding: Object, prefix: str, *, complete: bool) -> None:
+    """``complete``: not a patch. A kind that there is not is the shard's to refuse then; in a patch it may be that it
+    stands elsewhere."""
     for subject in mappings(binding, "subjects"):
-        map_subject(subject, prefix)
+        map_subject(subject, prefix, complete=complete)
     role = mapping(binding, "roleRef")
     if role and text(role, "name"):
         kind = text(role, "kind")
         if not kind:
+            if complete:
+                return
             raise _unprocessable("roleRef.kind: Required value")
         if kind != "Role":
             role["name"] = prefix + role["name"]
 
 
-def map_subject(subject: Object, prefix: str) -> None:
+def map_subject(subject: Object, prefix: str, *, complete: bool) -> None:
     kind, name, namespace = text(subject, "kind"), text(subject, "name"), text(subject, "namespace")
     if kind == "User" and name:
         subject["name"] = map_user(name, prefix)
     elif kind == "Group" and name:
         subject["name"] = map_group(name, prefix)
-    elif not kind and name:
+    elif not kind and name and not complete:
         raise _unprocessable("subjects.kind: Required value")
-    elif kind != "ServiceAccount" and name:
+    elif kind not in ("", "ServiceAccount") and name:
         subject["name"] = prefix + name  # the shard will say what it thinks of the kind
     if namespace:
         subject["namespace"] = prefix + namespace

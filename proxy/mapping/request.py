@@ -10,11 +10,11 @@ from typing import NamedTuple
 from proxy.kube.errors import StatusError
 from proxy.mapping.body import DELETES, map_body
 from proxy.mapping.forms import Form, wanted, wanted_stream
-from proxy.mapping.listing import LATEST, Listing, check_token, make_token
+from proxy.mapping.listing import LATEST, Listing, check_token, is_token, make_token
 from proxy.mapping.names import NATIVE_GROUPS, map_api_group, map_crd_name
 from proxy.mapping.natives import is_system_class, refuse_hidden, refuse_system_class
 from proxy.mapping.objects import Context, literal_token, map_own_name
-from proxy.mapping.paths import RequestInfo, not_allowed, quote
+from proxy.mapping.paths import NOT_THERE, RequestInfo, not_allowed, quote
 from proxy.mapping.query import map_query, name_in_field_selector
 from proxy.mapping.rbac import GROUP as RBAC
 from proxy.mapping.reviews import AUTHENTICATION, AUTHORIZATION
@@ -78,10 +78,13 @@ def map_request(
     scopes: PrivateScopes,
     attributes: Attributes | None = None,
 ) -> MappedRequest:
-    """Raises StatusError for everything that cannot be mapped without doubt. ``attributes``: if they are known."""
+    """``attributes``: `attributes_of` the request, if they are known already.
+
+    Raises StatusError for everything that cannot be mapped without doubt.
+    """
     prefix = f"{token}-"
     if info.group in REFUSED_GROUPS:
-        raise StatusError(404, "the server could not find the requested resource")
+        raise StatusError(404, NOT_THERE)
     refuse_hidden(info.group, info.resource, info.subresource, info.name)
     if info.group in NATIVE_GROUPS and not _has_route(method, info):
         raise not_allowed()
@@ -183,8 +186,9 @@ def _confined(
         # What is good enough from a server's cache comes without pages, as from there.
         limit = 0 if parameters.get("resourceVersion") == "0" else int(parameters.get("limit") or 0)
         kept = tuple((key, value) for key, value in query if key in ("includeObject", "timeoutSeconds"))
-        return query, Listing(path, kept, limit, start, token, 0 if exact else version)
-    if parameters.get("continue") and ordered:
+        custom = info.group not in NATIVE_GROUPS
+        return query, Listing(path, kept, limit, start, token, 0 if exact else version, custom)
+    if parameters.get("continue") and ordered and is_token(parameters["continue"]):
         # The shard's token holds a key: it may only go on where this workspace's objects are.
         prefix = f"{token}-"
         going_on = parameters["continue"]
@@ -201,10 +205,11 @@ def _confined(
 def _is_plain_list(parameters: dict[str, str]) -> bool:
     """Whether a list's parameters make sense: for others the shard has its own words."""
     version, match = parameters.get("resourceVersion", ""), parameters.get("resourceVersionMatch", "")
-    if "sendInitialEvents" in parameters or not _is_number(version) or not _is_number(parameters.get("limit", "")):
+    numbers = (version, parameters.get("limit", ""), parameters.get("timeoutSeconds", ""))
+    if parameters.keys() & {"sendInitialEvents", "allowWatchBookmarks"} or not all(map(_is_number, numbers)):
         return False
     if parameters.get("continue"):
-        return version in ("", "0") and not match
+        return version in ("", "0") and not match and is_token(parameters["continue"])
     return not match or (match == "Exact" and version not in ("", "0")) or (match == "NotOlderThan" and version != "")
 
 

@@ -64,6 +64,8 @@ def map_rules_review(review: Object, prefix: str) -> None:
 def map_audiences(request: Object, prefix: str) -> None:
     """Of a TokenRequest or TokenReview. Absence means the server's own audience: a shard's would open the shard itself,
     so there is always one."""
-    spec = mapping(request, "spec") or {}
-    request["spec"] = spec
-    spec["audiences"] = [prefix + audience for audience in texts(spec, "audiences") or [DEFAULT_AUDIENCE]]
+    if request.get("spec") is None:
+        request["spec"] = {}
+    spec = mapping(request, "spec")
+    if spec is not None and (spec.get("audiences") in (None, []) or texts(spec, "audiences")):
+        spec["audiences"] = [prefix + audience for audience in texts(spec, "audiences") or [DEFAULT_AUDIENCE]]

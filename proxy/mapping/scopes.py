@@ -63,6 +63,9 @@ class PrivateScopes(Protocol):
 
     def resource_is_cluster_scoped(self, group: str, resource: str) -> bool: ...
     def kind_is_cluster_scoped(self, group: str, kind: str) -> bool: ...
+    def kind_of(self, group: str, resource: str) -> str:
+        """Empty where it is not known."""
+        ...
 
 
 class NoCRDs:
@@ -73,6 +76,9 @@ class NoCRDs:
 
     def kind_is_cluster_scoped(self, group: str, kind: str) -> bool:
         return False
+
+    def kind_of(self, group: str, resource: str) -> str:
+        return ""
 
 
 def resource_is_cluster_scoped(group: str, resource: str, private: PrivateScopes) -> bool:

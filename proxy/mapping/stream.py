@@ -14,11 +14,18 @@ A token is plain ASCII, so no JSON escape can hide it.
 
 from __future__ import annotations
 
+import re
 from typing import TypeAlias
 
 from proxy.mapping.token import LABEL
 
 Patterns: TypeAlias = tuple[bytes, bytes, bytes, bytes, bytes, bytes]
+
+
+_STATUS = b'{"kind":"Status"'
+_LABEL_NAME = LABEL.encode()
+_ESCAPED = rb'\\+"' + re.escape(LABEL).encode() + rb'\\+":\\+"k[a-z2-7]{8}\\+"'
+_QUOTED = re.compile(_ESCAPED + rb"," + rb'|,\\+"labels\\+":\{' + _ESCAPED + rb"\}" + rb"|,?" + _ESCAPED)
 
 
 def patterns(token: str) -> Patterns:
@@ -45,19 +52,31 @@ def _remove(data: bytes, patterns: Patterns) -> bytes:
         data = data.replace(followed, b"")
     if label in data:
         data = data.replace(only, b"").replace(selector, b"").replace(last, b"").replace(label, b"")
+    if data.startswith(_STATUS) and _LABEL_NAME in data:
+        data = _QUOTED.sub(b"", data)  # a message quotes an object
     return data.replace(prefix, b"")
 
 
 class ResponseFilter:
     """The same piece by piece: what may be the beginning of a match is kept back until more comes."""
 
-    __slots__ = ("_patterns", "_rest")
+    __slots__ = ("_begun", "_patterns", "_rest", "_whole")
 
     def __init__(self, patterns: Patterns) -> None:
         self._patterns = patterns
         self._rest = b""
+        self._begun = False
+        self._whole: list[bytes] | None = None
+        """Pieces of a Status, which is looked at as a whole."""
 
     def feed(self, data: bytes) -> bytes:
+        if not self._begun and data:
+            self._begun = True
+            if data.startswith(_STATUS):
+                self._whole = []
+        if self._whole is not None:
+            self._whole.append(data)
+            return b""
         if self._rest:
             data = self._rest + data
         keep = self._unfinished(data)
@@ -70,6 +89,8 @@ class ResponseFilter:
 
     def flush(self) -> bytes:
         data, self._rest = self._rest, b""
+        if self._whole is not None:
+            data, self._whole = b"".join(self._whole), []
         return _remove(data, self._patterns)
 
     def _unfinished(self, data: bytes) -> int:

@@ -32,10 +32,11 @@ from proxy.mapping.rbac import GROUP as RBAC
 from proxy.mapping.request import Attributes, MappedRequest, attributes_of, map_request
 from proxy.mapping.token import token_of
 from proxy.server.filters import filters, shaped
+from proxy.server.instead import produce_instead
 from proxy.server.listing import produce_list
 from proxy.server.messages import Decision, Forward, Reply, Request
 from proxy.server.pool import ShardEndpoint
-from proxy.server.replies import in_form, refusal, text, unavailable
+from proxy.server.replies import no_such_method, refusal, text, unavailable
 from proxy.server.settling import produce_settled
 from proxy.tenancy.index import DELETING, Workspace, WorkspaceIndex
 
@@ -216,6 +217,8 @@ class WorkspaceGateway:
         request.record.allowed = True
         if not discovery.serves(workspace, group, version, resource):
             return discovery.nothing_at(workspace, request, info.path)
+        if not info.verb:
+            raise no_such_method(info)
         if workspace.phase == DELETING and info.verb in WRITES:
             raise forbidden(user, info, f'"{workspace.path}" is being deleted')
         mapped = map_request(
@@ -226,9 +229,6 @@ class WorkspaceGateway:
             missing = self._roles.missing(workspace)
             if missing is not None:
                 yield missing
-        if resource == "selfsubjectreviews":
-            headers, body = in_form(whoami_body(user, datetime.datetime.now(datetime.UTC)), mapped.form)
-            return Reply(201, headers, body)
         told = self._classes.told(workspace, info, mapped.body) if info.verb in WRITES else None
         if told is not None:
             values = told if isinstance(told, tuple) else (yield told)
@@ -273,6 +273,11 @@ class WorkspaceGateway:
             return shaped(produce_list(mapped.listing, page), mapped.form)
         if info.verb in WRITES and (info.group not in NATIVE_GROUPS or info.group in KCP_GROUPS):
             return shaped(produce_settled(forward(mapped.target), workspace.token), mapped.form)
+        if info.resource == "selfsubjectreviews" and info.verb == "create":
+            review = produce_instead(
+                forward(mapped.target), workspace.token, whoami_body(user, datetime.datetime.now(datetime.UTC))
+            )
+            return shaped(review, mapped.form)
         return forward(mapped.target)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from functools import partial
 
 import orjson
 
@@ -13,12 +13,16 @@ from proxy.mapping.request import page_target
 from proxy.mapping.stream import strip_bytes
 from proxy.server.messages import Exchange, Forward, Header, Produce
 
-PASSED_ON = frozenset({b"warning", b"x-kubernetes-pf-flowschema-uid", b"x-kubernetes-pf-prioritylevel-uid"})
+_META = b'"apiVersion":"meta.k8s.io/'
+"""Of lists in another form than the resource's own."""
+PASSED_ON = frozenset(
+    {b"warning", b"retry-after", b"x-kubernetes-pf-flowschema-uid", b"x-kubernetes-pf-prioritylevel-uid"}
+)
 
 
 def produce_list(listing: Listing, forward: Callable[[bytes], Forward]) -> Produce:
     """An answer to ``listing``; ``forward(target)`` makes the request of one page."""
-    return Produce(partial(_run, listing, forward))
+    return Produce(functools.partial(_run, listing, forward))
 
 
 async def _run(listing: Listing, forward: Callable[[bytes], Forward], exchange: Exchange) -> None:
@@ -30,6 +34,11 @@ async def _run(listing: Listing, forward: Callable[[bytes], Forward], exchange: 
         page_size = FIRST_PAGE if first else PAGE
         size = min(left, page_size) if left else page_size
         answer = await exchange.fetch(forward(page_target(listing, token, size)))
+        if answer.status != 200 and first:
+            await exchange.start(answer.status, _headers(answer.headers, listing.token))
+            await exchange.write(strip_bytes(answer.body, listing.token))
+            await exchange.end()
+            return
         if answer.status != 200:
             raise _failure(answer.status, answer.body, listing.token)
         page = split_page(answer.body, listing.token)
@@ -47,7 +56,13 @@ async def _run(listing: Listing, forward: Callable[[bytes], Forward], exchange: 
                 body, page.next, left = await _rest(listing, forward, exchange, page.next, left, body)
                 going_on, whole = page.next, True
             await exchange.start(200, _headers(answer.headers, listing.token))
-            await exchange.write(page.head + list_metadata(version, going_on) + page.between + body)
+            partial = _META in page.head
+            head = page.head + list_metadata(version, going_on, always=listing.custom and not partial)
+            if whole and not body and partial and b'"items":' in page.between:
+                await exchange.write(head + b',"items":null}\n')  # as Go writes a list that was never begun
+                await exchange.end()
+                return
+            await exchange.write(head + page.between + body)
             first = False
         elif body:
             await exchange.write(b"," + body)

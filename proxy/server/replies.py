@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from urllib.parse import parse_qsl
 
 import orjson
 
 from proxy.kube.errors import StatusError
 from proxy.mapping.forms import Form, wanted
+from proxy.mapping.names import NATIVE_GROUPS
+from proxy.mapping.paths import RequestInfo, not_allowed
 from proxy.mapping.reshape import indented, yaml_of
 from proxy.server.messages import Header, Reply, Request
 
@@ -22,13 +26,33 @@ NOSNIFF = (b"x-content-type-options", b"nosniff")
 def refusal(error: StatusError, request: Request | None = None) -> Reply:
     """The Status of ``error``, in the form that the request asks for."""
     body = orjson.dumps(error.status(), option=orjson.OPT_APPEND_NEWLINE)
-    headers, body = in_form(body, Form.COMPACT if request is None else form_of(request))
+    form = Form.COMPACT if request is None else form_of(request)
+    if form is Form.COMPACT and request is not None and not _plainly_written(request.header(b"accept")):
+        form = Form.INDENTED
+    headers, body = in_form(body, form)
+    if error.code == 403:
+        headers.append(NOSNIFF)
     seconds = error.details.get("retryAfterSeconds")
     if error.code in (429, 503):
         headers.append((b"retry-after", b"%d" % (seconds or 1)))
     if error.code == 401:
         headers.append((b"www-authenticate", b'Bearer realm="kcp"'))
     return Reply(error.code, headers, body)
+
+
+@lru_cache(maxsize=256)
+def _plainly_written(accept: bytes) -> bool:
+    """Whether a client accepts a Status; else it is written nevertheless, and indented (``WriteRawJSON``)."""
+    clauses = accept.split(b",") if accept else [JSON[1]]
+    return any(not re.search(rb";\s*as=", clause) for clause in clauses)
+
+
+def no_such_method(info: RequestInfo) -> StatusError:
+    """405 as resources say it: native ones by go-restful, custom ones by apiextensions-apiserver."""
+    if info.group in NATIVE_GROUPS:
+        return not_allowed()
+    message = f'{info.verb} is not supported on resources of kind "{info.resource}.{info.group}"'
+    return StatusError(405, message, details={"group": info.group, "kind": info.resource})
 
 
 def unavailable(shard: str, why: str) -> StatusError:

@@ -40,6 +40,9 @@ class Scopes:
     def kind_is_cluster_scoped(self, group: str, kind: str) -> bool:
         return group == "stars.test"
 
+    def kind_of(self, group: str, resource: str) -> str:
+        return ""
+
 
 class Front:
     """Serves ``/clusters/TOKEN/…`` for any token."""

@@ -1,0 +1,234 @@
+"""Differences that stay, each narrow and with its reason; the README's table says the same to users."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tests.differential.sides import Answer, is_watch
+from tests.differential.step import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    name: str
+    reason: str
+    applies: Callable[[Step, Answer, Answer, Sequence[str]], bool]
+    """Of a request, the answers of the plain side and the workspace, and the lines in which they differ."""
+
+
+def _text(answer: Answer) -> str:
+    return answer.body.decode("utf-8", "replace")
+
+
+def _media(step: Step) -> str:
+    return next((value for name, value in step.headers if name == "Content-Type"), "")
+
+
+def _header_only(*names: str) -> Callable[[Step, Answer, Answer, Sequence[str]], bool]:
+    return lambda step, plain, workspace, changed: all(line[1:].startswith(names) for line in changed)
+
+
+def _causes(answer: Answer) -> list[str]:
+    return sorted(map(str, ((answer.json() or {}).get("details") or {}).get("causes") or ()))
+
+
+_DANGLING = re.compile(r": RBAC: [^\n]*not found")
+_TWICE = re.compile(r' \\"system:authenticated\\" \\"system:authenticated\\"')
+
+
+KNOWN: tuple[Known, ...] = (
+    Known(
+        "bindings to nothing",
+        "a 403 does not say which bindings name roles that are not there: decisions are made from rules, not bindings",
+        lambda step, plain, workspace, changed: (
+            plain.status == workspace.status == 403
+            and all(
+                _DANGLING.sub("", line[1:]) in {other[1:] for other in changed if other[0] == "+"} for line in changed
+            )
+        ),
+    ),
+    Known(
+        "groups twice",
+        "the shard adds system:authenticated to the workspace's own, and names both where it refuses an escalation",
+        lambda step, plain, workspace, changed: (
+            plain.status == workspace.status == 403 and _TWICE.search(_text(workspace)) is not None
+        ),
+    ),
+    Known(
+        "discovery with ETag",
+        "every discovery document carries ETag and Vary, not the aggregated ones alone",
+        _header_only("etag:", "vary:"),
+    ),
+    Known(
+        "no hashes of storage versions",
+        "what they are made of is the shard's, not the workspace's",
+        lambda step, plain, workspace, changed: all(
+            '"storageVersionHash"' in line or "etag:" in line or "vary:" in line for line in changed
+        ),
+    ),
+    Known(
+        "set of labels",
+        "an object has a label of the shard's own, so that the set of labels is there before its first owner",
+        lambda step, plain, workspace, changed: all(line[1:].strip() == '".": {},' for line in changed),
+    ),
+    Known(
+        "evaluation errors of rules reviews",
+        "a workspace's administrator is asked about as the shard's",
+        lambda step, plain, workspace, changed: (
+            "selfsubjectrulesreviews" in step.target and all('"evaluationError"' in line for line in changed)
+        ),
+    ),
+    Known(
+        "paths that can be read in two ways",
+        "escaped slashes, dots and the like are refused before anything else",
+        lambda step, plain, workspace, changed: (
+            workspace.status == 400 and "invalid request path: " in _text(workspace)
+        ),
+    ),
+    Known(
+        "media types in the words of a 406",
+        "answers are JSON alone",
+        lambda step, plain, workspace, changed: (
+            plain.status == workspace.status == 406
+            and all("the following media types are accepted" in line for line in changed)
+        ),
+    ),
+    Known(
+        "numbers and depth of JSON",
+        "a body with a number beyond a double, or more than a thousand levels deep, is refused at once",
+        lambda step, plain, workspace, changed: (
+            workspace.status == 400 and "a number is too large or it is nested too deeply" in _text(workspace)
+        ),
+    ),
+    Known(
+        "kind of a custom resource",
+        "a wrong one is refused by itself, before anything else of the object is looked at",
+        lambda step, plain, workspace, changed: (
+            workspace.status == 422
+            and ": must be " in _text(workspace)
+            and '"field":"kind"' in _text(workspace).replace(" ", "")
+        ),
+    ),
+    Known(
+        "audiences of token requests",
+        "a request that names no audience becomes one that names the server's own, and its fields are managed",
+        lambda step, plain, workspace, changed: (
+            step.target.partition("?")[0].endswith("/token") and all('"f:audiences"' in line for line in changed)
+        ),
+    ),
+    Known(
+        "keys that stand twice in YAML",
+        "YAML is read before it is sent",
+        lambda step, plain, workspace, changed: (
+            "yaml" in _media(step) and all("already set in map" in line for line in changed)
+        ),
+    ),
+    Known(
+        "selectors that begin with a comma",
+        "something stands before them on the shard, which then expects something else",
+        lambda step, plain, workspace, changed: (
+            plain.status == workspace.status == 400 and "labelSelector=%2C" in step.target
+        ),
+    ),
+    Known(
+        "objects that stand twice",
+        "the last one counts, where Go's decoder puts both together",
+        lambda step, plain, workspace, changed: (
+            any("duplicate field" in value for name, value in plain.headers if name == "warning")
+            and plain.status == workspace.status
+        ),
+    ),
+    Known(
+        "order of conflicts",
+        "those of server-side apply are in the order of managers' writes, to the second",
+        lambda step, plain, workspace, changed: (
+            plain.status == workspace.status == 409 and _causes(plain) == _causes(workspace) != []
+        ),
+    ),
+    Known(
+        "order of schema errors",
+        "server-side apply says them in the order in which Go walks a map: another one each time",
+        lambda step, plain, workspace, changed: (
+            plain.status == workspace.status == 500
+            and all("failed to create typed patch object" in _text(answer) for answer in (plain, workspace))
+        ),
+    ),
+    Known(
+        "names that are too long",
+        "names grow by the ten characters of a token on the shard",
+        lambda step, plain, workspace, changed: workspace.status == 422 and "bytes in a workspace" in _text(workspace),
+    ),
+    Known(
+        "methods that there are not",
+        "they are refused before anything else is said, a warning of an old version say",
+        lambda step, plain, workspace, changed: (
+            step.method in ("OPTIONS", "TRACE", "PROPFIND") and all(line[1:].startswith("warning:") for line in changed)
+        ),
+    ),
+    Known(
+        "refusals of watches",
+        "they are not indented",
+        lambda step, plain, workspace, changed: (
+            is_watch(step.target) and plain.status >= 400 and all("line break at the end" in line for line in changed)
+        ),
+    ),
+    Known(
+        "protobuf for custom resources",
+        "a kube-apiserver closes the connection where it is asked to read some",
+        lambda step, plain, workspace, changed: (
+            "protobuf" in _media(step) and (plain.status == 0 or "not a valid protobuf message" in _text(workspace))
+        ),
+    ),
+    Known(
+        "what all may read",
+        "discovery is open to all who may enter a workspace, by no binding that a review could name",
+        lambda step, plain, workspace, changed: (
+            "accessreviews" in step.target
+            and b"nonResourceAttributes" in step.body
+            and plain.status == workspace.status == 201
+        ),
+    ),
+    Known(
+        "part of a subject",
+        "a patch of a name without its kind cannot be mapped",
+        lambda step, plain, workspace, changed: (
+            step.method == "PATCH" and workspace.status == 422 and "Unsupported value" in _text(workspace)
+        ),
+    ),
+    Known(
+        "text of YAML errors",
+        "YAML is read before it is sent, by another library than Go's",
+        lambda step, plain, workspace, changed: (
+            "yaml" in _media(step) and workspace.status == 400 and "error decoding YAML: " in _text(workspace)
+        ),
+    ),
+    Known(
+        "audiences of token reviews",
+        "a review that names no audience is answered as one that names the server's own",
+        lambda step, plain, workspace, changed: (
+            "/tokenreviews" in step.target and plain.status == workspace.status == 201 and "audiences" in str(changed)
+        ),
+    ),
+    Known(
+        "part of an owner reference",
+        "an entry without kind and apiVersion in a patch may belong to one whose name is to be mapped",
+        lambda step, plain, workspace, changed: (
+            workspace.status == 422
+            and "an entry needs apiVersion and kind" in _text(workspace)
+            and step.method == "PATCH"
+        ),
+    ),
+    Known(
+        "moves of what is mapped",
+        "a shard would move names that nobody has mapped",
+        lambda step, plain, workspace, changed: (
+            workspace.status == 422 and "in a workspace" in _text(workspace) and "json-patch" in _media(step)
+        ),
+    ),
+)
+
+
+def known(step: Step, plain: Answer, workspace: Answer, changed: Sequence[str]) -> Known | None:
+    return next((entry for entry in KNOWN if entry.applies(step, plain, workspace, changed)), None)
