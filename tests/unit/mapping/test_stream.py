@@ -88,3 +88,15 @@ def test_an_event_leaves_at_once() -> None:
 
 def test_other_tokens_stay_visible_to_the_tests_that_look_for_them() -> None:
     assert strip_bytes(b"kaaaaaaaa-x", TOKEN) == b"kaaaaaaaa-x"
+
+
+def test_a_message_that_quotes_an_object() -> None:
+    for labels, plain in (
+        ({"0.kcp.dev/w": TOKEN}, '{"metadata":{"name":"x"}}'),
+        ({"0.kcp.dev/w": TOKEN, "a": "b"}, '{"metadata":{"name":"x","labels":{"a":"b"}}}'),
+        ({"0-x": "y", "0.kcp.dev/w": TOKEN}, '{"metadata":{"name":"x","labels":{"0-x":"y"}}}'),
+    ):
+        quoted = orjson.dumps({"metadata": {"name": f"{TOKEN}-x", "labels": labels}}).decode()
+        body = orjson.dumps({"kind": "Status", "message": f"invalid: {quoted}"})
+        for cut in range(20, len(body)):
+            assert orjson.loads(run(body, [cut])) == {"kind": "Status", "message": f"invalid: {plain}"}
