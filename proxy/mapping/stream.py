@@ -22,7 +22,8 @@ from proxy.mapping.token import LABEL
 Patterns: TypeAlias = tuple[bytes, bytes, bytes, bytes, bytes, bytes]
 
 
-_STATUS = b'{"kind":"Status"'
+_STATUS = (b'{"kind":"Status"', b'{\n  "kind": "Status"')
+"""How a Status begins; a shard indents those that are not in the form that was asked for."""
 _LABEL_NAME = LABEL.encode()
 _ESCAPED = rb'\\+"' + re.escape(LABEL).encode() + rb'\\+":\\+"k[a-z2-7]{8}\\+"'
 _QUOTED = re.compile(_ESCAPED + rb"," + rb'|,\\+"labels\\+":\{' + _ESCAPED + rb"\}" + rb"|,?" + _ESCAPED)

@@ -44,7 +44,7 @@ def refusal(error: StatusError, request: Request | None = None) -> Reply:
 def _plainly_written(accept: bytes) -> bool:
     """Whether a client accepts a Status; else it is written nevertheless, and indented (``WriteRawJSON``)."""
     clauses = accept.split(b",") if accept else [JSON[1]]
-    return any(not re.search(rb";\s*as=", clause) for clause in clauses)
+    return any(not re.search(rb";\s*as\s*=", clause) for clause in clauses)
 
 
 def no_such_method(info: RequestInfo) -> StatusError:

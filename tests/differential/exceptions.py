@@ -34,7 +34,7 @@ def _causes(answer: Answer) -> list[str]:
     return sorted(map(str, ((answer.json() or {}).get("details") or {}).get("causes") or ()))
 
 
-_DANGLING = re.compile(r": RBAC: [^\n]*not found")
+_DANGLING = re.compile(r": RBAC: [^\n]*not found\]?")
 _TWICE = re.compile(r' \\"system:authenticated\\" \\"system:authenticated\\"')
 
 

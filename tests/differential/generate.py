@@ -456,7 +456,7 @@ class Sequence:
         rng = self._rng
         if rng.random() < 0.6:
             path = rng.choice(spoil.PATHS).replace("@ns@", NAMESPACES[0])
-            user = GUEST if rng.random() < 0.2 else MASTER
+            user = GUEST if rng.random() < 0.2 and not path.endswith("/x/y/z") else MASTER
             self.steps.append(Step(self._next, "GET", path, (("Accept", "application/json"),), user=user))
             self._next += 1
             return

@@ -27,6 +27,7 @@ _VARYING = (
     (re.compile(r"^\d+(s|ms|m|m\d+s)$"), "AGE"),
     (re.compile(r'(\\"resourceVersion\\+":\\+")\d+'), r"\1RV"),
     (re.compile(r"(too old resource version: )\d+ \(\d+\)"), r"\1RV (RV)"),
+    (re.compile(r"(the ResourceVersion in record \()\d+"), r"\1RV"),
     (re.compile(r"(ResourceVersion in (?:precondition|object meta): )\d+"), r"\1RV"),
     (re.compile(r'(resource ?[vV]ersion:? "?)\d+'), r"\1RV"),
     (re.compile(r" \([^()]* \.\.\.\)"), " (beginning of the body)"),

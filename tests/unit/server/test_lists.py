@@ -1,0 +1,95 @@
+"""Lists over all namespaces, and answers that are known here, as they leave."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from proxy.kube.errors import StatusError
+from proxy.mapping.listing import Listing
+from proxy.server.instead import produce_instead
+from proxy.server.listing import produce_list
+from proxy.server.messages import Forward, Header, Response
+
+TOKEN = "k3fq7zn2a"
+NOT_FOUND = b'{"kind":"Status","message":"\\"k3fq7zn2a-x\\" not found","code":404}\n'
+
+
+class Told:
+    """An exchange: what the shard answers, and what the client gets."""
+
+    def __init__(self, *answers: Response) -> None:
+        self._answers = list(answers)
+        self.status = 0
+        self.headers: list[Header] = []
+        self.body = b""
+        self.ended = False
+
+    async def fetch(self, forward: Forward) -> Response:
+        return self._answers.pop(0)
+
+    async def start(self, status: int, headers: list[Header]) -> None:
+        self.status, self.headers = status, headers
+
+    async def write(self, data: bytes) -> None:
+        self.body += data
+
+    async def end(self) -> None:
+        self.ended = True
+
+
+def forward(target: bytes) -> Forward:
+    return Forward("main", b"GET", target, [])
+
+
+def page(kind: str, version: str, *names: str, api_version: str = "v1") -> Response:
+    items = [{"metadata": {"name": name, "namespace": f"{TOKEN}-a"}} for name in names]
+    body = {"kind": kind, "apiVersion": api_version, "metadata": {"resourceVersion": version}, "items": items}
+    return Response(200, [(b"warning", b'299 - "k3fq7zn2a-example.com/v1 is old"')], orjson.dumps(body))
+
+
+async def listed(answer: Response, *, custom: bool = False, not_older_than: int = 0) -> Told:
+    told = Told(answer)
+    listing = Listing("/api/v1/x", (), 0, "start", TOKEN, not_older_than=not_older_than, custom=custom)
+    await produce_list(listing, forward).run(told)
+    return told
+
+
+async def test_a_list() -> None:
+    told = await listed(page("ConfigMapList", "7", "x"))
+    assert orjson.loads(told.body)["metadata"] == {"resourceVersion": "7"}
+    assert orjson.loads(told.body)["items"] == [{"metadata": {"name": "x", "namespace": "a"}}]
+    assert (b"warning", b'299 - "example.com/v1 is old"') in told.headers
+
+
+async def test_a_list_of_custom_resources_always_says_where_it_goes_on() -> None:
+    told = await listed(page("WidgetList", "7"), custom=True)
+    assert orjson.loads(told.body)["metadata"] == {"resourceVersion": "7", "continue": ""}
+    assert orjson.loads(told.body)["items"] == []
+
+
+async def test_an_empty_list_of_metadata_alone() -> None:
+    told = await listed(page("PartialObjectMetadataList", "7", api_version="meta.k8s.io/v1"), custom=True)
+    assert orjson.loads(told.body)["items"] is None
+    assert orjson.loads(told.body)["metadata"] == {"resourceVersion": "7"}
+    assert told.ended
+
+
+async def test_the_shards_refusal_passes_with_its_warnings() -> None:
+    told = await listed(Response(404, [(b"warning", b"old"), (b"audit-id", b"a")], NOT_FOUND))
+    assert (told.status, told.body) == (404, NOT_FOUND.replace(b"k3fq7zn2a-", b""))
+    assert (b"warning", b"old") in told.headers
+
+
+async def test_a_version_that_there_has_not_been_yet() -> None:
+    with pytest.raises(StatusError) as caught:
+        await listed(page("ConfigMapList", "7"), not_older_than=8)
+    assert (caught.value.code, caught.value.message) == (504, "Too large resource version: 8, current: 7")
+    assert (await listed(page("ConfigMapList", "7"), not_older_than=7)).status == 200
+
+
+@pytest.mark.parametrize(("status", "body"), [(201, b"known"), (400, NOT_FOUND.replace(b"k3fq7zn2a-", b""))])
+async def test_what_is_known_here_is_said_where_the_shard_agrees(status: int, body: bytes) -> None:
+    told = Told(Response(status, [(b"warning", b"unknown field"), (b"date", b"now")], NOT_FOUND))
+    await produce_instead(forward(b"/x"), TOKEN, b"known").run(told)
+    assert (told.status, told.body, told.headers, told.ended) == (status, body, [(b"warning", b"unknown field")], True)
