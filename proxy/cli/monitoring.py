@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-import time
+import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
 
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
+from proxy.kube.tally import Tallies
+from proxy.metrics.certificates import Certificates
+from proxy.metrics.controllers import cluster_families, queue_families
 from proxy.metrics.exposition import Workers, process_families
 from proxy.metrics.server import Checks
+from proxy.metrics.shards import Shards
 from proxy.metrics.snapshot import GAUGE, Family
 from proxy.shard.supervisor import Process
 
 CHECK_TIMEOUT = 3.0
 """Seconds that a check of a shard may take."""
-READY_STATES = {"True": "ready", "False": "not-ready"}
 
 
 class Monitoring:
@@ -30,19 +32,23 @@ class Monitoring:
         self.clients: dict[str, Client] = {}
         self.workers = Workers(())
         self.root_ready = asyncio.Event()
+        self.tallies = Tallies()
+        self.certificates = Certificates()
+        self.shards = Shards()
         self._clusters = clusters
 
     async def families(self) -> Sequence[Family]:
-        version = importlib.metadata.version("kcp")
-        build = Family("kcp_build_info", GAUGE, "Version of kcp.", ("version",), values={(version,): 1})
         return [
-            build,
+            _build_info(),
             *await self.workers.read(),
             *process_families(
                 {process.program.name: process.pid for process in self._processes()},
                 {process.program.name: process.restarts for process in self._processes()},
             ),
             *cluster_families(self._clusters),
+            *queue_families(self.tallies),
+            *self.shards.families(),
+            self.certificates.family(),
         ]
 
     async def checks(self) -> Checks:
@@ -51,10 +57,17 @@ class Monitoring:
             for process in self._processes()
         }
         names = list(self.clients)
-        answers = await asyncio.gather(*(_shard(self.clients[name]) for name in names))
+        shards = asyncio.gather(*(_shard(self.clients[name]) for name in names))
+        found.update(await self.workers.problems())
+        answers = await shards
         found.update({f"shard-{name}": answer for name, answer in zip(names, answers, strict=True)})
         found["workspaces"] = None if self.root_ready.is_set() else "workspace root is not ready yet"
         return found
+
+
+def _build_info() -> Family:
+    labels = (importlib.metadata.version("kcp"), platform.python_version())
+    return Family("kcp_build_info", GAUGE, "Versions of kcp and Python.", ("version", "python"), values={labels: 1})
 
 
 async def _shard(client: Client) -> str | None:
@@ -66,25 +79,3 @@ async def _shard(client: Client) -> str | None:
     except TimeoutError:
         return f"no answer in {CHECK_TIMEOUT:g} s"
     return None
-
-
-def cluster_families(clusters: Mapping[str, Informer]) -> Iterable[Family]:
-    """Physical clusters, counted: their names are the tenants' own."""
-    count = Family("kcp_workload_clusters", GAUGE, "Physical clusters by state.", ("shard", "state"))
-    age = Family(
-        "kcp_workload_cluster_heartbeat_age_seconds", GAUGE, "Time since the oldest of the last heartbeats.", ("shard",)
-    )
-    for shard, informer in clusters.items():
-        states = dict.fromkeys(("ready", "not-ready", "unknown"), 0)
-        oldest = 0.0
-        for obj in informer.store.values():
-            status = obj.get("status") or {}
-            conditions = {entry.get("type"): entry.get("status") for entry in status.get("conditions") or ()}
-            states[READY_STATES.get(str(conditions.get("Ready")), "unknown")] += 1
-            heartbeat = status.get("lastSyncerHeartbeatTime")
-            if heartbeat:
-                beaten = datetime.fromisoformat(heartbeat.replace("Z", "+00:00")).timestamp()
-                oldest = max(oldest, time.time() - beaten)
-        count.values.update({(shard, state): number for state, number in states.items()})
-        age.values[(shard,)] = oldest
-    return [count, age]

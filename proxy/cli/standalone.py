@@ -33,7 +33,7 @@ from proxy.metrics.server import MetricsError, MetricsServer
 from proxy.server.settings import ServerSettings, ShardSettings
 from proxy.shard.addresses import is_any, url_host
 from proxy.shard.bootstrap import BootstrapError, apply_manifests, await_effects
-from proxy.shard.commands import EtcdAccess
+from proxy.shard.commands import ETCD_QUOTA, EtcdAccess
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from proxy.shard.supervisor import Process, Program
 from proxy.tenancy import controllers as tenancy
@@ -84,6 +84,8 @@ class MetricsAddress:
     """Whether somebody asked for this address: then kcp does not start without it."""
     busiest_workspaces: int = 0
     """How many workspaces metrics may name."""
+    token_file: Path | None = None
+    """Holds the bearer token that may scrape; None: everybody may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +168,7 @@ class Standalone:
         ).write(server_file)
         clients = {shard.name: self._client(shard) for shard in shards}
         self._monitoring.clients.update(clients)
+        self._watch_certificates(home, cert_file)
         first = shards[0].name
         if self._plane is not None:
             await self._plane.wait_serving()
@@ -176,26 +179,33 @@ class Standalone:
             raise StartError(f"shard {first}: {error.message}") from error
         # What the workers watch is served from here on; for controllers to write anything, policies must act first.
         await self._start_workers(server_file, home)
+        if settings.metrics is not None:
+            self._monitoring.shards.clients.update(clients)
+            self._run("metrics of shards", self._monitoring.shards.run())
         await asyncio.gather(
             await_effects(clients[first]), *([self._plane.wait_ready()] if self._plane is not None else [])
         )
         for shard in shards[1:]:
             self._run(f"shard {shard.name}", self._prepare_later(shard.name, clients[shard.name]))
         root_ready = self._monitoring.root_ready
-        self._run(
-            "workspaces",
-            keep_running(
-                "workspace controllers",
-                lambda: tenancy.run(clients, external_url=self.url, root_shard=first, ready=root_ready),
-            ),
-        )
-        self._run(
-            "workloads",
-            keep_running(
-                "workload controllers",
-                lambda: workload.run(clients, auto_publish=settings.auto_publish_apis, following=self._clusters),
-            ),
-        )
+        tallies = self._monitoring.tallies
+        with tallies.counting():
+            self._run(
+                "workspaces",
+                keep_running(
+                    "workspace controllers",
+                    lambda: tenancy.run(
+                        clients, external_url=self.url, root_shard=first, ready=root_ready, tallies=tallies
+                    ),
+                ),
+            )
+            self._run(
+                "workloads",
+                keep_running(
+                    "workload controllers",
+                    lambda: workload.run(clients, auto_publish=settings.auto_publish_apis, following=self._clusters),
+                ),
+            )
         write_admin_kubeconfig(settings.kubeconfig_path, url=self.url, ca=ca_file.read_bytes(), token=token)
         self._progress("waiting for the proxy")
         await self._await_ready(root_ready)
@@ -225,6 +235,8 @@ class Standalone:
         )
         self._progress("starting etcd and kube-apiserver")
         await self._plane.launch()
+        if self.settings.etcd is None:
+            self._monitoring.shards.quotas[EMBEDDED] = ETCD_QUOTA
         return ShardSettings(
             name=EMBEDDED,
             kubeconfig=str(self._plane.kubeconfig),
@@ -255,7 +267,7 @@ class Standalone:
         address = self.settings.metrics
         if address is None:
             return
-        server = MetricsServer(self._monitoring.families, self._monitoring.checks)
+        server = MetricsServer(self._monitoring.families, self._monitoring.checks, address.token_file)
         try:
             port = await server.start(address.host, address.port)
         except MetricsError as error:
@@ -266,6 +278,13 @@ class Standalone:
         self._stack.push_async_callback(server.stop)
         if not address.port:
             self._notice(f"metrics are at http://{url_host(address.host)}:{port}/metrics")
+
+    def _watch_certificates(self, home: Home, serving: Path) -> None:
+        certificates = self._monitoring.certificates
+        certificates.watch("serving", serving)
+        if self.settings.client_ca_file is not None:
+            certificates.watch("users-ca", self.settings.client_ca_file)
+        certificates.watch_folder(home.folder / "pki")
 
     async def _start_workers(self, server_file: Path, home: Home) -> None:
         for number in range(self.settings.workers):
@@ -283,10 +302,12 @@ class Standalone:
             )
             self._workers.append(worker)
             await worker.start()
-        self._monitoring.workers = Workers(
+        sources = [
             WorkerSource(worker.program.name, home.run_folder / f"{worker.program.name}.sock", partial(_pid_of, worker))
             for worker in self._workers
-        )
+        ]
+        busiest = self.settings.metrics.busiest_workspaces if self.settings.metrics else 0
+        self._monitoring.workers = Workers(sources, busiest=busiest)
 
     async def _await_ready(self, root_ready: asyncio.Event) -> None:
         """Until /readyz is 200 over the real socket, often enough in a row that every worker was asked."""

@@ -118,9 +118,14 @@ Examples:
 @click.option(
     "--metrics-busiest-workspaces",
     type=click.IntRange(0, 1000),
-    default=0,
+    default=20,
     show_default=True,
     help="How many workspaces metrics may name, those with the most requests.",
+)
+@click.option(
+    "--metrics-token-file",
+    type=EXISTING,
+    help="File with the bearer token that /metrics and the details of /readyz are for (default: for everybody).",
 )
 @click.option("-v", "--verbosity", type=int, default=0, show_default=True, help="0 to 5; logs are in log/.")
 def start(
@@ -144,6 +149,7 @@ def start(
     embedded: bool,
     metrics_bind_address: str | None,
     metrics_busiest_workspaces: int,
+    metrics_token_file: Path | None,
     verbosity: int,
     oidc: OidcSettings | None,
     audit: AuditSettings | None,
@@ -190,7 +196,7 @@ def start(
             tls_cert_file=tls_cert_file,
             tls_key_file=tls_private_key_file,
             auto_publish_apis=auto_publish_apis,
-            metrics=metrics_address(metrics_bind_address, metrics_busiest_workspaces),
+            metrics=metrics_address(metrics_bind_address, metrics_busiest_workspaces, metrics_token_file),
             verbosity=verbosity,
         )
         check_files(settings)
@@ -217,16 +223,18 @@ def external_shard(option: str) -> ExternalShard:
     return ExternalShard(name=name, kubeconfig=path, front_proxy_context=FRONT_PROXY_CONTEXT)
 
 
-def metrics_address(option: str | None, busiest: int) -> MetricsAddress | None:
+def metrics_address(option: str | None, busiest: int, token_file: Path | None) -> MetricsAddress | None:
     """Raises StartError."""
     if option is None:
-        return MetricsAddress(METRICS_HOST, METRICS_PORT, wanted=False, busiest_workspaces=busiest)
+        return MetricsAddress(METRICS_HOST, METRICS_PORT, False, busiest, token_file)
     if option == "off":
         return None
     host, _, port = option.rpartition(":")
     if not port.isdecimal() or int(port) > 65535:
         raise StartError(f"--metrics-bind-address {option}: wanted HOST:PORT, or off")
-    return MetricsAddress(host.strip("[]") or "0.0.0.0", int(port), wanted=True, busiest_workspaces=busiest)  # noqa: S104
+    if token_file is not None and not token_file.read_text().strip():
+        raise StartError(f"--metrics-token-file: {token_file} is empty")
+    return MetricsAddress(host.strip("[]") or "0.0.0.0", int(port), True, busiest, token_file)  # noqa: S104
 
 
 def check_files(settings: StartSettings) -> None:

@@ -64,6 +64,10 @@ class Discovery:
         """Shards that were never read."""
         return [name for name, shard in self._shards.items() if not shard.catalog.synced]
 
+    def kept_bytes(self) -> int:
+        """Memory of OpenAPI documents that are kept."""
+        return sum(shard.schemas.kept_bytes for shard in self._shards.values())
+
     def view(self, workspace: Place) -> View:
         """What the workspace serves now."""
         return self._shards[workspace.shard].view(workspace.token, workspace.type)

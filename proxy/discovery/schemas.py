@@ -41,6 +41,10 @@ class Schemas:
         self._kept: LRUCache[Hashable, Document] = LRUCache(MEMORY, getsizeof=lambda kept: kept.size)
         self._under_way: dict[Hashable, asyncio.Task[Document]] = {}
 
+    @property
+    def kept_bytes(self) -> int:
+        return int(self._kept.currsize)
+
     def index(self, token: str, view: View) -> Document:
         """``/openapi/v3``: the group versions, with a hash each that changes with the content."""
         key = ("index", self._state(), view)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
 from proxy.kube.errors import StatusError
+from proxy.kube.tally import tally_for
 
 log = logging.getLogger(__name__)
 Key = TypeVar("Key", bound=Hashable)
@@ -33,6 +35,7 @@ class WorkQueue(Generic[Key]):
     ) -> None:
         self._reconcile = reconcile
         self._name = name
+        self._tally = tally_for(self, name)
         self._workers = workers
         self._base_delay = base_delay
         self._max_delay = max_delay
@@ -52,6 +55,7 @@ class WorkQueue(Generic[Key]):
         if key in self._active:
             self._again.add(key)
         elif key not in self._queued:
+            self._tally.added += 1
             self._queued.add(key)
             self._waiting.append(key)
             self._ready.release()
@@ -93,6 +97,7 @@ class WorkQueue(Generic[Key]):
             key = self._waiting.popleft()
             self._queued.discard(key)
             self._active.add(key)
+            began = time.perf_counter()
             try:
                 after = await self._reconcile(key)
             except Exception as error:
@@ -102,12 +107,14 @@ class WorkQueue(Generic[Key]):
                 if after is not None:
                     self.add_after(key, after)
             finally:
+                self._tally.work.observe(time.perf_counter() - began)
                 self._active.discard(key)
                 if key in self._again:
                     self._again.discard(key)
                     self.add(key)
 
     def _failed(self, key: Key, error: Exception) -> None:
+        self._tally.retried += 1
         count = self._failures[key] = self._failures.get(key, 0) + 1
         delay = min(self._base_delay * 2 ** min(count - 1, 30), self._max_delay) * random.uniform(0.75, 1.25)
         if isinstance(error, StatusError):

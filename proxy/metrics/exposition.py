@@ -18,7 +18,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from proxy.metrics.snapshot import COUNTER, GAUGE, HISTOGRAM, Family, add, address, decode, lasting
+from proxy.metrics.busiest import cut
+from proxy.metrics.snapshot import COUNTER, GAUGE, HISTOGRAM, Family, Snapshot, add, address, decode, lasting
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,10 @@ class WorkerSource:
 class Workers:
     """``read()`` adds up what all workers have counted, now and before they died."""
 
-    def __init__(self, sources: Iterable[WorkerSource]) -> None:
+    def __init__(self, sources: Iterable[WorkerSource], *, busiest: int = 0) -> None:
+        """``busiest``: how many workspaces may be named."""
         self._sources = list(sources)
+        self._busiest = busiest
         self._gone: dict[str, Family] = {}
         self._last: dict[str, tuple[int | None, list[Family]]] = {}
 
@@ -48,24 +51,34 @@ class Workers:
         merged: dict[str, Family] = {}
         add(merged, self._gone.values())
         up = 0
-        for source, (pid, families) in zip(self._sources, answers, strict=True):
+        for source, (pid, snapshot) in zip(self._sources, answers, strict=True):
             known = self._last.get(source.name)
-            if families is None:  # between two lives, or too busy to answer: what it said last still counts
+            if snapshot is None:  # between two lives, or too busy to answer: what it said last still counts
                 if known is not None:
                     add(merged, lasting(known[1]))
                 continue
             if known is not None and known[0] != pid:
                 add(self._gone, lasting(known[1]))
                 add(merged, lasting(known[1]))
-            self._last[source.name] = (pid, families)
-            add(merged, families)
+            self._last[source.name] = (pid, snapshot.families)
+            add(merged, snapshot.families)
             up += 1
         merged["kcp_proxy_workers"] = Family(
             "kcp_proxy_workers", GAUGE, "Workers of the proxy that answer.", values={(): up}
         )
+        cut(merged.values(), self._busiest)
         return list(merged.values())
 
-    async def _read(self, source: WorkerSource) -> tuple[int | None, list[Family] | None]:
+    async def problems(self) -> dict[str, str | None]:
+        """What keeps each worker from serving, in a line, by its name; None if nothing does."""
+        found: dict[str, str | None] = {}
+        answers = await asyncio.gather(*(self._read(source) for source in self._sources))
+        for source, (pid, snapshot) in zip(self._sources, answers, strict=True):
+            silent = "it does not run" if pid is None else f"no answer in {PATIENCE:g} s"
+            found[source.name] = silent if snapshot is None else snapshot.problem
+        return found
+
+    async def _read(self, source: WorkerSource) -> tuple[int | None, Snapshot | None]:
         pid = source.pid()
         try:
             async with asyncio.timeout(PATIENCE):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 
 from aiohttp import web
 
@@ -22,8 +24,14 @@ class MetricsServer:
     """``await start()``, ``await stop()``."""
 
     def __init__(
-        self, families: Callable[[], Awaitable[Sequence[Family]]], checks: Callable[[], Awaitable[Checks]]
+        self,
+        families: Callable[[], Awaitable[Sequence[Family]]],
+        checks: Callable[[], Awaitable[Checks]],
+        token_file: Path | None = None,
     ) -> None:
+        """``token_file``: holds the bearer token that ``/metrics`` and details of checks are for; read each time, so
+        that it can be changed."""
+        self._token_file = token_file
         self._families = families
         self._checks = checks
         self._runner: web.AppRunner | None = None
@@ -50,7 +58,19 @@ class MetricsServer:
             await self._runner.cleanup()
             self._runner = None
 
+    def _may(self, request: web.Request) -> bool:
+        if self._token_file is None:
+            return True
+        try:
+            token = self._token_file.read_bytes().strip()
+        except OSError:
+            return False
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        return bool(token) and scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token)
+
     async def _metrics(self, request: web.Request) -> web.Response:
+        if not self._may(request):
+            return web.Response(text="Unauthorized\n", status=401, headers={"WWW-Authenticate": 'Bearer realm="kcp"'})
         body, content_type = expose(await self._families(), request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
@@ -62,6 +82,8 @@ class MetricsServer:
         """In the form of a kube-apiserver's."""
         checks = await self._checks()
         failed = any(checks.values())
+        if not self._may(request):
+            return web.Response(text="readyz check failed\n" if failed else "ok", status=503 if failed else 200)
         if not failed and "verbose" not in request.query:
             return web.Response(text="ok")
         lines = [f"[-]{name} failed: {why}" if why else f"[+]{name} ok" for name, why in checks.items()]

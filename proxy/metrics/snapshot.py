@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ Labels = tuple[str, ...]
 
 SUM, MAX = "sum", "max"
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
+CLASSES = ("cut", "1xx", "2xx", "3xx", "4xx", "5xx")
+"""Values of label ``class``, by the first digit of a status; 0 where the client left before there was one."""
 
 
 @dataclass(slots=True)
@@ -49,19 +51,36 @@ def address(path: Path) -> str:
     return f"/proc/self/fd/{os.open(path.parent, os.O_PATH | os.O_DIRECTORY)}/{path.name}"
 
 
-def encode(families: Iterable[Family]) -> bytes:
-    plain = []
-    for family in families:
-        shape = asdict(family)
-        shape["values"] = [[labels, value] for labels, value in family.values.items()]
-        shape["buckets"] = [[labels, counts] for labels, counts in family.buckets.items()]
-        plain.append(shape)
-    return orjson.dumps(plain)
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a worker says when it is asked."""
+
+    families: list[Family]
+    problem: str | None
+    """What keeps it from serving, in a line."""
 
 
-def decode(data: bytes) -> list[Family]:
+def encode(families: Iterable[Family], problem: str | None = None) -> bytes:
+    plain = [
+        {
+            "name": family.name,
+            "kind": family.kind,
+            "help": family.help,
+            "labels": family.labels,
+            "bounds": family.bounds,
+            "merge": family.merge,
+            "values": list(family.values.items()),
+            "buckets": list(family.buckets.items()),
+        }
+        for family in families
+    ]
+    return orjson.dumps({"families": plain, "problem": problem})
+
+
+def decode(data: bytes) -> Snapshot:
     """Raises ValueError for what `encode` did not make."""
-    return [_family(shape) for shape in orjson.loads(data)]
+    shape = orjson.loads(data)
+    return Snapshot([_family(family) for family in shape["families"]], shape["problem"])
 
 
 def _family(shape: Mapping[str, Any]) -> Family:

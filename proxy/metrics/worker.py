@@ -15,6 +15,7 @@ from pathlib import Path
 from proxy.audit.auditor import Auditor
 from proxy.metrics.requests import RequestMetrics
 from proxy.metrics.snapshot import COUNTER, GAUGE, HISTOGRAM, MAX, Family, address, encode
+from proxy.server.handshakes import Handshakes
 from proxy.server.pool import Pool
 from proxy.tenancy.index import READY, WorkspaceIndex
 
@@ -58,6 +59,9 @@ class WorkerMetrics:
         index: WorkspaceIndex,
         pools: Iterable[Pool],
         connections: Callable[[], int],
+        handshakes: Handshakes,
+        documents: Callable[[], int],
+        unready: Callable[[], str | None],
         auditor: Auditor | None,
     ) -> None:
         self._path = path
@@ -65,6 +69,9 @@ class WorkerMetrics:
         self._index = index
         self._pools = list(pools)
         self._connections = connections
+        self._handshakes = handshakes
+        self._documents = documents
+        self._unready = unready
         self._auditor = auditor
         self._lag = LoopLag()
 
@@ -80,7 +87,7 @@ class WorkerMetrics:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            writer.write(encode(self.families()))
+            writer.write(encode(self.families(), self._unready()))
             await writer.drain()
         except ConnectionError:
             pass
@@ -94,8 +101,25 @@ class WorkerMetrics:
             self._lag.family(),
             self._workspaces(),
             self._shards(),
-            self._shard_connections(),
+            *self._shard_connections(),
         ]
+        found.append(
+            Family(
+                "kcp_proxy_tls_handshakes",
+                COUNTER,
+                "TLS handshakes of clients by their result.",
+                ("result",),
+                values={(result,): count for result, count in self._handshakes.counts.items()},
+            )
+        )
+        found.append(
+            Family(
+                "kcp_proxy_openapi_cache_bytes",
+                GAUGE,
+                "Memory of OpenAPI documents that are kept.",
+                values={(): self._documents()},
+            )
+        )
         found.append(
             Family(
                 "kcp_proxy_client_connections",
@@ -140,12 +164,26 @@ class WorkerMetrics:
             values={(shard,): float(shard not in missing) for shard in self._index.shards},
         )
 
-    def _shard_connections(self) -> Family:
-        values: dict[tuple[str, ...], float] = {}
+    def _shard_connections(self) -> list[Family]:
+        now = Family("kcp_proxy_shard_connections", GAUGE, "Connections to shards.", ("shard", "state"))
+        opened = Family("kcp_proxy_shard_connections_opened", COUNTER, "Connections made to shards.", ("shard",))
+        reused = Family(
+            "kcp_proxy_shard_connections_reused", COUNTER, "Requests that went out on a kept connection.", ("shard",)
+        )
+        failures = Family(
+            "kcp_proxy_shard_failures",
+            COUNTER,
+            "Requests that a shard did not answer, by what its connection did.",
+            ("shard", "reason"),
+        )
         for pool in self._pools:
-            values[(pool.shard, "active")] = pool.active
-            values[(pool.shard, "idle")] = pool.size - pool.active
-        return Family("kcp_proxy_shard_connections", GAUGE, "Connections to shards.", ("shard", "state"), values=values)
+            shard = pool.shard
+            now.values[(shard, "active")] = pool.active
+            now.values[(shard, "idle")] = pool.size - pool.active
+            opened.values[(shard,)] = pool.made
+            reused.values[(shard,)] = pool.taken
+            failures.values.update({(shard, reason): count for reason, count in pool.failures.items()})
+        return [now, opened, reused, failures]
 
     @staticmethod
     def _audit(auditor: Auditor) -> list[Family]:

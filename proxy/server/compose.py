@@ -89,6 +89,9 @@ class Worker:
                 index=self.index,
                 pools=self._server.pools,
                 connections=self._server.connections,
+                handshakes=self._server.handshakes,
+                documents=self._discovery.kept_bytes,
+                unready=self.unready,
                 auditor=self._auditor,
             )
             if settings.metrics_folder

@@ -34,7 +34,22 @@ from proxy.mapping.token import token_of
 from proxy.server.filters import filters, shaped
 from proxy.server.instead import produce_instead
 from proxy.server.listing import produce_list
-from proxy.server.messages import Decision, Forward, Reply, Request
+from proxy.server.messages import (
+    ADDRESS,
+    DISCOVERY,
+    DOCUMENT,
+    ENTRY,
+    GATE,
+    IDENTITY,
+    IMPERSONATION,
+    MAPPING,
+    PERMISSION,
+    SHARD,
+    Decision,
+    Forward,
+    Reply,
+    Request,
+)
 from proxy.server.pool import ShardEndpoint
 from proxy.server.replies import no_such_method, refusal, text, unavailable
 from proxy.server.settling import produce_settled
@@ -115,13 +130,17 @@ class WorkspaceGateway:
                 return health
             path = self._own_workspace(request) or ROOT
         workspace = self._index.get(path)
+        record.step = IDENTITY
         user = self._authenticator.authenticate(request, workspace)
         if not isinstance(user, User):
+            record.asked += (IDENTITY,)
             user = yield user
         record.user = user
         if workspace is None and not user.anonymous:
             workspace = yield self._index.wait_for(path, APPEARS_WITHIN)
+        record.step = ADDRESS
         record.info = info = parse(request.method, target)
+        record.step = ENTRY
         if workspace is None:
             missing = () if user.anonymous or self._index.synced else self._index.missing_shards()
             if missing:
@@ -133,12 +152,14 @@ class WorkspaceGateway:
         record.workspace, record.shard = workspace.path, workspace.shard
         access = self._authorizer.enter(user, workspace)
         if not isinstance(access, Access):
+            record.asked += (ENTRY,)
             access = yield access
         if access is Access.NONE:
             record.allowed = False
             raise no_entry(user, info, path)
         wanted = impersonation(request.headers, workspace)
         if wanted is not None:
+            record.step = IMPERSONATION
             user, access = yield from self._impersonate(wanted, user, access, workspace)
             record.acting_as = user
         if not info.is_resource:
@@ -146,11 +167,30 @@ class WorkspaceGateway:
         return (yield from self._resource(request, info, user, access, workspace))
 
     def _health(self, target: bytes) -> Decision | None:
-        path = target.partition(b"?")[0].decode("latin-1")
+        plain, _, query = target.partition(b"?")
+        path = plain.decode("latin-1")
         if path not in HEALTH:
             return None
         problem = self._unready() if path == "/readyz" else None
+        if query.startswith(b"verbose"):
+            return text(503 if problem else 200, self._verbose(path[1:], problem))
         return text(503, f"not ready: {problem}\n") if problem else text(200, "ok")
+
+    def _verbose(self, check: str, problem: str | None) -> str:
+        """In the form of a kube-apiserver's. A shard that is down shows; only what keeps all workspaces from being
+        served makes the check fail."""
+        lines = ["[+]ping ok"]
+        if check == "readyz":
+            away = set(self._index.missing_shards())
+            lines += [
+                f"[-]shard-{shard} failed: it cannot be followed, and its own workspaces may answer 503"
+                if shard in away
+                else f"[+]shard-{shard} ok"
+                for shard in self._index.shards
+            ]
+            lines.append(f"[-]workspaces failed: {problem}" if problem else "[+]workspaces ok")
+        lines.append(f"{check} check {'failed' if problem else 'passed'}\n")
+        return "\n".join(lines)
 
     def _require_discovery(self, workspace: Workspace) -> None:
         """Nothing is said to be missing by a worker that has not heard from the shard yet. Raises StatusError 503."""
@@ -181,6 +221,7 @@ class WorkspaceGateway:
     def _non_resource(
         self, request: Request, info: RequestInfo, target: bytes, user: User, access: Access, workspace: Workspace
     ) -> Flow:
+        request.record.step = DOCUMENT
         health = health_of_workspace(info)
         if health is not None:
             return health
@@ -189,10 +230,15 @@ class WorkspaceGateway:
         reply = self._discovery.reply(workspace, request, info.path, query)
         if reply is not None:
             request.record.allowed = True
-            return reply if isinstance(reply, Reply) else (yield reply)
+            if not isinstance(reply, Reply):
+                request.record.asked += (DOCUMENT,)
+                reply = yield reply
+            return reply
+        request.record.step = PERMISSION
         attributes = Attributes(info.verb, "", "", "", "", "", False, info.path)
         allowed = self._authorizer.allowed(user, access, workspace, attributes)
         if not isinstance(allowed, bool):
+            request.record.asked += (PERMISSION,)
             allowed = yield allowed
         if not allowed:
             request.record.allowed = False
@@ -201,15 +247,19 @@ class WorkspaceGateway:
         return self._discovery.nothing_at(workspace, request, info.path)
 
     def _resource(self, request: Request, info: RequestInfo, user: User, access: Access, workspace: Workspace) -> Flow:
+        request.record.step = DISCOVERY
         discovery = self._discovery
         group, version, resource = info.group, info.version, info.resource
         if not discovery.serves(workspace, group, version, resource):
             self._require_discovery(workspace)
+            request.record.asked += (DISCOVERY,)
             yield discovery.refresh(workspace, group, version, resource)
+        request.record.step = PERMISSION
         scopes = Scopes(discovery, workspace)
         attributes = attributes_of(info, workspace.prefix, scopes)
         allowed = self._authorizer.allowed(user, access, workspace, attributes)
         if not isinstance(allowed, bool):
+            request.record.asked += (PERMISSION,)
             allowed = yield allowed
         if not allowed:
             request.record.allowed = False
@@ -221,6 +271,7 @@ class WorkspaceGateway:
             raise no_such_method(info)
         if workspace.phase == DELETING and info.verb in WRITES:
             raise forbidden(user, info, f'"{workspace.path}" is being deleted')
+        request.record.step = MAPPING
         mapped = map_request(
             info, workspace.token, method=request.method, headers=request.headers, body=request.body, scopes=scopes,
             attributes=attributes,
@@ -234,7 +285,9 @@ class WorkspaceGateway:
             values = told if isinstance(told, tuple) else (yield told)
             key = self._endpoints[workspace.shard].identity.extra + EXTRA
             mapped.headers += [(key, value) for value in values]
+        request.record.step = GATE
         gate_mapped(request.method, mapped, workspace.token)
+        request.record.step = SHARD
         return self._forward(request, info, mapped, user, access, workspace)
 
     def _forward(

@@ -11,6 +11,13 @@ from proxy.mapping.paths import RequestInfo
 
 Header = tuple[bytes, bytes]
 
+ADDRESS, IDENTITY, ENTRY, IMPERSONATION = "address", "identity", "entry", "impersonation"
+DOCUMENT, DISCOVERY, PERMISSION, MAPPING, GATE, SHARD = (
+    "document", "discovery", "permission", "mapping", "gate", "shard"
+)  # fmt: skip
+STEPS = (ADDRESS, IDENTITY, ENTRY, IMPERSONATION, DOCUMENT, DISCOVERY, PERMISSION, MAPPING, GATE, SHARD)
+"""Of the way of a request through the gateway. Documents (discovery, OpenAPI) end there; the others go on."""
+
 
 @dataclass(slots=True)
 class Record:
@@ -29,6 +36,10 @@ class Record:
     """Whom that user impersonated."""
     allowed: bool | None = None
     """What authorization said; None if it was not asked."""
+    step: str = ADDRESS
+    """How far the gateway has come with it: one of `STEPS`."""
+    asked: tuple[str, ...] = ()
+    """The steps that could not go by what was known: a shard was asked."""
     audit_id: bytes = b""
     """The client's own or an observer's: goes to the shard and into the answer. Without one, each makes one up."""
     status: int = 0

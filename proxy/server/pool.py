@@ -22,6 +22,7 @@ MAX_IDLE = 45.0
 """Seconds a kept connection may be used again after its last answer: half of kube-apiserver's own idle timeout, so that
 it is not closed at the moment it is taken."""
 MAX_KEPT = 256
+CONNECT, TLS, CLOSED, TIMEOUT = FAILURES = ("connect", "tls", "closed", "timeout")
 CONNECT_TIMEOUT = 10.0
 KEEPALIVE = (30, 10, 3)
 """Seconds of silence before TCP asks whether the other side is still there, between such questions, and how many: a
@@ -60,6 +61,12 @@ class Pool:
         self._idle: list[Upstream] = []
         self._active: set[Upstream] = set()
         self._connecting: set[asyncio.Task[None]] = set()
+        self.made = 0
+        """Connections that were made so far."""
+        self.taken = 0
+        """Requests that went out on a kept connection."""
+        self.failures = dict.fromkeys(FAILURES, 0)
+        """Requests that a connection was no good for, by what was the matter."""
         self._doubtful = False
         """Whether the shard was seen to go away and has not been heard to be ready since."""
 
@@ -82,6 +89,7 @@ class Pool:
             return
         upstream = None if fresh or self._doubtful else self._take()
         if upstream is not None:
+            self.taken += 1
             self._begin(upstream, forward, sink, request)
             return
         task = asyncio.get_running_loop().create_task(self._connect(forward, sink, request))
@@ -112,6 +120,7 @@ class Pool:
                 upstream = self._take() or await self.open()
         except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
             log.debug("shard %s: %s", self.shard, error)
+            self.failures[TLS if isinstance(error, ssl.SSLError) else CONNECT] += 1
             self._doubtful = True
             sink.failed(unavailable(self.shard, "it cannot be reached"))
             return
@@ -153,6 +162,7 @@ class Pool:
             server_hostname=(endpoint.server_hostname or endpoint.host) if endpoint.tls else None,
         )
         keepalive(transport.get_extra_info("socket"))
+        self.made += 1
         return upstream
 
     def put(self, upstream: Upstream) -> None:
@@ -168,12 +178,15 @@ class Pool:
         if upstream in self._idle:
             self._idle.remove(upstream)
             unanswered = True
+        elif unanswered:
+            self.failures[CLOSED] += 1
         if unanswered:
             self._doubtful = True
 
     def sweep(self, now: float) -> None:
         """Every few seconds: shards that are silent too long, connections that lay idle too long."""
         for upstream in [active for active in self._active if active.overdue(now, self._answer_timeout)]:
+            self.failures[TIMEOUT] += 1
             upstream.timed_out()
         for upstream in [kept for kept in self._idle if now - kept.idle_since > MAX_IDLE]:
             self._idle.remove(upstream)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from proxy.server.front import Front
+from proxy.server.handshakes import Handshakes
 from proxy.server.messages import Gateway, Observer
 from proxy.server.pool import Pool, ShardEndpoint, keepalive
 from proxy.server.settings import ServerSettings
@@ -24,8 +25,9 @@ GRACE = 3.0
 """Seconds that requests under way get at the end; watches are cut at once, their clients resume elsewhere."""
 
 
-def server_tls(settings: ServerSettings) -> ssl.SSLContext:
+def server_tls(settings: ServerSettings, handshakes: Handshakes) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    handshakes.count(context)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(settings.cert_file, settings.key_file)
     context.set_alpn_protocols(["http/1.1"])
@@ -69,6 +71,8 @@ class Server:
         self._observers = tuple(observers)
         self._pools = {shard.name: Pool(shard, settings.limits.answer_timeout) for shard in endpoints}
         self._connections: set[Front] = set()
+        self.handshakes = Handshakes()
+        """Of clients."""
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -86,7 +90,7 @@ class Server:
         self._server = await asyncio.get_running_loop().create_server(
             lambda: Front(self._gateway, self._pools, settings.limits, self._connections, self._observers),
             sock=listen(settings.bind_address, settings.port),
-            ssl=server_tls(settings),
+            ssl=server_tls(settings, self.handshakes),
             ssl_handshake_timeout=HANDSHAKE,
             ssl_shutdown_timeout=2,
             backlog=2048,

@@ -12,6 +12,9 @@ ETCD_SOCKET = "client:0"
 is there because etcd and its clients want the form host:port."""
 ETCD_PEER_SOCKET = "peer:0"
 
+ETCD_QUOTA = 8 * 2**30
+"""Bytes: the most that etcd's makers recommend; its default of 2 GiB is soon full."""
+
 ISSUER = "https://kubernetes.default.svc"
 """Issuer of service-account tokens, and the only audience that the API server itself accepts."""
 
@@ -83,8 +86,7 @@ def etcd(program: Path, *, folder: Path, durable: bool, args: tuple[str, ...] = 
         f"--initial-advertise-peer-urls={peer}",
         f"--initial-cluster=kcp={peer}",
         "--log-level=warn",
-        # 8 GiB, the most that etcd's makers recommend; its default of 2 is soon full.
-        "--quota-backend-bytes=8589934592",
+        f"--quota-backend-bytes={ETCD_QUOTA}",
         *(() if durable else ("--unsafe-no-fsync",)),
         *args,
     ]

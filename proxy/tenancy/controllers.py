@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from proxy.kube.client import Client, Object
 from proxy.kube.errors import StatusError
+from proxy.kube.tally import Tallies
 from proxy.tenancy import api, content
 from proxy.tenancy.aggregation import Aggregation
 from proxy.tenancy.endpoint import KubernetesServices
@@ -24,10 +25,12 @@ async def run(
     root_shard: str,
     index: WorkspaceIndex | None = None,
     ready: asyncio.Event | None = None,
+    tallies: Tallies | None = None,
 ) -> None:
-    """Run until cancelled. ``ready`` is set once root and root:default can be entered."""
+    """Run until cancelled. ``ready`` is set once root and root:default can be entered; ``tallies`` gets what is
+    done."""
     own_index = index or WorkspaceIndex(shards)
-    lifecycle = Lifecycle(shards, own_index, external_url)
+    lifecycle = Lifecycle(shards, own_index, external_url, tallies)
     async with asyncio.TaskGroup() as group:
         if index is None:
             group.create_task(own_index.run())

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from proxy.kube.client import Client, Object
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
+from proxy.kube.tally import Tallies
 from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.token import PREFIX_LENGTH, new_token, token_of
 from proxy.tenancy import api, content
@@ -36,7 +38,9 @@ class Key(NamedTuple):
 class Lifecycle:
     """``external_url``: ``https://HOST:PORT`` as clients reach the proxy."""
 
-    def __init__(self, shards: Mapping[str, Client], index: WorkspaceIndex, external_url: str) -> None:
+    def __init__(
+        self, shards: Mapping[str, Client], index: WorkspaceIndex, external_url: str, tallies: Tallies | None = None
+    ) -> None:
         self._shards = shards
         self._index = index
         self._url = external_url.rstrip("/")
@@ -45,6 +49,9 @@ class Lifecycle:
         self._types: dict[str, Informer] = {}
         self._made: dict[str, tuple[str, str]] = {}
         """uid of a ClusterWorkspace → (token, shard) of its new LogicalCluster, which the index may not know yet."""
+        self._tallies = tallies or Tallies()
+        self._heard: dict[str, float] = {}
+        """uid of a ClusterWorkspace that is not Ready yet → when we first saw it, by `time.monotonic`."""
         self._chosen: dict[str, int] = dict.fromkeys(shards, 0)
         self.queue: WorkQueue[Key] = WorkQueue(self._reconcile, name="workspaces", workers=WORKERS, max_delay=10.0)
         for shard, client in shards.items():
@@ -146,11 +153,12 @@ class Lifecycle:
             if status.get("baseURL") != url or workspace["status"].get("URL") != url:
                 await self._write_status(client, key, url, status)
             return None
+        uid = pair["metadata"]["uid"]
+        heard = self._heard.setdefault(uid, time.monotonic())
         if ("", parent.prefix + api.type_name(kind)) not in self._types[key.shard].store:
             message = f'ClusterWorkspaceType "{api.type_name(kind)}" not found in {parent.path}'
             await self._write_waiting(client, key, status, "UnknownType", message)
             return None
-        uid = pair["metadata"]["uid"]
         place = self._place_of(path, uid)
         if place is None:
             if self._index.get(path) is not None:
@@ -166,6 +174,8 @@ class Lifecycle:
         conditions = api.set_condition(conditions, api.SHARD_VALID, True)
         location = {"current": shard, "target": shard}
         await self._write_status(client, key, url, {"location": location, "conditions": conditions})
+        self._tallies.created.observe(time.monotonic() - heard)
+        self._heard.pop(uid, None)
         return None
 
     async def _create_half(self, client: Client, resource: Any, kind: str, other: Object | None) -> Object:
@@ -303,6 +313,7 @@ class Lifecycle:
                 await self._release(client, resource, obj)
         if pair is not None:
             self._made.pop(pair["metadata"]["uid"], None)
+            self._heard.pop(pair["metadata"]["uid"], None)
         return None
 
     def _place_for_deletion(

@@ -6,10 +6,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.auth.identity import ANONYMOUS, User
 from proxy.mapping.paths import parse
+from proxy.metrics.busiest import MOST, cut
 from proxy.metrics.exposition import expose
 from proxy.metrics.requests import MOST_RESOURCES, RequestMetrics
 from proxy.metrics.snapshot import Family, add, decode, encode, lasting
-from proxy.server.messages import Record, Request
+from proxy.server.messages import ENTRY, IDENTITY, PERMISSION, SHARD, Record, Request
 
 
 def asked(
@@ -112,11 +113,55 @@ def test_only_the_busiest_workspaces_are_named() -> None:
     for workspace, times in (("root:a", 3), ("root:b", 1), ("root:c", 2)):
         for _ in range(times):
             asked(metrics, workspace=workspace)
-    found = {key: value for key, value in values(metrics.families()).items() if "workspace_requests" in key}
+    merged: dict[str, Family] = {}
+    add(merged, metrics.families())
+    cut(merged.values(), 2)
+    shown = values(list(merged.values()))
+    found = {key: value for key, value in shown.items() if "workspace_requests" in key and "class=2xx" in key}
     assert found == {
-        "kcp_proxy_workspace_requests_total{workspace=root:a}": 3,
-        "kcp_proxy_workspace_requests_total{workspace=root:c}": 2,
+        "kcp_proxy_workspace_requests_total{class=2xx,workspace=root:a}": 3,
+        "kcp_proxy_workspace_requests_total{class=2xx,workspace=root:c}": 2,
     }
+    assert "kcp_proxy_workspace_request_duration_seconds_count{workspace=root:b}" not in shown
+
+
+def test_workspaces_that_are_counted_are_bounded() -> None:
+    """What is forgotten are the less busy ones."""
+    metrics = RequestMetrics(["main"], busiest=1)
+    for _ in range(3):
+        asked(metrics, workspace="root:busy")
+    for number in range(MOST + 10):
+        asked(metrics, workspace=f"root:w{number}")
+    asked(metrics, workspace="root:busy", status=503)
+    found = values(metrics.families())
+    assert found["kcp_proxy_workspace_requests_total{class=2xx,workspace=root:busy}"] == 3
+    assert found["kcp_proxy_workspace_requests_total{class=5xx,workspace=root:busy}"] == 1
+    assert sum(key.startswith("kcp_proxy_workspace_requests_total{class=2xx") for key in found) == 4
+
+
+def test_refusals_by_step() -> None:
+    metrics = RequestMetrics(["main"])
+    asked(metrics, step=ENTRY, status=403)
+    asked(metrics, step=SHARD, status=404, shard_seconds=0.001)
+    asked(metrics, step=SHARD, status=503)
+    found = values(metrics.families())
+    assert found["kcp_proxy_refusals_total{step=entry}"] == 1
+    assert found["kcp_proxy_refusals_total{step=shard}"] == 1, "what the shard said is no refusal of ours"
+    assert found["kcp_proxy_refusals_total{step=gate}"] == 0
+    assert found["kcp_proxy_responses_total{class=4xx,shard=main}"] == 2
+    assert found["kcp_proxy_responses_total{class=5xx,shard=main}"] == 1
+    assert found["kcp_proxy_responses_total{class=3xx,shard=main}"] == 0
+
+
+def test_what_was_known_and_what_was_not() -> None:
+    metrics = RequestMetrics(["main"])
+    asked(metrics, step=SHARD, asked=(IDENTITY, PERMISSION))
+    asked(metrics, step=SHARD)
+    asked(metrics, step=ENTRY, status=403)
+    found = values(metrics.families())
+    for cache, hits, misses in (("identity", 2, 1), ("entry", 3, 0), ("permission", 1, 1), ("document", 0, 0)):
+        assert found[f"kcp_proxy_cache_lookups_total{{cache={cache},result=hit}}"] == hits, cache
+        assert found[f"kcp_proxy_cache_lookups_total{{cache={cache},result=miss}}"] == misses, cache
 
 
 def test_label_values_exist_from_the_start() -> None:
@@ -132,7 +177,7 @@ def test_workers_add_up() -> None:
     asked(second, "/api/v1/nodes")
     merged: dict[str, Family] = {}
     for metrics in (first, second):
-        add(merged, decode(encode(metrics.families())))
+        add(merged, decode(encode(metrics.families())).families)
     found = values(list(merged.values()))
     assert found["kcp_proxy_requests_total{code=200,resource=namespaces,shard=main,verb=list}"] == 2
     assert found["kcp_proxy_requests_total{code=200,resource=nodes,shard=main,verb=list}"] == 1

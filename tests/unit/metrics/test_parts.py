@@ -1,0 +1,169 @@
+"""What is told beside requests: workspaces, handshakes, queues, certificates, shards."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from pathlib import Path
+
+from proxy.kube.errors import StatusError
+from proxy.kube.tally import Tallies
+from proxy.kube.workqueue import WorkQueue
+from proxy.metrics.certificates import Certificates
+from proxy.metrics.controllers import queue_families
+from proxy.metrics.exposition import expose
+from proxy.metrics.requests import RequestMetrics
+from proxy.metrics.shards import read
+from proxy.metrics.worker import WorkerMetrics
+from proxy.server.handshakes import Handshakes
+from proxy.shard.pki import Authority
+from proxy.tenancy.index import WorkspaceIndex, _slim
+from tests.integration.eventually import eventually
+from tests.unit.metrics.test_requests import asked, values
+
+
+def worker(index: WorkspaceIndex) -> tuple[WorkerMetrics, RequestMetrics]:
+    requests = RequestMetrics(["main"], busiest=20)
+    metrics = WorkerMetrics(
+        Path("unused"), requests=requests, index=index, pools=(), connections=lambda: 0, handshakes=Handshakes(),
+        documents=lambda: 0, unready=lambda: None, auditor=None,
+    )  # fmt: skip
+    return metrics, requests
+
+
+def known(number: int) -> dict[str, object]:
+    """As the index's informer gives it to its handlers."""
+    return {
+        "metadata": {"name": f"k{number:08}"},
+        "spec": {"path": f"root:w{number}", "type": "Universal"},
+        "status": {"phase": "Ready"},
+    }
+
+
+def test_ten_thousand_workspaces() -> None:
+    """All that a worker tells: bounded, and told within the time that a scrape has."""
+    index = WorkspaceIndex({})
+    metrics, requests = worker(index)
+    for number in range(100):
+        index._event("ADDED", None, _slim("main", known(number)))
+        asked(requests, workspace=f"root:w{number}")
+    before = len(values(metrics.families()))
+    for number in range(100, 10_000):
+        index._event("ADDED", None, _slim("main", known(number)))
+        asked(requests, workspace=f"root:w{number}")
+    began = time.process_time()
+    families = metrics.families()
+    text, _ = expose(families, "")
+    took = time.process_time() - began
+    found = values(families)
+    assert found["kcp_workspaces{phase=Ready,shard=main}"] == 10_000
+    assert len(found) == before
+    assert len(text) < 300_000
+    assert took < 0.05
+
+
+async def test_queues() -> None:
+    tallies = Tallies()
+    failing = True
+
+    async def reconcile(key: str) -> None:
+        if key == "bad" and failing:
+            raise StatusError(500, "no")
+
+    with tallies.counting():
+        queue: WorkQueue[str] = WorkQueue(reconcile, name="things", base_delay=0.01)
+    for key in ("good", "good", "bad"):
+        queue.add(key)
+    assert values(queue_families(tallies))["kcp_workqueue_depth{name=things}"] == 2
+    running = asyncio.create_task(queue.run())
+
+    async def failed_twice() -> bool:
+        return tallies.queues["things"].retried >= 2
+
+    async def done() -> bool:
+        return tallies.queues["things"].added >= 4 and not len(queue)
+
+    await eventually(failed_twice)
+    failing = False
+    await eventually(done)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    found = values(queue_families(tallies))
+    assert found["kcp_workqueue_depth{name=things}"] == 0
+    assert found["kcp_workqueue_retries_total{name=things}"] >= 2
+    assert found["kcp_workqueue_adds_total{name=things}"] >= 4
+    assert found["kcp_workqueue_work_duration_seconds_count{name=things}"] >= 4
+
+
+def test_certificates_are_read_again_when_they_change(tmp_path: Path) -> None:
+    certificates = Certificates()
+    authority = Authority(tmp_path, "some")
+    pair = authority.server("serving", ["localhost"])
+    certificates.watch("serving", pair.cert_file)
+    certificates.watch("bad", tmp_path / "some-ca.key")
+    certificates.watch("missing", tmp_path / "missing")
+    certificates.watch_folder(tmp_path)
+    ends = certificates.ends()
+    assert set(ends) == {"serving", "some-ca"}
+    assert 700 < (ends["serving"] - time.time()) / 86400 < 731
+    pair.cert_file.write_bytes(authority.cert_file.read_bytes())
+    assert certificates.ends()["serving"] == ends["some-ca"]
+
+
+def test_handshakes_are_counted_by_their_result(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "some")
+    pair = authority.server("serving", ["localhost"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.cert_file, pair.key_file)
+    handshakes = Handshakes()
+    handshakes.count(context)
+
+    def shake(client: ssl.SSLContext | bytes) -> None:
+        here_in, here_out, there_in = ssl.MemoryBIO(), ssl.MemoryBIO(), ssl.MemoryBIO()
+        server = context.wrap_bio(here_in, here_out, server_side=True)
+        asking = None
+        there_out = ssl.MemoryBIO()
+        if isinstance(client, bytes):
+            here_in.write(client)
+        else:
+            asking = client.wrap_bio(there_in, there_out, server_hostname="localhost")
+        for _ in range(4):
+            for side in (asking, server):
+                if side is not None:
+                    try:
+                        side.do_handshake()
+                    except ssl.SSLWantReadError:
+                        pass
+                    except ssl.SSLError:
+                        if side is server:
+                            return
+                here_in.write(there_out.read())
+                there_in.write(here_out.read())
+
+    trusting = ssl.create_default_context(cadata=authority.cert.decode())
+    shake(trusting)
+    shake(ssl.create_default_context())
+    shake(b"GET / HTTP/1.1\r\n\r\n")
+    assert handshakes.counts["ok"] >= 1
+    assert handshakes.counts["refused"] == 1
+    assert handshakes.counts["not-tls"] == 1
+
+
+def test_a_shards_own_metrics() -> None:
+    numbers, version = read(
+        "# HELP apiserver_storage_size_bytes x\n"
+        'apiserver_storage_size_bytes{storage_cluster_id="etcd-0"} 1.2e+07\n'
+        'apiserver_storage_objects{resource="pods"} 5\n'
+        'apiserver_storage_objects{resource="secrets"} -1\n'
+        'apiserver_resource_objects{group="",resource="pods"} 5\n'
+        'apiserver_request_total{code="200",verb="GET"} 10\n'
+        'apiserver_request_total{code="503",verb="GET"} 2\n'
+        'kubernetes_build_info{git_version="v1.36.3",major="1"} 1\n'
+        "process_cpu_seconds_total 3.5\n"
+    )
+    assert version == "v1.36.3"
+    assert numbers["size"] == 12_000_000
+    assert numbers["objects"] == 5
+    assert (numbers["requests"], numbers["failed"]) == (12, 2)
+    assert numbers["cpu"] == 3.5
