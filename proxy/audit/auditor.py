@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import time
-import uuid
 from collections.abc import Sequence
 
 from proxy.audit.event import Moment
@@ -24,7 +22,7 @@ from proxy.audit.writer import Writer
 from proxy.kube.config import load_kubeconfig
 from proxy.kube.errors import StatusError
 from proxy.mapping.paths import RequestInfo, parse
-from proxy.server.messages import Request
+from proxy.server.messages import Request, identify
 
 
 def make_auditor(settings: AuditSettings) -> Auditor | None:
@@ -52,8 +50,7 @@ class Auditor:
             writer.close()
 
     def arrived(self, request: Request) -> None:
-        if not request.record.audit_id:
-            request.record.audit_id = str(uuid.UUID(int=random.getrandbits(128), version=4)).encode()
+        identify(request)
 
     def decided(self, request: Request) -> None:
         if self._arrivals:

@@ -10,6 +10,8 @@ import click
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "start": ("proxy.cli.start", "start"),
+    "top": ("proxy.cli.top", "top"),
+    "doctor": ("proxy.cli.doctor", "doctor"),
     "binaries": ("proxy.cli.binaries", "binaries"),
     "version": ("proxy.cli.version", "version"),
 }
@@ -39,6 +41,8 @@ Examples:
   kcp start                                   all in one: embedded shard and proxy, data in .kcp
   kcp start --bind-address 127.0.0.1          for this machine alone
   kcp start --no-embedded --shard eu=eu.conf  on a kube-apiserver that runs already
+  kcp top                                     busiest workspaces and physical clusters, live
+  kcp doctor                                  what is wrong, and what to do
   kcp binaries list                           which control-plane programs are used""",
 )
 def main() -> None:

@@ -110,6 +110,8 @@ class StartSettings:
     auto_publish_apis: bool
     metrics: MetricsAddress | None
     verbosity: int
+    log_format: str
+    log_requests: bool
 
 
 Progress = Callable[[str], None]
@@ -140,7 +142,7 @@ class Standalone:
         home = Home(settings.root_directory)
         self._stack.callback(home.close)
         self._stack.callback(reserve(settings.bind_address, settings.port).close)
-        await self._serve_metrics()
+        await self._serve_metrics(home.run_folder / "metrics")
         serving = home.serving_certificate(serving_hosts(settings.bind_address, settings.external_hostname))
         cert_file, key_file = settings.tls_cert_file or serving.cert_file, settings.tls_key_file or serving.key_file
         ca_file = settings.tls_cert_file or home.serving_authority().cert_file
@@ -163,6 +165,8 @@ class Standalone:
             audit=settings.audit,
             token_files=(str(home.tokens_file), *given_tokens),
             verbosity=settings.verbosity,
+            log_format=settings.log_format,
+            log_requests=settings.log_requests,
             metrics_folder=str(home.run_folder) if settings.metrics else None,
             busiest_workspaces=settings.metrics.busiest_workspaces if settings.metrics else 0,
         ).write(server_file)
@@ -262,9 +266,10 @@ class Standalone:
                     self._notice(f"shard {name}: {said}; trying again")
             await asyncio.sleep(5)
 
-    async def _serve_metrics(self) -> None:
-        """Raises StartError where the address that was asked for cannot be had."""
+    async def _serve_metrics(self, told: Path) -> None:
+        """The URL goes into the file ``told``. Raises StartError where the address that was asked for cannot be had."""
         address = self.settings.metrics
+        told.unlink(missing_ok=True)
         if address is None:
             return
         server = MetricsServer(self._monitoring.families, self._monitoring.checks, address.token_file)
@@ -276,8 +281,11 @@ class Standalone:
             self._notice(f"no metrics: {error}; --metrics-bind-address chooses another one")
             return
         self._stack.push_async_callback(server.stop)
+        host = "127.0.0.1" if is_any(address.host) else address.host
+        url = f"http://{url_host(host)}:{port}"
+        told.write_text(f"{url}\n")
         if not address.port:
-            self._notice(f"metrics are at http://{url_host(address.host)}:{port}/metrics")
+            self._notice(f"metrics are at {url}/metrics")
 
     def _watch_certificates(self, home: Home, serving: Path) -> None:
         certificates = self._monitoring.certificates

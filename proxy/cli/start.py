@@ -28,6 +28,7 @@ from proxy.cli.oidc import oidc_flags
 from proxy.cli.standalone import ExternalShard, MetricsAddress, Standalone, StartError, StartSettings
 from proxy.kube.config import ConfigError, load_kubeconfig
 from proxy.kube.errors import StatusError
+from proxy.logs import FORMATS, REQUESTS_FROM, formatter
 from proxy.shard.bootstrap import BootstrapError
 from proxy.shard.commands import EtcdAccess
 from proxy.shard.manifests import ManifestError
@@ -127,7 +128,14 @@ Examples:
     type=EXISTING,
     help="File with the bearer token that /metrics and the details of /readyz are for (default: for everybody).",
 )
-@click.option("-v", "--verbosity", type=int, default=0, show_default=True, help="0 to 5; logs are in log/.")
+@click.option(
+    "-v", "--verbosity", type=click.IntRange(0, 10), default=0, show_default=True,
+    help="0: warnings; 2: what happens; 3: each request; 5: everything. Logs are in log/.",
+)  # fmt: skip
+@click.option(
+    "--log-format", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True, help="Form of kcp's own logs."
+)
+@click.option("--log-requests", is_flag=True, help="A line for each request in log/worker-*.log, as with -v 3.")
 def start(
     bind_address: str,
     secure_port: int,
@@ -151,6 +159,8 @@ def start(
     metrics_busiest_workspaces: int,
     metrics_token_file: Path | None,
     verbosity: int,
+    log_format: str,
+    log_requests: bool,
     oidc: OidcSettings | None,
     audit: AuditSettings | None,
 ) -> None:
@@ -198,10 +208,12 @@ def start(
             auto_publish_apis=auto_publish_apis,
             metrics=metrics_address(metrics_bind_address, metrics_busiest_workspaces, metrics_token_file),
             verbosity=verbosity,
+            log_format=log_format,
+            log_requests=log_requests or verbosity >= REQUESTS_FROM,
         )
         check_files(settings)
         root_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        set_up_logging(root_directory / "log", verbosity)
+        set_up_logging(root_directory / "log", verbosity, log_format)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(settings, began))
     except FAILURES as error:
@@ -263,14 +275,14 @@ def check_files(settings: StartSettings) -> None:
             ) from error
 
 
-def set_up_logging(folder: Path, verbosity: int) -> None:
+def set_up_logging(folder: Path, verbosity: int, form: str) -> None:
     """Everything goes to ``log/kcp.log``, warnings (with -v more) to stderr as well."""
     private_folder(folder)
     to_file = logging.handlers.RotatingFileHandler(folder / "kcp.log", maxBytes=16 * 2**20, backupCount=1)
-    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    to_file.setFormatter(formatter(form))
     to_file.setLevel(logging.DEBUG if verbosity > 4 else logging.INFO)
     to_stderr = logging.StreamHandler()
-    to_stderr.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    to_stderr.setFormatter(formatter(form))
     to_stderr.setLevel(logging.DEBUG if verbosity > 4 else logging.INFO if verbosity > 1 else logging.ERROR)
     logging.basicConfig(
         level=logging.DEBUG if verbosity > 4 else logging.INFO, handlers=[to_file, to_stderr], force=True

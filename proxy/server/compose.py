@@ -24,6 +24,7 @@ from proxy.metrics.worker import WorkerMetrics
 from proxy.server.gateway import WorkspaceGateway
 from proxy.server.messages import Observer
 from proxy.server.pool import ShardEndpoint
+from proxy.server.requestlog import RequestLog
 from proxy.server.serve import Server
 from proxy.server.settings import ServerSettings, ShardSettings
 from proxy.tenancy.index import WorkspaceIndex
@@ -80,7 +81,11 @@ class Worker:
         )
         self._auditor = make_auditor(settings.audit) if settings.audit else None
         counts = RequestMetrics(list(endpoints), busiest=settings.busiest_workspaces)
-        observers: list[Observer] = [counts, self._auditor] if self._auditor else [counts]
+        observers: list[Observer] = [counts]
+        if self._auditor:
+            observers.append(self._auditor)
+        if settings.log_requests:
+            observers.append(RequestLog())
         self._server = Server(gateway, settings, endpoints.values(), observers)
         self._metrics = (
             WorkerMetrics(

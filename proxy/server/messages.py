@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -78,6 +80,12 @@ class Request:
             if key == name:
                 return value
         return b""
+
+
+def identify(request: Request) -> None:
+    """Give the request an audit id, if the client sent none."""
+    if not request.record.audit_id:
+        request.record.audit_id = str(uuid.UUID(int=random.getrandbits(128), version=4)).encode()
 
 
 @dataclass(slots=True)

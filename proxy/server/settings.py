@@ -80,6 +80,10 @@ class ServerSettings:
     busiest_workspaces: int = 0
     """How many workspaces metrics may name."""
     verbosity: int = 0
+    log_format: str = "console"
+    """One of `proxy.logs.FORMATS`."""
+    log_requests: bool = False
+    """Whether each request has a line in the log."""
     limits: Limits = field(default_factory=Limits)
 
     def write(self, path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import uvloop
 
 from proxy.kube.config import ConfigError
+from proxy.logs import formatter, level_of
 from proxy.server.compose import Worker
 from proxy.server.settings import ServerSettings
 
@@ -33,8 +34,9 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m proxy.server.worker SETTINGS.json [NAME]", file=sys.stderr)
         return 2
     settings = ServerSettings.read(Path(arguments[0]))
-    level = logging.DEBUG if settings.verbosity > 4 else logging.INFO if settings.verbosity > 1 else logging.WARNING
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter(settings.log_format))
+    logging.basicConfig(level=level_of(settings.verbosity), handlers=[handler])
     # Requests make no reference cycles; a full collection over what lives for good would stop the loop for nothing.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

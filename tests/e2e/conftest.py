@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import cast
 
 import pytest
@@ -12,9 +12,17 @@ import pytest_asyncio
 from tests.clusters import ClusterError, PhysicalCluster
 from tests.clusters.spec import Runtime
 from tests.e2e.ground import Ground, ground
+from tests.e2e.leaks import leaks
 
 RUNTIME = "KCP_TEST_NODES"
 """Environment variable: ``nodes`` or ``kwok`` instead of what this machine allows."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_secret_is_logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """At the very end: no log of anything that ran has a token or key in it."""
+    yield
+    assert leaks(tmp_path_factory.getbasetemp()) == []
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -22,7 +22,7 @@ async def kcp_process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
     folder = tmp_path_factory.mktemp("kcp")
     tokens = folder / "tokens.csv"
     tokens.write_text(TOKEN_FILE)
-    async with Kcp(folder / ".kcp", "--token-auth-file", str(tokens)) as process:
+    async with Kcp(folder / ".kcp", "--token-auth-file", str(tokens), "-v", "5") as process:
         yield process
 
 

@@ -7,11 +7,9 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
-import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from proxy.kube.client import Client
@@ -20,29 +18,9 @@ from proxy.kube.errors import StatusError
 from proxy.shard.addresses import free_port
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp, children, run_kcp
+from tests.integration.observing.conftest import PORT, ask
 
-PORT = free_port()
-TOKEN = "scrape-me"
 LISTS = "kcp_proxy_requests_total{code=200,resource=configmaps,shard=root,verb=list}"
-
-
-@pytest.fixture(scope="module")
-async def kcp(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kcp]:
-    folder = tmp_path_factory.mktemp("metrics")
-    token_file = folder / "token"
-    token_file.write_text(f"{TOKEN}\n")
-    options = ("--workers", "2", "--metrics-bind-address", f"127.0.0.1:{PORT}", "--metrics-busiest-workspaces", "2")
-    async with Kcp(folder / "root", *options, "--metrics-token-file", str(token_file)) as running:
-        yield running
-
-
-async def ask(path: str, accept: str = "*/*", token: str | None = TOKEN) -> tuple[int, str]:
-    headers = {"Accept": accept} | ({"Authorization": f"Bearer {token}"} if token else {})
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(f"http://127.0.0.1:{PORT}{path}", headers=headers) as response,
-    ):
-        return response.status, await response.text()
 
 
 async def scrape() -> dict[str, float]:
