@@ -70,7 +70,7 @@ differential: install .venv/developing  ## random requests to a workspace and to
 lock: .venv/developing  ## pin all Python packages again
 	@$(BIN)/python -m pip install --quiet pip-tools
 	@$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --extra build -o requirements/runtime.txt pyproject.toml
-	@$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --extra build --extra dev -o requirements/dev.txt pyproject.toml
+	@$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --extra build --extra tracing --extra dev -o requirements/dev.txt pyproject.toml
 
 clean:           ## remove what was built here (.kcp stays)
 	@rm -rf .venv build dist *.egg-info

@@ -31,6 +31,7 @@ from proxy.kube.informer import Informer
 from proxy.metrics.exposition import Workers, WorkerSource
 from proxy.metrics.server import MetricsError, MetricsServer
 from proxy.server.settings import ServerSettings, ShardSettings
+from proxy.server.tracing import read_settings
 from proxy.shard.addresses import is_any, url_host
 from proxy.shard.bootstrap import BootstrapError, apply_manifests, await_effects
 from proxy.shard.commands import ETCD_QUOTA, EtcdAccess
@@ -112,6 +113,8 @@ class StartSettings:
     verbosity: int
     log_format: str
     log_requests: bool
+    tracing_file: Path | None
+    """Kubernetes' TracingConfiguration."""
 
 
 Progress = Callable[[str], None]
@@ -165,6 +168,7 @@ class Standalone:
             audit=settings.audit,
             token_files=(str(home.tokens_file), *given_tokens),
             verbosity=settings.verbosity,
+            tracing=read_settings(settings.tracing_file) if settings.tracing_file else None,
             log_format=settings.log_format,
             log_requests=settings.log_requests,
             metrics_folder=str(home.run_folder) if settings.metrics else None,
@@ -227,6 +231,7 @@ class Standalone:
         """Start the embedded shard's etcd and kube-apiserver; nothing is waited for."""
         self._progress("looking for programs")
         found = await asyncio.to_thread(ensure, PROGRAMS, self._progress)
+        tracing = self.settings.tracing_file
         self._plane = ControlPlane(
             ControlPlaneSettings(
                 folder=home.folder,
@@ -234,6 +239,7 @@ class Standalone:
                 etcd=self.settings.etcd,
                 root_ca=ca_file,
                 find_program=found.__getitem__,
+                apiserver_args=(f"--tracing-config-file={tracing}",) if tracing else (),
             ),
             on_restart=self._restarted,
         )

@@ -29,6 +29,7 @@ from proxy.cli.standalone import ExternalShard, MetricsAddress, Standalone, Star
 from proxy.kube.config import ConfigError, load_kubeconfig
 from proxy.kube.errors import StatusError
 from proxy.logs import FORMATS, REQUESTS_FROM, formatter
+from proxy.server.tracing import TracingError, check_installed, read_settings
 from proxy.shard.bootstrap import BootstrapError
 from proxy.shard.commands import EtcdAccess
 from proxy.shard.manifests import ManifestError
@@ -50,6 +51,7 @@ FAILURES = (
     ConfigError,
     ManifestError,
     StatusError,
+    TracingError,
     OSError,
 )
 """What a person can do something about: one line, exit code 1."""
@@ -135,6 +137,11 @@ Examples:
 @click.option(
     "--log-format", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True, help="Form of kcp's own logs."
 )
+@click.option(
+    "--tracing-config-file",
+    type=EXISTING,
+    help="Kubernetes' TracingConfiguration: spans of the proxy and of its own shard go to that OTLP endpoint (gRPC).",
+)
 @click.option("--log-requests", is_flag=True, help="A line for each request in log/worker-*.log, as with -v 3.")
 def start(
     bind_address: str,
@@ -161,6 +168,7 @@ def start(
     verbosity: int,
     log_format: str,
     log_requests: bool,
+    tracing_config_file: Path | None,
     oidc: OidcSettings | None,
     audit: AuditSettings | None,
 ) -> None:
@@ -209,6 +217,7 @@ def start(
             metrics=metrics_address(metrics_bind_address, metrics_busiest_workspaces, metrics_token_file),
             verbosity=verbosity,
             log_format=log_format,
+            tracing_file=tracing_config_file,
             log_requests=log_requests or verbosity >= REQUESTS_FROM,
         )
         check_files(settings)
@@ -254,6 +263,9 @@ def check_files(settings: StartSettings) -> None:
     names = [shard.name for shard in settings.shards] + (["root"] if settings.embedded else [])
     if len(set(names)) != len(names):
         raise StartError(f"shards need names of their own (the embedded one is root): {', '.join(sorted(names))}")
+    if settings.tracing_file:
+        read_settings(settings.tracing_file)
+        check_installed()
     if settings.token_auth_file:
         try:
             parse_tokens(settings.token_auth_file.read_text(), str(settings.token_auth_file))

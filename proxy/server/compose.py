@@ -27,6 +27,7 @@ from proxy.server.pool import ShardEndpoint
 from proxy.server.requestlog import RequestLog
 from proxy.server.serve import Server
 from proxy.server.settings import ServerSettings, ShardSettings
+from proxy.server.tracing import Tracer
 from proxy.tenancy.index import WorkspaceIndex
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,9 @@ class Worker:
         observers: list[Observer] = [counts]
         if self._auditor:
             observers.append(self._auditor)
+        self._tracer = Tracer(settings.tracing) if settings.tracing else None
+        if self._tracer is not None:
+            observers.append(self._tracer)
         if settings.log_requests:
             observers.append(RequestLog())
         self._server = Server(gateway, settings, endpoints.values(), observers)
@@ -142,5 +146,7 @@ class Worker:
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
             if self._auditor is not None:
                 self._auditor.close()
+            if self._tracer is not None:
+                await asyncio.to_thread(self._tracer.close)
             for client in self._clients.values():
                 await client.close()

@@ -59,6 +59,7 @@ log = logging.getLogger(__name__)
 
 CLUSTERS = b"/clusters/"
 ROOT = "root"
+TRACED = frozenset({b"traceparent"})
 HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
 READS = frozenset({"get", "list", "watch"})
 WRITES = frozenset({"create", "update", "patch"})
@@ -308,6 +309,9 @@ class WorkspaceGateway:
             headers.append((b"authorization", endpoint.authorization))
         if audit_id:
             headers.append((b"audit-id", audit_id))
+        if request.record.trace is not None:
+            headers[:] = [header for header in headers if header[0] not in TRACED]
+            headers.append((b"traceparent", request.record.trace.header))
         head_filter, body_filter = filters(workspace.token, mapped.form, not privileged)
         method = b"GET" if request.method == b"HEAD" else request.method
 

@@ -6,10 +6,13 @@ import random
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.auth.identity import User
 from proxy.mapping.paths import RequestInfo
+
+if TYPE_CHECKING:
+    from proxy.server.tracing import Trace
 
 Header = tuple[bytes, bytes]
 
@@ -44,6 +47,8 @@ class Record:
     """The steps that could not go by what was known: a shard was asked."""
     audit_id: bytes = b""
     """The client's own or an observer's: goes to the shard and into the answer. Without one, each makes one up."""
+    trace: Trace | None = None
+    """Where tracing is on: the request's spans."""
     status: int = 0
     sent: int = 0
     """Bytes of the answer's body before compression."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from proxy.audit.settings import AuditSettings, Rotation
 from proxy.auth.oidc import OidcSettings
+from proxy.server.tracing import TracingSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,8 @@ class ServerSettings:
     busiest_workspaces: int = 0
     """How many workspaces metrics may name."""
     verbosity: int = 0
+    tracing: TracingSettings | None = None
+    """Where spans of requests go."""
     log_format: str = "console"
     """One of `proxy.logs.FORMATS`."""
     log_requests: bool = False
@@ -105,5 +108,7 @@ class ServerSettings:
         if values.get("audit"):
             audit = values["audit"]
             values["audit"] = AuditSettings(**{**audit, "rotation": Rotation(**audit["rotation"])})
+        if values.get("tracing"):
+            values["tracing"] = TracingSettings(**values["tracing"])
         values["token_files"] = tuple(values["token_files"])
         return cls(**values)

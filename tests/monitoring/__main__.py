@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import sys
 
+from tests.monitoring import operator
 from tests.monitoring.prometheus import install
 
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
 if __name__ == "__main__":
-    install(lambda line: print(line, file=sys.stderr))
+    install(say)
+    operator.obtain(say)

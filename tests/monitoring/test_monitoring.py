@@ -23,6 +23,7 @@ from proxy.shard.addresses import free_port
 from tests.clusters.system import REPOSITORY, run
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp
+from tests.monitoring import operator
 from tests.monitoring.prometheus import program
 
 DASHBOARDS = sorted((REPOSITORY / "grafana" / "dashboards").glob("*.json"))
@@ -84,35 +85,43 @@ def test_rules_fire_when_they_should() -> None:
     run(str(program("promtool")), "check", "config", REPOSITORY / "manifests" / "monitoring" / "prometheus.yaml")
 
 
+SCRAPED = free_port()
+
+
 @pytest.fixture(scope="module")
-async def prometheus(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+async def kcp(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kcp]:
+    folder = tmp_path_factory.mktemp("kcp")
+    options = ("--metrics-bind-address", f"127.0.0.1:{SCRAPED}", "--audit-log-path", str(folder / "audit.log"))
+    async with Kcp(folder / "root", *options) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def prometheus(kcp: Kcp, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """URL of a Prometheus that has scraped a kcp in use."""
     folder = tmp_path_factory.mktemp("monitoring")
-    port, scraped = free_port(), free_port()
+    port = free_port()
     config = yaml.safe_load((REPOSITORY / "manifests" / "monitoring" / "prometheus.yaml").read_text())
     config["global"] = {"scrape_interval": "500ms", "evaluation_interval": "1s"}
     config["rule_files"] = [str(RULES)]
-    config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{scraped}"]
+    config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{SCRAPED}"]
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
-    options = ("--metrics-bind-address", f"127.0.0.1:{scraped}", "--audit-log-path", str(folder / "audit.log"))
-    async with Kcp(folder / "root", *options) as kcp:
-        process = await asyncio.create_subprocess_exec(
-            str(program("prometheus")),
-            f"--config.file={folder / 'prometheus.yaml'}",
-            f"--storage.tsdb.path={folder / 'data'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-            "--log.level=warn",
-        )
-        using = asyncio.create_task(use(kcp))
-        try:
-            url = f"http://127.0.0.1:{port}"
-            await asyncio.sleep(6)
-            yield url
-        finally:
-            using.cancel()
-            await asyncio.gather(using, return_exceptions=True)
-            process.terminate()
-            await process.wait()
+    process = await asyncio.create_subprocess_exec(
+        str(program("prometheus")),
+        f"--config.file={folder / 'prometheus.yaml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--log.level=warn",
+    )
+    using = asyncio.create_task(use(kcp))
+    try:
+        await asyncio.sleep(6)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        using.cancel()
+        await asyncio.gather(using, return_exceptions=True)
+        process.terminate()
+        await process.wait()
 
 
 async def use(kcp: Kcp) -> None:
@@ -178,3 +187,31 @@ async def test_what_prometheus_scrapes_is_what_alerts_ask_for(prometheus: str) -
     named = {name for rule in rules() for name in re.findall(r"\bkcp[_:][a-z0-9_:]+", rule["expr"])}
     named |= {name for *_, expression in panels() for name in re.findall(r"\bkcp_[a-z0-9_]+", expression)}
     assert {name for name in named - known if not name.startswith("kcp_syncer_")} == set()
+
+
+@pytest.mark.skipif(not operator.there(), reason="no CRDs: `python -m tests.monitoring` says why they could not be had")
+async def test_the_operator_understands_its_manifests(kcp: Kcp) -> None:
+    """In a workspace that has the operator's CRDs; the server refuses fields that it does not know."""
+    manifests = list(yaml.safe_load_all((REPOSITORY / "manifests" / "monitoring" / "operator.yaml").read_text()))
+    rules_of_ours = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "kcp"},
+        "spec": yaml.safe_load(RULES.read_text()),
+    }
+    async with Client(load_kubeconfig(kcp.kubeconfig)) as client:
+        for plural in operator.KINDS:
+            path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+            await client.request("POST", path, body=operator.definition(plural), timeout=60)
+        for manifest in [*manifests, rules_of_ours]:
+            plural = manifest["kind"].lower() + "s"
+
+            async def taken(plural: str = plural, manifest: Any = manifest) -> bool:
+                path = f"/apis/monitoring.coreos.com/v1/namespaces/default/{plural}"
+                await client.request("POST", path, body=manifest, params={"fieldValidation": "Strict"})
+                return True
+
+            await eventually(taken, StatusError, timeout=30)
+            wrong = {**manifest, "metadata": {"name": "wrong"}, "spec": {**manifest["spec"], "selectr": {}}}
+            with pytest.raises(StatusError, match="unknown field"):
+                await taken(plural, wrong)
