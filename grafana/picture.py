@@ -72,7 +72,9 @@ def draw(url: str, target: str, name: str = "overview") -> None:
     now = time.time()
     plt.rcParams.update({"font.size": 8, "text.color": INK, "xtick.color": INK, "ytick.color": INK})
     figure = plt.figure(figsize=(13, 9), facecolor=FACE)
-    grid = figure.add_gridspec(4, 18, height_ratios=[0.55, 1, 1, 1], hspace=0.5, wspace=2.2, left=0.04, right=0.985)
+    grid = figure.add_gridspec(
+        4, 18, height_ratios=[0.55, 1, 1, 1], hspace=0.5, wspace=2.2, left=0.06, right=0.985, bottom=0.04
+    )
     for place, panel in enumerate(stats):
         width = 18 // len(stats)
         axis = figure.add_subplot(grid[0, place * width : (place + 1) * width], facecolor=PANEL)
@@ -88,14 +90,14 @@ def draw(url: str, target: str, name: str = "overview") -> None:
         axis.grid(color=GRID, linewidth=0.5)
         for one, color in zip(series(url, panel, now), COLORS, strict=False):
             axis.plot(one[1], one[2], color=color, linewidth=1.2, label=one[0])
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(bottom=0, top=axis.get_ylim()[1] * 1.35 or 1)  # room for the legend
         axis.yaxis.set_major_formatter(partial(_tick, panel.unit))
-        axis.xaxis.set_major_formatter(lambda value, _: f"{value / 60:.0f} min")
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0f} s")
         axis.legend(fontsize=6, ncols=3, frameon=False, labelcolor=INK, loc="upper left")
         for spine in axis.spines.values():
             spine.set_color(GRID)
-    figure.suptitle(f"kcp / {board.title}", color=INK, fontsize=12, x=0.04, ha="left", y=0.965)
-    figure.savefig(target, dpi=80, facecolor=FACE)
+    figure.suptitle(f"kcp / {board.title}", color=INK, fontsize=12, x=0.06, ha="left", y=0.965)
+    figure.savefig(target, dpi=76, facecolor=FACE)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,78 @@
+"""A syncer at work, to be scraped: between two workspaces, of which one is as good a cluster as any."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import yaml
+
+from proxy.kube.client import Client, Object, Resource
+from proxy.kube.config import Connection, load_kubeconfig
+from proxy.kube.errors import StatusError
+from syncer.runner import Settings, Syncer
+from tests.integration.eventually import eventually
+from tests.integration.kcp_process import Kcp
+
+WORKSPACES = Resource("tenancy.kcp.dev", "v1beta1", "workspaces", namespaced=False)
+CLUSTERS = Resource("workload.kcp.dev", "v1alpha1", "workloadclusters", namespaced=False)
+CONFIGMAPS = Resource("", "v1", "configmaps")
+CLUSTER = "east"
+
+
+def connection(kcp: Kcp, path: str) -> Connection:
+    """Of the administrator, to a workspace."""
+    config: Any = yaml.safe_load(kcp.kubeconfig.read_text())
+    for entry in config["clusters"]:
+        server = entry["cluster"]["server"].partition("/clusters/")[0]
+        entry["cluster"]["server"] = f"{server}/clusters/{path}"
+    return load_kubeconfig(config)
+
+
+def named(resource: Resource, kind: str, name: str, **fields: Any) -> Object:
+    return {"apiVersion": resource.api_version, "kind": kind, "metadata": {"name": name}, **fields}
+
+
+@asynccontextmanager
+async def syncing(kcp: Kcp, port: int) -> AsyncIterator[None]:
+    """A syncer that is scraped at ``port`` of loopback, and changes for it to sync."""
+    async with Client(connection(kcp, "root:default")) as parent:
+        for name in ("above", "below"):
+            await parent.create(WORKSPACES, named(WORKSPACES, "Workspace", name, spec={"type": "Universal"}))
+
+            async def ready(name: str = name) -> bool:
+                return bool((await parent.get(WORKSPACES, name)).get("status", {}).get("phase") == "Ready")
+
+            await eventually(ready, timeout=60)
+    above = connection(kcp, "root:default:above")
+    async with Client(above) as client:
+        cluster = named(CLUSTERS, "WorkloadCluster", CLUSTER, spec={})
+        await eventually(lambda: client.create(CLUSTERS, cluster), StatusError, timeout=30)
+        settings = Settings(
+            workspace="root:default:above",
+            cluster=CLUSTER,
+            above=above,
+            below=connection(kcp, "root:default:below"),
+            resources=("configmaps",),
+            poll=1.0,
+            metrics_address=("127.0.0.1", port),
+        )
+        tasks = [asyncio.create_task(Syncer(settings).run()), asyncio.create_task(_change(client))]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _change(client: Client) -> None:
+    number = 0
+    while True:
+        number += 1
+        body = named(CONFIGMAPS, "ConfigMap", "changes", data={"number": str(number)})
+        body["metadata"]["namespace"] = "default"
+        await client.apply(CONFIGMAPS, body, manager="test")
+        await asyncio.sleep(0.3)
