@@ -12,8 +12,10 @@ from typing import Any
 
 import click
 
+from proxy.cli.clusters import cordon, drain, uncordon
 from proxy.cli.flags import Plain, Session, kubectl_flags
 from proxy.cli.rest import RestClient
+from proxy.cli.workload_status import status
 from proxy.cli.ws import quote, split
 from proxy.kube.errors import StatusError
 
@@ -29,9 +31,21 @@ _RESOURCE = re.compile(r"[a-z0-9-]+(\.[a-z0-9.-]+)?\Z")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?\Z")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Examples:
+  kubectl kcp workload sync east --syncer-image IMAGE > syncer.yaml
+  kubectl kcp workload status
+  kubectl kcp workload drain east
+  kubectl kcp workload uncordon east""",
+)
 def workload() -> None:
     """Manage the clusters that run a workspace's workloads."""
+
+
+for command in (cordon, uncordon, drain, status):
+    workload.add_command(command)
 
 
 @workload.command(
@@ -194,8 +208,8 @@ def rules_above(name: str, synced: Sequence[str]) -> list[dict[str, Any]]:
     for group, plurals in by_group(synced).items():
         # patch: of finalizers alone, sees an admission policy of the shard to (manifests/workload/guard.yaml).
         rules.append({"apiGroups": [group], "resources": plurals, "verbs": ["get", "list", "patch", "watch"]})
-        status = [f"{plural}/status" for plural in plurals]
-        rules.append({"apiGroups": [group], "resources": status, "verbs": ["get", "patch", "update"]})
+        subresources = [f"{plural}/status" for plural in plurals]
+        rules.append({"apiGroups": [group], "resources": subresources, "verbs": ["get", "patch", "update"]})
     rules.append({"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]})
     return rules
 

@@ -1,7 +1,8 @@
 """From what clusters know to what a workspace serves: APIResourceImport → NegotiatedAPIResource → published.
 
 A type that the shard serves itself is published by a condition alone: discovery shows it from then on. Any other type
-becomes a CRD of the workspace. A CRD that somebody made by hand wins: the negotiated resource is then Enforced.
+becomes a CRD of the workspace, with all versions that are imported. A CRD that somebody made by hand wins: the
+negotiated resource is then Enforced, and its schema is what imports are measured by.
 
 Imports go with their WorkloadCluster (they name it as their owner). A type that no cluster imports any more stays
 served as long as there are objects of it, so that these can be read, moved and deleted; with the last one it goes.
@@ -11,16 +12,18 @@ from __future__ import annotations
 
 import logging
 from asyncio import TaskGroup
+from collections import defaultdict
 from typing import Any
 
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
 from proxy.kube.workqueue import WorkQueue
-from proxy.mapping.token import LABEL
-from proxy.workload.api import ALWAYS, IMPORTS, NEGOTIATED, conditions_of, is_true, with_condition
-from proxy.workload.publish import Outcome, Publisher
-from proxy.workload.schema import Incompatible, common
+from proxy.mapping.token import LABEL, token_of
+from proxy.workload.agreement import agree, by_age, subresources
+from proxy.workload.api import ALWAYS, CRDS, IMPORTS, NEGOTIATED, conditions_of, is_true, not_there, with_condition
+from proxy.workload.events import tell
+from proxy.workload.publish import IN_USE, MADE_BY, NOT_WANTED, UNUSED, Outcome, Publisher, crd_name
 from proxy.workload.typekey import TypeKey, key_of
 
 log = logging.getLogger(__name__)
@@ -31,8 +34,6 @@ COPIED = (
 )  # fmt: skip
 LOOK_AGAIN = 60.0
 """Seconds between looks whether objects of a type that no cluster imports any more are gone."""
-STRATEGY = "UpdateUnpublished"
-"""Of an import that names none."""
 
 
 class Negotiation:
@@ -46,19 +47,23 @@ class Negotiation:
         # Schemas are large and wanted only while something changes: they are not kept.
         self._imports = Informer(client, IMPORTS, transform=_without_schema)
         self._negotiated = Informer(client, NEGOTIATED, transform=_without_schema)
+        self._crds = Informer(client, CRDS, label_selector=LABEL, metadata_only=True, transform=_slim_crd)
         self._importers: dict[TypeKey, set[str]] = {}
         """Names of the imports of each type."""
+        self._by_crd: dict[str, set[TypeKey]] = defaultdict(set)
+        """Types that are negotiated, by the name of the CRD that would serve them."""
         self.queue: WorkQueue[TypeKey] = WorkQueue(self._reconcile, name="API imports", workers=4)
         self._imports.add_handler(self._import_event)
         self._negotiated.add_handler(self._negotiated_event)
+        self._crds.add_handler(self._crd_event)
 
     async def run(self) -> None:
         """Until cancelled."""
         async with TaskGroup() as group:
-            group.create_task(self._imports.run())
-            group.create_task(self._negotiated.run())
-            await self._imports.wait_synced()
-            await self._negotiated.wait_synced()
+            for informer in (self._imports, self._negotiated, self._crds):
+                group.create_task(informer.run())
+            for informer in (self._imports, self._negotiated, self._crds):
+                await informer.wait_synced()
             group.create_task(self.queue.run())
 
     def _import_event(self, kind: str, old: Object | None, new: Object) -> None:
@@ -75,7 +80,14 @@ class Negotiation:
     def _negotiated_event(self, kind: str, old: Object | None, new: Object) -> None:
         for key in {key_of(old) if old else None, key_of(new)} - {None}:
             assert key is not None
+            self._by_crd[crd_name(key)].add(key)
             self.queue.add(key)
+
+    def _crd_event(self, kind: str, old: Object | None, new: Object) -> None:
+        # Its status changes several times after each change of it, which means nothing here.
+        if old is None or kind == "DELETED" or old != new:
+            for key in self._by_crd.get(new["name"], ()):
+                self.queue.add(key)
 
     async def _reconcile(self, key: TypeKey) -> float | None:
         names = sorted(self._importers.get(key, ()))
@@ -84,30 +96,48 @@ class Negotiation:
         if not imports:
             return await self._retire(key)
         negotiated = await self._get(NEGOTIATED, key.name)
-        schema, refused = agree(imports, negotiated)
-        first = next((obj for obj in imports if obj["metadata"]["name"] not in refused), negotiated or imports[0])
-        spec = {name: first["spec"][name] for name in COPIED if name in first["spec"]}
-        spec["openAPIV3Schema"] = schema
-        if negotiated is None:
-            negotiated = await self._client.create(
-                NEGOTIATED,
-                {
-                    "apiVersion": NEGOTIATED.api_version,
-                    "kind": "NegotiatedAPIResource",
-                    "metadata": {"name": key.name},
-                    "spec": {**spec, "publish": self._auto_publish},
-                },
-            )
-        elif any(negotiated["spec"].get(name) != value for name, value in spec.items()):
-            negotiated = await self._client.patch(
-                NEGOTIATED, key.name, [{"op": "add", "path": f"/spec/{name}", "value": spec[name]} for name in spec],
-                kind="json",
-            )  # fmt: skip
-        outcome = await self._publisher.publish(key, negotiated)
+        enforced = await self._publisher.enforced(key)
+        schema, refused = agree(imports, negotiated, enforced)
+        agreed = [obj for obj in by_age(imports) if obj["metadata"]["name"] not in refused]
+        negotiated = await self._write_spec(key, negotiated, agreed, schema, imports)
+        outcome, again = await self._outcome(key, negotiated, by_hand=enforced is not None)
         await self._write_negotiated(negotiated, outcome)
         for obj in imports:
             await self._write_import(obj, refused.get(obj["metadata"]["name"]), outcome)
-        return None
+        return again
+
+    async def _write_spec(
+        self, key: TypeKey, negotiated: Object | None, agreed: list[Object], schema: Any, imports: list[Object]
+    ) -> Object:
+        """The NegotiatedAPIResource as the imports have it that agree; if none does, its schema alone may change."""
+        first = agreed[0] if agreed else negotiated or by_age(imports)[0]
+        spec = {name: first["spec"][name] for name in COPIED if name in first["spec"]}
+        spec["openAPIV3Schema"] = schema
+        if agreed:
+            spec["subResources"] = subresources(agreed)
+        if negotiated is None:
+            obj = {
+                "apiVersion": NEGOTIATED.api_version,
+                "kind": "NegotiatedAPIResource",
+                "metadata": {"name": key.name},
+                "spec": {**spec, "publish": self._auto_publish},
+            }
+            return await self._client.create(NEGOTIATED, obj)
+        changed = {name: value for name, value in spec.items() if negotiated["spec"].get(name) != value}
+        if not changed:
+            return negotiated
+        patch = [{"op": "add", "path": f"/spec/{name}", "value": value} for name, value in changed.items()]
+        return await self._client.patch(NEGOTIATED, key.name, patch, kind="json")
+
+    async def _outcome(self, key: TypeKey, negotiated: Object, *, by_hand: bool) -> tuple[Outcome, float | None]:
+        """What became of the type, and when to look again."""
+        if negotiated["spec"].get("publish") or by_hand:
+            return await self._publisher.publish(key, negotiated), None
+        # No longer wanted: objects are not to get out of reach, while they are synced on.
+        if is_true(negotiated, "Published") and key.resource not in ALWAYS and await self._is_needed(key):
+            return IN_USE, self._look_again
+        await self._publisher.withdraw(key)
+        return NOT_WANTED, None
 
     async def _retire(self, key: TypeKey) -> float | None:
         """No cluster imports the type any more: it goes with its last object, which stays in reach until then."""
@@ -115,7 +145,8 @@ class Negotiation:
         negotiated = await self._get(NEGOTIATED, key.name)
         if negotiated is None:
             return None
-        if key.resource not in ALWAYS and await self._has_objects(key, negotiated):
+        if key.resource not in ALWAYS and is_true(negotiated, "Published") and await self._is_needed(key):
+            await self._write_negotiated(negotiated, UNUSED._replace(enforced=is_true(negotiated, "Enforced")))
             return self._look_again
         await self._publisher.withdraw(key)
         try:
@@ -123,9 +154,15 @@ class Negotiation:
         except StatusError as error:
             if error.code not in (404, 409):
                 raise
+        self._by_crd[crd_name(key)].discard(key)
+        if is_true(negotiated, "Published"):
+            await self._tell(negotiated, "NegotiatedAPIResource", "Withdrawn", "No cluster imports it any more.")
         return None
 
-    async def _has_objects(self, key: TypeKey, negotiated: Object) -> bool:
+    async def _is_needed(self, key: TypeKey) -> bool:
+        """Whether there are objects that could not be reached without the type."""
+        if await self._publisher.is_kept(key):
+            return False
         params: dict[str, str | int | None] = {"labelSelector": f"{LABEL}={key.token}", "limit": 1}
         try:
             listed = await self._client.request("GET", key.resource.path(), params=params, accept=METADATA_LIST)
@@ -141,6 +178,11 @@ class Negotiation:
         after = with_condition(after, "Published", outcome.published, outcome.reason, outcome.message)
         after = with_condition(after, "Enforced", outcome.enforced)
         await self._write_status(NEGOTIATED, negotiated, before, after)
+        if outcome.published != is_true(negotiated, "Published"):
+            reason = "Published" if outcome.published else "NotPublished"
+            message = outcome.message or "The workspace serves it."
+            bad = not outcome.published and outcome is not NOT_WANTED
+            await self._tell(negotiated, "NegotiatedAPIResource", reason, message, warning=bad)
 
     async def _write_import(self, obj: Object, refusal: str | None, outcome: Outcome) -> None:
         before = conditions_of(obj)
@@ -148,18 +190,23 @@ class Negotiation:
         after = with_condition(before, "Compatible", refusal is None, reason, refusal or "")
         after = with_condition(after, "Available", outcome.published, outcome.reason, outcome.message)
         await self._write_status(IMPORTS, obj, before, after)
+        if refusal and not any(item["type"] == "Compatible" and item.get("message") == refusal for item in before):
+            await self._tell(obj, "APIResourceImport", reason, refusal, warning=True)
+
+    async def _tell(self, obj: Object, kind: str, reason: str, message: str, *, warning: bool = False) -> None:
+        """An Event in namespace ``default`` of the workspace."""
+        meta = obj["metadata"]
+        subject = {"apiVersion": IMPORTS.api_version, "kind": kind, "name": meta["name"], "uid": meta["uid"]}
+        namespace = f"{token_of(meta['name'])}-default"
+        await tell(self._client, subject, namespace, reason, message, warning=warning)
 
     async def _write_status(
         self, resource: Resource, obj: Object, before: list[dict[str, Any]], after: list[dict[str, Any]]
     ) -> None:
-        if after == before:
-            return
-        try:
-            patch = {"status": {"conditions": after}}
-            await self._client.patch(resource, obj["metadata"]["name"], patch, subresource="status")
-        except StatusError as error:
-            if error.code != 404:
-                raise
+        if after != before:
+            with not_there():
+                patch = {"status": {"conditions": after}}
+                await self._client.patch(resource, obj["metadata"]["name"], patch, subresource="status")
 
     async def _get(self, resource: Resource, name: str) -> Object | None:
         try:
@@ -170,36 +217,13 @@ class Negotiation:
             return None
 
 
-def agree(imports: list[Object], negotiated: Object | None) -> tuple[Any, dict[str, str]]:
-    """The schema that all of ``imports`` share, and for each one that can have no part in it the reason.
-
-    A published schema is changed only by imports whose ``schemaUpdateStrategy`` says so. A cluster that can do more
-    than what is published changes nothing; one that can do less is out.
-    """
-    reference = (negotiated or imports[0])["spec"]
-    before: Any = negotiated["spec"].get("openAPIV3Schema") if negotiated else None
-    published = negotiated is not None and is_true(negotiated, "Published")
-    schema: Any = None
-    refused: dict[str, str] = {}
-    for obj in imports:
-        offered = obj["spec"].get("openAPIV3Schema") or {"type": "object"}
-        strategy = obj["spec"].get("schemaUpdateStrategy", STRATEGY)
-        fixed = before is not None and (strategy == "UpdateNever" or (strategy == STRATEGY and published))
-        try:
-            for name in ("scope", "kind"):
-                if obj["spec"][name] != reference[name]:
-                    raise Incompatible(name, f"{obj['spec'][name]} here, {reference[name]} there")
-            if fixed:
-                if common(before, offered) != before:
-                    raise Incompatible("", f"it would narrow the schema in use, which {strategy} forbids")
-                offered = before
-            schema = offered if schema is None else common(schema, offered)
-        except Incompatible as error:
-            refused[obj["metadata"]["name"]] = str(error)
-    return (schema if schema is not None else before or {"type": "object"}), refused
-
-
 def _without_schema(obj: Object) -> Object:
     left_out = ("openAPIV3Schema", "columnDefinitions")
     spec = {key: value for key, value in (obj.get("spec") or {}).items() if key not in left_out}
     return {"metadata": {"name": obj["metadata"]["name"]}, "spec": spec}
+
+
+def _slim_crd(obj: Object) -> Object:
+    meta = obj["metadata"]
+    ours = MADE_BY in (meta.get("annotations") or {})
+    return {"name": meta["name"], "uid": meta["uid"], "generation": meta.get("generation"), "ours": ours}

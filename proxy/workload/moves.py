@@ -36,6 +36,11 @@ class Where:
             return self.sync[0]
         return SEVERAL if self.sync or self.leave else None
 
+    @property
+    def states(self) -> dict[str, str]:
+        """Of each cluster."""
+        return dict.fromkeys(self.sync, SYNC) | dict.fromkeys(self.leave, LEAVE)
+
 
 def where(labels: Mapping[str, str], annotations: Mapping[str, str]) -> Where:
     label = labels.get(CLUSTER_LABEL)
@@ -53,7 +58,7 @@ def written(
     to: Where, labels: Mapping[str, str], annotations: Mapping[str, str], replicas: str
 ) -> dict[str, dict[str, str | None]]:
     """The metadata to patch so that the namespace says ``to``; empty where it does."""
-    states = dict.fromkeys(to.sync, SYNC) | dict.fromkeys(to.leave, LEAVE) if to.label == SEVERAL else {}
+    states = to.states if to.label == SEVERAL else {}
     wanted: dict[str, str | None] = {STATE + name: state for name, state in states.items()}
     wanted[CLUSTER_LABEL] = to.label
     wanted |= {key: None for key in labels if key.startswith(STATE) and key not in wanted}

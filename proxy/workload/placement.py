@@ -126,11 +126,11 @@ class Placement:
             if old is not None and _labels(old) != _labels(new):
                 self._summaries.look_again(name)
 
-    def _involved(self, namespace: str) -> set[str]:
-        """Clusters that a namespace has to do with."""
+    def _involved(self, namespace: str) -> dict[str, str]:
+        """Clusters that a namespace has to do with, and how."""
         obj = self._namespaces.store.get(("", namespace))
         there = where(_labels(obj), {}) if obj is not None else Where()
-        return {*there.sync, *there.leave}
+        return there.states
 
     async def _reconcile(self, name: str) -> float | None:
         namespace = self._namespaces.store.get(("", name))

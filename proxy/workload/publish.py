@@ -8,7 +8,8 @@ from proxy.kube.client import Client, Object
 from proxy.kube.errors import StatusError
 from proxy.mapping.names import NATIVE_GROUPS
 from proxy.mapping.natives import importable
-from proxy.workload.api import CRDS
+from proxy.workload.api import CRDS, not_there
+from proxy.workload.schema import Incompatible, common
 from proxy.workload.typekey import TypeKey
 
 MADE_BY = "apiresource.kcp.dev/negotiated"
@@ -26,6 +27,8 @@ class Outcome(NamedTuple):
 
 SERVED = Outcome(True)
 NOT_WANTED = Outcome(False, "NotPublished", "spec.publish is false")
+UNUSED = Outcome(True, "NotImported", "no cluster imports it any more: it is served until its objects are gone")
+IN_USE = Outcome(True, "InUse", "spec.publish is false, but there are objects: it is served until they are gone")
 
 
 class Publisher:
@@ -36,44 +39,90 @@ class Publisher:
         self._native: dict[tuple[str, str], frozenset[str]] = {}
         """Group and version → importable resources that the shard serves itself."""
 
-    async def publish(self, key: TypeKey, negotiated: Object) -> Outcome:
-        """Make the CRD where one is needed and wanted."""
-        wanted = bool(negotiated["spec"].get("publish"))
+    async def enforced(self, key: TypeKey) -> Object | None:
+        """The schema of a CRD for that type that somebody made by hand; None where there is no such CRD, an empty one
+        where it does not serve that version."""
         if key.group in NATIVE_GROUPS:
-            return await self._native_outcome(key) if wanted else NOT_WANTED
+            return None
         crd = await self._crd(key)
-        if crd is not None and not _is_ours(crd):
-            return Outcome(True, enforced=True)
-        if crd is not None and crd["spec"]["versions"][0]["name"] != key.version:
-            served = crd["spec"]["versions"][0]["name"]
-            return Outcome(False, "VersionConflict", f"version {served} of the same resource is published")
-        if not wanted:
-            return SERVED if crd is not None else NOT_WANTED
+        if crd is None or is_ours(crd):
+            return None
+        version = _version(crd, key.version)
+        return version["schema"]["openAPIV3Schema"] if version is not None and version["served"] else {}
+
+    async def publish(self, key: TypeKey, negotiated: Object) -> Outcome:
+        """Make the CRD where one is needed, or its version. The workspace is to serve the type."""
+        if key.group in NATIVE_GROUPS:
+            return await self._native_outcome(key)
+        crd = await self._crd(key)
+        if crd is not None and not is_ours(crd):
+            version = _version(crd, key.version)
+            if version is not None and version["served"]:
+                return Outcome(True, "Enforced", "a CustomResourceDefinition made by hand serves it", enforced=True)
+            return Outcome(False, "VersionConflict", "the CustomResourceDefinition made by hand does not serve it")
         desired = crd_of(key, negotiated["spec"])
         try:
             if crd is None:
                 await self._client.create(CRDS, desired)
-            elif any(crd["spec"].get(part) != desired["spec"][part] for part in ("names", "versions")):
-                desired["metadata"]["resourceVersion"] = crd["metadata"]["resourceVersion"]
-                await self._client.replace(CRDS, desired)
+            else:
+                await self._add_version(crd, desired)
+        except Incompatible as error:
+            return Outcome(False, "VersionConflict", str(error))
         except StatusError as error:
             if error.code not in (400, 422):
                 raise
             return Outcome(False, "InvalidSchema", error.message.replace(f"{key.token}-", "")[:1000])
         return SERVED
 
+    async def _add_version(self, crd: Object, desired: Object) -> None:
+        """Make a CRD of ours serve the one version of ``desired``, too. Objects are stored once, in the version that
+        was there first, and served in all of them as they are: raises Incompatible where that cannot be.
+        """
+        wanted: Object = desired["spec"]["versions"][0]
+        versions: list[Object] = crd["spec"]["versions"]
+        stored = next(version for version in versions if version["storage"])
+        names = crd["spec"]["names"]
+        if stored["name"] == wanted["name"]:
+            names = desired["spec"]["names"]
+        else:
+            for part, here in (("scope", crd["spec"]["scope"]), ("kind", names["kind"])):
+                there = desired["spec"]["scope"] if part == "scope" else desired["spec"]["names"]["kind"]
+                if here != there:
+                    raise Incompatible(part, f"{here} in version {stored['name']}, {there} in {wanted['name']}")
+            common(stored["schema"]["openAPIV3Schema"], wanted["schema"]["openAPIV3Schema"])
+            wanted = {**wanted, "storage": False}
+        whole = [wanted if version["name"] == wanted["name"] else version for version in versions]
+        if wanted not in whole:
+            whole.append(wanted)
+        if whole != versions or names != crd["spec"]["names"]:
+            changed = {**crd, "spec": {**crd["spec"], "names": names, "versions": whole}}
+            await self._client.replace(CRDS, changed)
+
     async def withdraw(self, key: TypeKey) -> None:
-        """Delete the CRD, if it is one of ours."""
+        """Take the version out of the CRD, if it is one of ours, and delete the CRD with its last one."""
         if key.group in NATIVE_GROUPS:
             return
         crd = await self._crd(key)
-        if crd is None or not _is_ours(crd) or crd["spec"]["versions"][0]["name"] != key.version:
+        version = _version(crd, key.version) if crd is not None else None
+        if crd is None or version is None or not is_ours(crd):
             return
-        try:
-            await self._client.delete(CRDS, crd["metadata"]["name"], uid=crd["metadata"]["uid"])
-        except StatusError as error:
-            if error.code not in (404, 409):
-                raise
+        others = [each for each in crd["spec"]["versions"] if each["name"] != key.version]
+        with not_there():
+            if not any(each["served"] for each in others):
+                await self._client.delete(CRDS, crd["metadata"]["name"], uid=crd["metadata"]["uid"])
+            elif key.version in crd["status"].get("storedVersions", ()) and version["served"]:
+                # Objects may be stored in it: it stays, unseen.
+                version["served"] = False
+                await self._client.replace(CRDS, crd)
+            elif key.version not in crd["status"].get("storedVersions", ()):
+                await self._client.replace(CRDS, {**crd, "spec": {**crd["spec"], "versions": others}})
+
+    async def is_kept(self, key: TypeKey) -> bool:
+        """Whether objects of the type stay in reach without it, by another version."""
+        crd = await self._crd(key) if key.group not in NATIVE_GROUPS else None
+        if crd is None or not is_ours(crd):
+            return crd is not None
+        return any(each["served"] for each in crd["spec"]["versions"] if each["name"] != key.version)
 
     async def _native_outcome(self, key: TypeKey) -> Outcome:
         if key.plural in await self._native_resources(key.group, key.version):
@@ -103,8 +152,12 @@ class Publisher:
             return None
 
 
-def _is_ours(crd: Object) -> bool:
+def is_ours(crd: Object) -> bool:
     return MADE_BY in (crd["metadata"].get("annotations") or {})
+
+
+def _version(crd: Object, name: str) -> Object | None:
+    return next((version for version in crd["spec"]["versions"] if version["name"] == name), None)
 
 
 def crd_name(key: TypeKey) -> str:

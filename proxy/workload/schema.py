@@ -64,6 +64,22 @@ def common(one: Schema, other: Schema, path: str = "") -> Schema:
     return merged
 
 
+def first_difference(one: Any, other: Any, path: str = "") -> str:
+    """Path of the first place where two schemas are not the same, as `Incompatible` names places; empty for none."""
+    if one == other:
+        return ""
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return path
+    for name in {**(one.get("properties") or {}), **(other.get("properties") or {})}:
+        pair = [(schema.get("properties") or {}).get(name) for schema in (one, other)]
+        if pair[0] != pair[1]:
+            return first_difference(pair[0], pair[1], f"{path}.{name}")
+    for key in ("items", "additionalProperties"):
+        if one.get(key) != other.get(key):
+            return first_difference(one.get(key), other.get(key), f"{path}[*]")
+    return path
+
+
 def _properties(one: Schema, other: Schema, path: str) -> Schema:
     here: Schema | None = one.get("properties")
     there: Schema | None = other.get("properties")

@@ -6,15 +6,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 
 from proxy.kube.client import Client, Object, Resource
+from proxy.kube.digest import digest
 from proxy.kube.informer import Informer
 from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.names import NATIVE_GROUPS
 from proxy.mapping.token import LABEL, token_of
 from proxy.workload.api import ALWAYS, CLUSTER_LABEL, not_there
-from proxy.workload.moves import SEVERAL
+from proxy.workload.moves import SEVERAL, SYNC
 from proxy.workload.summary import summary
 
 log = logging.getLogger(__name__)
@@ -22,15 +23,18 @@ log = logging.getLogger(__name__)
 STATUS = "experimental.status.workload.kcp.dev/"
 """Before the name of a cluster: annotation of an object."""
 
+KEPT = ("collisionCount",)
+"""Of a status, what means something to one server alone, and may not become less."""
+
 Item = tuple[Resource, str, str]
 """Resource, namespace, name."""
 
 
 class Summaries:
     """One shard's objects. A kind is followed from when there is a workspace that has namespaces on several clusters
-    and objects of it. ``involved``: the clusters that a namespace has to do with."""
+    and objects of it. ``involved``: the clusters that a namespace has to do with, and how."""
 
-    def __init__(self, client: Client, involved: Callable[[str], Collection[str]]) -> None:
+    def __init__(self, client: Client, involved: Callable[[str], Mapping[str, str]]) -> None:
         self._client = client
         self._involved = involved
         self._kinds: dict[Resource, asyncio.Task[None] | None] = {}
@@ -110,13 +114,18 @@ class Summaries:
             with not_there():
                 await self._client.patch(resource, name, {"metadata": gone}, namespace)
             return None  # the event of that brings us here again
-        statuses = {name: status for name, value in told.items() if (status := _status(value)) is not None}
+        generation = int(meta.get("generation") or 1)
+        statuses = {
+            name: status
+            for name, value in told.items()
+            if (status := read(value, obj["spec"], generation, stays=involved[name] == SYNC)) is not None
+        }
         if not statuses:
             return None
-        status = summary(statuses, int(meta.get("generation") or 1))
-        if status == obj.get("status"):
+        status = {key: value for key, value in summary(statuses, generation).items() if key not in KEPT}
+        before = {key: value for key, value in (obj.get("status") or {}).items() if key not in KEPT}
+        if status == before:
             return None
-        before = obj.get("status") or {}
         patch = {
             "metadata": {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]},
             "status": status | {key: None for key in before if key not in status},
@@ -141,16 +150,28 @@ def _annotations(meta: Object) -> dict[str, str]:
     return found
 
 
-def _status(text: str) -> Object | None:
-    """None for what no syncer has written."""
+def read(text: str, spec: str, generation: int, *, stays: bool) -> Object | None:
+    """The status in an annotation, None for what no syncer has written: ``{"spec": …, "current": …, "status": …}``.
+
+    A syncer does not know of the generations that its own annotations make (those of Deployments do). It says which
+    spec its cluster has (a digest) and whether the controllers there have seen it; here that becomes
+    ``observedGeneration``. A cluster that is being left (``stays`` false) has none: nothing new goes there.
+    """
     try:
         value = json.loads(text)
-    except ValueError:
+        told, status = value["spec"], value["status"]
+    except (ValueError, TypeError, KeyError):
         return None
-    return value if isinstance(value, dict) else None
+    if not isinstance(status, dict):
+        return None
+    current = value.get("current")
+    if isinstance(current, bool) and stays:
+        status["observedGeneration"] = generation if current and told == spec else generation - 1
+    return status
 
 
 def _slim(obj: Object) -> Object:
     meta = obj["metadata"]
     names = ("name", "namespace", "uid", "resourceVersion", "generation", "annotations")
-    return {"metadata": {key: meta[key] for key in names if key in meta}, "status": obj.get("status")}
+    kept = {key: meta[key] for key in names if key in meta}
+    return {"metadata": kept, "spec": digest(obj.get("spec")), "status": obj.get("status")}

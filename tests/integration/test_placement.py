@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from proxy.kube.client import Object, Resource
+from proxy.kube.digest import digest
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
 from proxy.shard.control_plane import ControlPlane
@@ -206,7 +207,7 @@ async def test_namespaces_are_spread(workspace: Placed) -> None:
 
 
 async def test_several_clusters_and_one_status(workspace: Placed) -> None:
-    await workspace.ready("east", "west", "north")
+    await workspace.ready("east", "west", "yonder")
     east = await workspace.client.get(CLUSTERS, workspace.mapped("east"))
     await workspace.imports(east, "deployments", "apps", WIDGET, kind="Deployment")
     await reaches(lambda: workspace.status(NEGOTIATED, "deployments.v1.apps", "Published"), "True")
@@ -224,39 +225,45 @@ async def test_several_clusters_and_one_status(workspace: Placed) -> None:
     }
     await workspace.client.create(DEPLOYMENTS, obj, workspace.mapped("one"))
 
-    async def tell(cluster: str, **status: Any) -> None:
-        patch = {"metadata": {"annotations": {STATUS + cluster: json.dumps(status)}}}
+    async def tell(cluster: str, *, current: bool = True, **status: Any) -> None:
+        found = await workspace.client.get(DEPLOYMENTS, "words", workspace.mapped("one"))
+        value = {"spec": digest(found["spec"]), "current": current, "status": status}
+        patch = {"metadata": {"annotations": {STATUS + cluster: json.dumps(value)}}}
         await workspace.client.patch(DEPLOYMENTS, "words", patch, workspace.mapped("one"))
 
     async def replicas() -> int:
         found = await workspace.client.get(DEPLOYMENTS, "words", workspace.mapped("one"))
         return int((found.get("status") or {}).get("availableReplicas", 0))
 
+    async def seen() -> bool:
+        found = await workspace.client.get(DEPLOYMENTS, "words", workspace.mapped("one"))
+        return bool(found["status"].get("observedGeneration") == found["metadata"]["generation"])
+
     async def told() -> list[str]:
         found = await workspace.client.get(DEPLOYMENTS, "words", workspace.mapped("one"))
         annotations = found["metadata"].get("annotations") or {}
         return sorted(key.removeprefix(STATUS) for key in annotations if key.startswith(STATUS))
 
-    await tell("east", replicas=2, availableReplicas=2, readyReplicas=2, observedGeneration=1)
-    await tell("west", replicas=1, availableReplicas=1, readyReplicas=1, observedGeneration=1)
+    await tell("east", replicas=2, availableReplicas=2, readyReplicas=2)
+    await tell("west", replicas=1, availableReplicas=1, readyReplicas=1)
     await reaches(replicas, 3)
     await workspace.client.patch(
         DEPLOYMENTS, "words", {"metadata": {"annotations": {STATUS + "odd": "{"}}}, workspace.mapped("one")
     )
     await reaches(told, ["east", "west"])
-    # West leaves: north comes instead.
+    # West leaves: yonder comes instead.
     await workspace.change("west", unschedulable=True, evictAfter=stamp())
-    await reaches(lambda: workspace.states("one"), {"east": "Sync", "north": "Sync", "west": "Leave"})
-    await tell("north", replicas=1, availableReplicas=1, readyReplicas=1)
+    await reaches(lambda: workspace.states("one"), {"east": "Sync", "yonder": "Sync", "west": "Leave"})
+    await tell("yonder", replicas=1, availableReplicas=1, readyReplicas=1)
     await reaches(replicas, 4)
-    await workspace.arrive("north", "one")
+    await workspace.arrive("yonder", "one")
     await workspace.arrive("east", "one")
-    await reaches(lambda: workspace.states("one"), {"east": "Sync", "north": "Sync"})
+    await reaches(lambda: workspace.states("one"), {"east": "Sync", "yonder": "Sync"})
     await reaches(replicas, 3)
-    assert await told() == ["east", "north"]
+    assert await told() == ["east", "yonder"]
     # One cluster is left: its syncer writes the status itself.
     await workspace.client.patch(PLACEMENTS, workspace.mapped("both"), {"spec": {"numberOfClusters": 1}})
-    await reaches(lambda: workspace.states("one"), {"east": "Sync", "north": "Leave"})
+    await reaches(lambda: workspace.states("one"), {"east": "Sync", "yonder": "Leave"})
     await workspace.arrive("east", "one")
     await workspace.labelled("east", "one")
     await reaches(told, [])

@@ -8,16 +8,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proxy.kube.client import Object, Resource
+from proxy.kube.client import Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
 from proxy.mapping.token import new_token
 from proxy.shard.control_plane import ControlPlane
-from proxy.workload.api import CLUSTER_LABEL, CLUSTERS, CRDS, IMPORTS, NAMESPACES, NEGOTIATED, OPT_OUT, stamp
+from proxy.workload.api import CLUSTER_LABEL, CLUSTERS, NAMESPACES, NEGOTIATED, OPT_OUT, stamp
 from proxy.workload.clusters import Heartbeats
-from proxy.workload.imports import Negotiation
 from tests.integration.eventually import eventually
-from tests.integration.workload_workspace import CONFIGMAPS, WIDGET, Workspace, controllers, gone, reaches
+from tests.integration.workload_workspace import CONFIGMAPS, WIDGET, Workspace, controllers, reaches
 
 DEPLOYMENTS = Resource("apps", "v1", "deployments")
 
@@ -80,129 +79,6 @@ async def test_the_syncers_clock_does_not_matter(workspace: Workspace) -> None:
     await reaches(lambda: workspace.status(CLUSTERS, "east", "Ready"), "False")
     await workspace.beat("east", "2020-01-01T00:00:00Z")
     await reaches(lambda: workspace.status(CLUSTERS, "east", "Ready"), "True")
-
-
-# API import
-
-
-async def test_a_native_type_is_published(workspace: Workspace) -> None:
-    cluster = await workspace.cluster("east")
-    await workspace.imports(cluster, "deployments", "apps", WIDGET, kind="Deployment")
-    await reaches(lambda: workspace.status(NEGOTIATED, "deployments.v1.apps", "Published"), "True")
-    assert await workspace.status(NEGOTIATED, "deployments.v1.apps", "Submitted") == "True"
-    assert await workspace.status(NEGOTIATED, "deployments.v1.apps", "Enforced") == "False"
-    await reaches(lambda: workspace.status(IMPORTS, "deployments.east.v1.apps", "Compatible"), "True")
-    await reaches(lambda: workspace.status(IMPORTS, "deployments.east.v1.apps", "Available"), "True")
-
-
-@pytest.mark.parametrize(
-    ("plural", "group"), [("clusterroles", "rbac.authorization.k8s.io"), ("namespaces", ""), ("unicorns", "apps")]
-)
-async def test_what_belongs_to_the_shard_is_not(workspace: Workspace, plural: str, group: str) -> None:
-    cluster = await workspace.cluster("east")
-    await workspace.imports(cluster, plural, group, WIDGET)
-    await reaches(lambda: workspace.status(NEGOTIATED, f"{plural}.v1.{group or 'core'}", "Published"), "False")
-
-
-async def test_another_type_becomes_a_crd_of_the_workspace(workspace: Workspace) -> None:
-    cluster = await workspace.cluster("east")
-    await workspace.imports(cluster, "widgets", "example.com", WIDGET, subResources=[{"name": "status"}])
-    await reaches(lambda: workspace.status(NEGOTIATED, "widgets.v1.example.com", "Published"), "True")
-    crd = await workspace.client.get(CRDS, f"widgets.{workspace.token}-example.com")
-    assert crd["spec"]["group"] == f"{workspace.token}-example.com"
-    assert crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] == WIDGET
-    assert crd["spec"]["versions"][0]["subresources"] == {"status": {}}
-
-
-async def test_a_crd_made_by_hand_is_kept(workspace: Workspace) -> None:
-    group = f"{workspace.token}-example.com"
-    names = {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"}
-    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}
-    crd = {
-        "apiVersion": CRDS.api_version,
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"widgets.{group}"},
-        "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": [version]},
-    }
-    await workspace.client.create(CRDS, crd)
-    cluster = await workspace.cluster("east")
-    await workspace.imports(cluster, "widgets", "example.com", WIDGET)
-    await reaches(lambda: workspace.status(NEGOTIATED, "widgets.v1.example.com", "Enforced"), "True")
-    kept = await workspace.client.get(CRDS, f"widgets.{group}")
-    assert kept["spec"]["versions"][0]["schema"] == {"openAPIV3Schema": {"type": "object"}}
-
-
-async def test_an_incompatible_schema_names_the_path(workspace: Workspace) -> None:
-    east, west = await workspace.cluster("east"), await workspace.cluster("west")
-    await workspace.imports(east, "widgets", "example.com", WIDGET)
-    await reaches(lambda: workspace.status(IMPORTS, "widgets.east.v1.example.com", "Available"), "True")
-    other = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"size": {"type": "string"}}}}}
-    await workspace.imports(west, "widgets", "example.com", other)
-    await reaches(lambda: workspace.status(IMPORTS, "widgets.west.v1.example.com", "Compatible"), "False")
-    condition = await workspace.condition(IMPORTS, "widgets.west.v1.example.com", "Compatible")
-    assert condition is not None
-    assert condition["reason"] == "IncompatibleSchema"
-    assert ".spec.size" in condition["message"]
-    assert await workspace.status(IMPORTS, "widgets.east.v1.example.com", "Compatible") == "True"
-
-
-async def test_a_schema_that_cannot_be_served_is_told(workspace: Workspace) -> None:
-    cluster = await workspace.cluster("east")
-    broken = {"type": "object", "properties": {"spec": {"type": "no such type"}}}
-    await workspace.imports(cluster, "widgets", "example.com", broken)
-    await reaches(lambda: workspace.status(NEGOTIATED, "widgets.v1.example.com", "Published"), "False")
-    condition = await workspace.condition(NEGOTIATED, "widgets.v1.example.com", "Published")
-    assert condition is not None
-    assert condition["reason"] == "InvalidSchema"
-    assert "no such type" in condition["message"]
-    assert workspace.token not in condition["message"]
-
-
-async def test_a_type_goes_with_its_cluster_and_its_last_object(shard: ControlPlane) -> None:
-    async with shard.client() as client, controllers(client), asyncio.TaskGroup() as group:
-        task = group.create_task(Negotiation(client, auto_publish=True, look_again=0.3).run())
-        workspace = Workspace(client)
-        cluster = await workspace.cluster("east")
-        await workspace.imports(cluster, "widgets", "example.com", WIDGET)
-        await reaches(lambda: workspace.status(NEGOTIATED, "widgets.v1.example.com", "Published"), "True")
-        await workspace.namespace("one")
-        resource = Resource(f"{workspace.token}-example.com", "v1", "widgets")
-        widget = {"apiVersion": resource.api_version, "kind": "Widget", "metadata": {"name": "w"}}
-        await eventually(lambda: client.create(resource, widget, workspace.mapped("one")), StatusError, timeout=20)
-        await client.delete(CLUSTERS, cluster["metadata"]["name"])
-        await gone(client, IMPORTS, workspace.mapped("widgets.east.v1.example.com"))
-        await asyncio.sleep(1)
-        assert await client.get(resource, "w", workspace.mapped("one")), "readable as long as there is one"
-        await client.delete(resource, "w", workspace.mapped("one"))
-        await gone(client, NEGOTIATED, workspace.mapped("widgets.v1.example.com"))
-        await gone(client, CRDS, f"widgets.{workspace.token}-example.com")
-        task.cancel()
-
-
-async def test_without_auto_publish_somebody_has_to_say_so(shard: ControlPlane) -> None:
-    async with shard.client() as client, controllers(client, auto_publish=False):
-        workspace = Workspace(client)
-        cluster = await workspace.cluster("east")
-        await workspace.imports(cluster, "deployments", "apps", WIDGET, kind="Deployment")
-        await reaches(lambda: workspace.status(NEGOTIATED, "deployments.v1.apps", "Submitted"), "True")
-        assert await workspace.status(NEGOTIATED, "deployments.v1.apps", "Published") == "False"
-        await client.patch(NEGOTIATED, workspace.mapped("deployments.v1.apps"), {"spec": {"publish": True}})
-        await reaches(lambda: workspace.status(NEGOTIATED, "deployments.v1.apps", "Published"), "True")
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        {"groupVersion": {"group": "", "version": "v1/secrets"}},
-        {"groupVersion": {"group": "apps/../x", "version": "v1"}},
-        {"plural": "../secrets"},
-    ],
-)
-async def test_names_that_are_none_are_refused(workspace: Workspace, spec: Object) -> None:
-    cluster = await workspace.cluster("east")
-    with pytest.raises(StatusError) as refusal:
-        await workspace.imports(cluster, "widgets", "example.com", WIDGET, **spec)
-    assert refusal.value.code == 422
 
 
 # placement

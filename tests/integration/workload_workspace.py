@@ -73,7 +73,8 @@ class Workspace:
     async def imports(self, cluster: Object, resource: str, group: str, schema: Object, **spec: Any) -> str:
         """Make an APIResourceImport as a syncer does; its name on the shard."""
         location = cluster["metadata"]["name"].partition("-")[2]
-        name = self.mapped(f"{resource}.{location}.v1.{group or 'core'}")
+        version = spec.get("groupVersion", {}).get("version", "v1")
+        name = self.mapped(f"{resource}.{location}.{version if version.isalnum() else 'v1'}.{group or 'core'}")
         owner = {
             "apiVersion": CLUSTERS.api_version,
             "kind": "WorkloadCluster",

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from proxy.kube.client import Object, Resource
+from proxy.workload.agreement import agree, subresources
 from proxy.workload.api import parse_time, with_condition
 from proxy.workload.clusters import arrival, health
-from proxy.workload.imports import agree
 from proxy.workload.publish import crd_of
 from proxy.workload.typekey import TypeKey, key_of
 
@@ -102,7 +102,7 @@ def test_the_common_part_while_nothing_is_published() -> None:
 def test_what_is_published_is_not_narrowed() -> None:
     schema, refused = agree([imported("one", LARGE), imported("two", SMALL)], negotiated(LARGE, published=True))
     assert schema == LARGE
-    assert list(refused) == ["two"]
+    assert refused == {"two": ".b: it would narrow the schema in use, which UpdateUnpublished forbids"}
 
 
 def test_what_is_published_does_not_grow() -> None:
@@ -126,6 +126,30 @@ def test_another_thing_of_the_same_name(field: str, value: str) -> None:
     schema, refused = agree([imported("one", SMALL), imported("two", SMALL, **{field: value})], None)
     assert schema == SMALL
     assert refused == {"two": f"{field}: {value} here, {imported('', {})['spec'][field]} there"}
+
+
+def test_who_was_there_first() -> None:
+    late = imported("a", {"type": "object", "properties": {"a": {"type": "integer"}}})
+    late["metadata"]["creationTimestamp"] = "2026-01-02T00:00:00Z"
+    early = imported("z", SMALL)
+    early["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    assert agree([late, early], None) == (SMALL, {"a": ".a: type string here, integer there"})
+
+
+def test_a_crd_made_by_hand_is_the_measure() -> None:
+    willing = imported("one", SMALL, schemaUpdateStrategy="UpdatePublished")
+    schema, refused = agree([willing, imported("two", LARGE)], negotiated(SMALL, published=False), LARGE)
+    assert schema == LARGE
+    assert refused == {
+        "one": ".b: it would narrow the schema in use, which the CustomResourceDefinition made by hand forbids"
+    }
+
+
+def test_subresources_that_all_have() -> None:
+    both, one = ([{"name": name} for name in names] for names in (("status", "scale"), ("status",)))
+    assert subresources([imported("a", SMALL, subResources=both), imported("b", SMALL, subResources=one)]) == one
+    assert subresources([imported("a", SMALL, subResources=both), imported("b", SMALL)]) == []
+    assert subresources([]) == []
 
 
 def about(name: str = "kabcdefgh-x", **spec: Any) -> Object:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.workload.schema import Incompatible, Schema, common
+from proxy.workload.schema import Incompatible, Schema, common, first_difference
 
 
 def obj(required: list[str] | None = None, **properties: Schema) -> Schema:
@@ -173,3 +173,18 @@ def test_the_common_schema_adds_no_limit_to_itself(one: Schema, other: Schema) -
         return
     assert common(both, one) == both
     assert common(both, other) == both
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "path"),
+    [
+        ({"type": "object"}, {"type": "object"}, ""),
+        ({"properties": {"a": {"properties": {"b": {"type": "string"}}}}}, {"properties": {"a": {}}}, ".a.b"),
+        ({"properties": {"a": {"items": {"maximum": 1}}}}, {"properties": {"a": {"items": {}}}}, ".a[*]"),
+        ({"additionalProperties": {"x": 1}}, {"additionalProperties": True}, "[*]"),
+        ({"required": ["a"]}, {}, ""),
+        ({"properties": {"a": {"enum": [1]}}}, {"properties": {"a": {"enum": [2]}}}, ".a"),
+    ],
+)
+def test_first_difference(one: Schema, other: Schema, path: str) -> None:
+    assert first_difference(one, other) == path
