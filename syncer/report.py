@@ -23,7 +23,8 @@ SOON, LATER = 2.0, 10.0
 
 
 class Report:
-    """``apis_found`` is called with what both sides are to sync, whenever that was looked at."""
+    """``apis_found`` is called with what both sides are to sync, whenever that was looked at; ``counted`` tells how
+    many objects are synced, and how many cannot be."""
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class Report:
         wanted: Sequence[str],
         poll: float,
         apis_found: Callable[[list[Api]], None],
+        counted: Callable[[], tuple[int, int]],
     ) -> None:
         self._above = above
         self._below = below
@@ -41,6 +43,7 @@ class Report:
         self._wanted = sorted(set(wanted))
         self._poll = poll
         self._apis_found = apis_found
+        self._counted = counted
         self._definitions = Definitions(below)
         self._missing: set[str] = set()
         self._synced: list[str] | None = None
@@ -60,7 +63,9 @@ class Report:
         with troubles(BELOW):
             await self._below.request("GET", "/version", timeout=10)
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        status = {"lastSyncerHeartbeatTime": now, "syncedResources": self._synced}
+        synced, failed = self._counted()
+        objects = {"synced": synced, "failed": failed}
+        status = {"lastSyncerHeartbeatTime": now, "syncedResources": self._synced, "objects": objects}
         with troubles(ABOVE, self._cluster):
             await self._above.patch(CLUSTERS, self._cluster, {"status": status}, subresource="status")
         return HEARTBEAT

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from proxy.kube.digest import digest
 from syncer.jsonpatch import PatchError, patched
 from syncer.names import CLUSTER_LABEL
 
@@ -105,6 +106,19 @@ def share(replicas: int, clusters: tuple[str, ...], cluster: str) -> int:
     """How many of ``replicas`` run on one of ``clusters``: as even as can be, the first ones have more."""
     each, left = divmod(replicas, len(clusters))
     return each + (1 if clusters.index(cluster) < left else 0)
+
+
+def status_here(status: Object, generation: int | None, spec: Any) -> str:
+    """What the annotation says of an object's status on this cluster; ``generation`` of the object below, ``spec`` of
+    the one above, which the object below has been made of.
+
+    Not in terms of generations above: those of Deployments count annotations, too, this one included.
+    """
+    told: Object = {key: value for key, value in status.items() if key != "observedGeneration"}
+    value: Object = {"spec": digest(spec), "status": told}
+    if "observedGeneration" in status:
+        value["current"] = status["observedGeneration"] == generation
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def runs(group: str, plural: str, generation: int | None, replicas: int, status: Object) -> bool:

@@ -151,6 +151,7 @@ class Syncer:
             wanted=settings.resources,
             poll=settings.poll,
             apis_found=found.put_nowait,
+            counted=lambda: (sum(kind.objects for kind in kinds), sum(kind.failed for kind in kinds)),
         )
         known: set[str] = set()
         kinds: list[KindSync] = []

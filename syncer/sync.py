@@ -25,7 +25,7 @@ from syncer.finalizers import Finalizers
 from syncer.metrics import Metrics
 from syncer.names import CLUSTER_LABEL, MANAGER, is_taken, name_above, name_below
 from syncer.namespaces import Namespaces
-from syncer.role import STATUS, Mode, Role, adapt, runs, selector
+from syncer.role import STATUS, Mode, Role, adapt, runs, selector, status_here
 from syncer.tokens import Tokens
 from syncer.transform import Place, down, merge_patch, needs_token, status_above, surplus
 
@@ -107,6 +107,11 @@ class KindSync:
     @property
     def name(self) -> str:
         return self.api.name
+
+    @property
+    def failed(self) -> int:
+        """Objects that are not below as they are asked for, and not for want of time."""
+        return len(self._conflicts) + self._queue.failing
 
     @property
     def objects(self) -> int:
@@ -411,16 +416,17 @@ class KindSync:
 
     async def _report(self, key: Key, above: Object, below: Object, role: Role) -> None:
         """Write the status above, if it says something new; of what is not ours alone only our part of it."""
-        told = status_above(orjson.loads(below["status"]), above["generation"], below["generation"])
+        here: Object = orjson.loads(below["status"])
         subresource: str | None = None
         if role.mode is Mode.ALONE:
+            told = status_above(here, above["generation"], below["generation"])
             status = merge_patch(orjson.loads(above["status"]), told)
             if not status:
                 return
             patch = {"metadata": {"resourceVersion": above["version"]}, "status": status}
             subresource = "status"
         else:
-            text = orjson.dumps(told, option=orjson.OPT_SORT_KEYS).decode()
+            text = status_here(here, below["generation"], orjson.loads(above["content"]).get("spec"))
             if above["told"] == text:
                 return
             patch = {"metadata": {"uid": above["uid"], "annotations": {STATUS + self._sides.cluster: text}}}

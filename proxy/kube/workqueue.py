@@ -80,6 +80,11 @@ class WorkQueue(Generic[Key]):
         """Keys that wait or are worked on; timers do not count."""
         return len(self._queued) + len(self._active)
 
+    @property
+    def failing(self) -> int:
+        """Keys whose last attempt has failed."""
+        return len(self._failures)
+
     async def run(self) -> None:
         """Work until cancelled."""
         try:

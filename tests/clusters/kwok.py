@@ -123,7 +123,11 @@ class SyncerHost:
         kubeconfig = folder / "in-cluster.kubeconfig"
         await self._write_in_cluster(kubeconfig, namespace, pod["spec"].get("serviceAccountName", "default"))
         start = "import sys; from syncer.main import main; sys.exit(main())"
-        argv = [sys.executable, "-c", start, *arguments, f"--to-kubeconfig={kubeconfig}"]
+        # No pod, so its namespace must be said; and ports are the machine's, on which others may have such pods.
+        own = [f"--to-kubeconfig={kubeconfig}", "--metrics-bind-address=off"]
+        secret = [each.partition("=")[2] for each in arguments if each.startswith("--token-secret=")]
+        own += [f"--token-secret={namespace}/{each}" for each in secret]
+        argv = [sys.executable, "-c", start, *arguments, *own]
         log.info("pod %s/%s: %s", namespace, name, " ".join(arguments))
         process = Process(Program(name=name, argv=argv, log=self._log / f"{name}.log", env=environment()))
         await process.start()

@@ -64,7 +64,8 @@ async def arrived(pair: Pair) -> str | None:
 
 async def status_there(pair: Pair, name: str) -> Object:
     found = await pair.above.get(DEPLOYMENTS, name, pair.namespace)
-    value: Object = json.loads((found["metadata"].get("annotations") or {}).get(STATUS + pair.cluster, "{}"))
+    told = json.loads((found["metadata"].get("annotations") or {}).get(STATUS + pair.cluster, "{}"))
+    value: Object = told.get("status") or {}
     return value
 
 

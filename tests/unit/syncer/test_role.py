@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.kube.digest import digest
 from syncer.jsonpatch import PatchError
 from syncer.names import CLUSTER_LABEL
-from syncer.role import MOVE, REPLICAS, SPEC_DIFF, STATE, Mode, Role, adapt, role_of, runs, share
+from syncer.role import MOVE, REPLICAS, SPEC_DIFF, STATE, Mode, Role, adapt, role_of, runs, share, status_here
 
 SHARED = Role(Mode.SHARED, ("east", "west"))
 
@@ -106,3 +107,10 @@ def test_a_patch_sees_the_share() -> None:
 )
 def test_runs(plural: str, spec: dict[str, Any], status: dict[str, Any], expected: bool) -> None:
     assert runs("apps", plural, 3, spec.get("replicas", 1), status) is expected
+
+
+def test_status_here_does_not_depend_on_generations_above() -> None:
+    told = json.loads(status_here({"replicas": 1, "observedGeneration": 3}, 3, {"a": 1, "b": 2}))
+    assert told == {"current": True, "spec": digest({"b": 2, "a": 1}), "status": {"replicas": 1}}
+    assert json.loads(status_here({"observedGeneration": 2}, 3, {}))["current"] is False
+    assert "current" not in json.loads(status_here({"phase": "Bound"}, 3, {}))
