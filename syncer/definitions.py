@@ -39,9 +39,12 @@ class Definitions:
         self._index: Object = {}
         self._known: dict[Resource, tuple[str, Definition]] = {}
         """With the address of the document, in which the server has put a hash of its content."""
+        self._last: tuple[str, dict[str, Object]] = ("", {})
+        """The document read last: what is asked for next may stand in it too."""
 
     async def refresh(self) -> None:
         """Look which documents there are. Needed once at least."""
+        self._last = ("", {})
         self._index = (await self._client.request("GET", "/openapi/v3"))["paths"]
 
     async def of(self, resource: Resource, kind: str) -> Definition:
@@ -54,9 +57,11 @@ class Definitions:
         known = self._known.get(resource)
         if known is not None and known[0] == address:
             return known[1]
-        document = await self._client.request("GET", f"/openapi/v3/{path}", timeout=60)
+        if self._last[0] != address:
+            document = await self._client.request("GET", f"/openapi/v3/{path}", timeout=60)
+            self._last = address, document["components"]["schemas"]
         gvk = {"group": resource.group, "version": resource.version, "kind": kind}
-        definition = Definition(schema_of(document["components"]["schemas"], gvk))
+        definition = Definition(schema_of(self._last[1], gvk))
         self._known[resource] = address, definition
         return definition
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
-from syncer.apis import HASH, IMPORTS, Api, find_apis, import_of
+from syncer.apis import EVERYTHING, HASH, IMPORTS, Api, find_apis, import_of
 from syncer.definitions import Definitions
 
 log = logging.getLogger(__name__)
@@ -74,15 +74,18 @@ class Report:
         with troubles(BELOW):
             apis = await find_apis(self._below, self._wanted)
             await self._definitions.refresh()
+            # Types of a group stand in one document.
             imports = [
-                import_of(api, await self._definitions.of(api.resource, api.kind), self._cluster) for api in apis
+                import_of(api, await self._definitions.of(api.resource, api.kind), self._cluster)
+                for api in sorted(apis, key=lambda api: api.resource.group)
             ]
-        missing = set(self._wanted) - {api.name for api in apis}
+        missing = set(self._wanted) - {EVERYTHING, *(api.name for api in apis)}
         if missing - self._missing:
             log.warning("the cluster does not serve %s", ", ".join(sorted(missing)))
         self._missing = missing
         with troubles(ABOVE, self._cluster):
             await self._write_imports(imports)
+        apis = [api for api in apis if api.synced]
         synced = [api.name for api in apis]
         if synced != self._synced:
             self._synced = synced

@@ -27,7 +27,7 @@ BELOW = ("create", "delete", "get", "list", "patch", "watch")
 """What the syncer does with what it syncs, on the cluster."""
 CLUSTERS = "/apis/workload.kcp.dev/v1alpha1/workloadclusters"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
-_RESOURCE = re.compile(r"[a-z0-9-]+(\.[a-z0-9.-]+)?\Z")
+_RESOURCE = re.compile(r"([a-z0-9-]+(\.[a-z0-9.-]+)?|\*)\Z")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?\Z")
 
 
@@ -62,7 +62,8 @@ Examples:
     "more",
     multiple=True,
     metavar="RESOURCE",
-    help="Further resources to sync (plural[.group]); may be repeated or a list with commas.",
+    help="Further resources to sync (plural[.group]); may be repeated or a list with commas. '*' makes the workspace "
+    "know all that the cluster serves; synced is what is named.",
 )
 @click.option("--replicas", type=int, default=1, show_default=True, help="0 or 1 syncers.")
 @click.option(
@@ -134,7 +135,7 @@ def prepare(client: RestClient, name: str, namespace: str, synced: Sequence[str]
     except StatusError as error:
         if error.code == 404:
             raise click.ClickException(
-                "this workspace has no WorkloadClusters: only Universal workspaces do"
+                "this workspace has no WorkloadClusters: only Universal and Cluster workspaces do"
             ) from error
         raise
     account = f"syncer-{name}"
@@ -233,8 +234,11 @@ def rules_of_its_own(account: str) -> list[dict[str, Any]]:
 
 
 def by_group(synced: Sequence[str]) -> dict[str, list[str]]:
+    """What is named; ``*`` only makes types known, for which discovery is enough."""
     groups: dict[str, list[str]] = {}
     for resource in synced:
+        if resource == "*":
+            continue
         plural, _, group = resource.partition(".")
         groups.setdefault(group, []).append(plural)
     return dict(sorted(groups.items()))

@@ -56,6 +56,14 @@ def test_the_line_that_the_blog_looks_for() -> None:
     assert lines == [f"        - --resources={resource}" for resource in SYNCED]
 
 
+def test_everything_is_known_and_no_more_rights_are_asked_for() -> None:
+    everything = ["*", *SYNCED]
+    made, usual = objects(printed(synced=everything)), objects(printed())
+    assert made["ClusterRole"]["rules"] == usual["ClusterRole"]["rules"]
+    assert rules_above("ocp-sno", everything) == rules_above("ocp-sno", SYNCED)
+    assert "        - --resources=*" in printed(synced=everything).splitlines()
+
+
 def test_arguments() -> None:
     def args(**changes: object) -> list[str]:
         pod = objects(printed(**changes))["Deployment"]["spec"]["template"]["spec"]  # type: ignore[index]
