@@ -17,7 +17,7 @@ from tests.clients.side import Side, Sides
 from tests.clients.transcript import Printed, play
 
 VERSIONS = ("1.32", "1.33", "1.34", "1.35", "1.36")
-CHAPTERS = ("generators", "objects", "rights", "custom", "workloads", "kustomize")
+CHAPTERS = ("generators", "objects", "output", "rights", "custom", "workloads", "kustomize")
 BETWEEN = ("objects", "custom")
 """For releases that are neither the oldest nor the newest."""
 

@@ -15,6 +15,7 @@ FOLDER = Path(__file__).parent / "kubectl"
 _VARYING = (
     (re.compile(r"""(resource_?version\\*"?): ?\\*"?\d+\\*"?""", re.IGNORECASE), r"\1: VERSION"),
     (re.compile(r"^[IWE]\d{4} .*\n", re.MULTILINE), ""),  # of client-go's log: what came in which moment
+    (re.compile(r'"continue":"[^"]+"'), "CONTINUE"),
     (re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+"), "TOKEN"),
     (re.compile(r"\b(LIVE|MERGED|kubectl-edit)-\d+|\b(kube-api-access)-[a-z0-9]{5}\b"), r"\1\2"),
     (re.compile(r"(?<=\S) {2,}"), "  "),  # columns are as wide as what was taken out
