@@ -84,7 +84,7 @@ async def test_the_shards_refusal_passes_with_its_warnings() -> None:
 async def test_a_version_that_there_has_not_been_yet() -> None:
     with pytest.raises(StatusError) as caught:
         await listed(page("ConfigMapList", "7"), not_older_than=8)
-    assert (caught.value.code, caught.value.message) == (504, "Too large resource version: 8, current: 7")
+    assert (caught.value.code, caught.value.message) == (504, "Timeout: Too large resource version: 8, current: 7")
     assert (await listed(page("ConfigMapList", "7"), not_older_than=7)).status == 200
 
 
