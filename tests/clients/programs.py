@@ -55,6 +55,7 @@ def _kubectl(version: str) -> Program:
 PROGRAMS = {
     "helm": Program("helm", HERE / "go", "helm.sh/helm/v3/cmd/helm"),
     "operator": Program("operator", HERE / "go", "./operator"),
+    "informers": Program("informers", HERE / "go", "./informers"),
     "kustomize": Program("kustomize", HERE / "kustomize", "sigs.k8s.io/kustomize/kustomize/v5"),
     "kubectl-1.32": _kubectl("1.32.13"),
     "kubectl-1.33": _kubectl("1.33.13"),

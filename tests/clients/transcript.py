@@ -13,7 +13,7 @@ from tests.clients.side import Side
 
 FOLDER = Path(__file__).parent / "kubectl"
 _VARYING = (
-    (re.compile(r"""(resource_?version\\*"?): ?\\*"?\d+\\*"?""", re.IGNORECASE), r"\1: VERSION"),
+    (re.compile(r"""(resource[_ ]?version\\*"?): *\\*"?\d+\\*"?""", re.IGNORECASE), r"\1: VERSION"),
     (re.compile(r"^[IWE]\d{4} .*\n", re.MULTILINE), ""),  # of client-go's log: what came in which moment
     (re.compile(r'"continue":"[^"]+"'), "CONTINUE"),
     (re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+"), "TOKEN"),
