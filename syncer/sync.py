@@ -71,6 +71,8 @@ class KindSync:
         self._done: dict[Key, tuple[bytes, Role, bytes]] = {}
         """What was applied last and what stood below then: equal again means nothing to do."""
         self._conflicts: set[Key] = set()
+        self._troubled: set[Key] = set()
+        """Of which an Event told that they could not be synced."""
         """Whose places below are taken."""
         self._left: set[Key] = set()
         """Objects that are not ours any more, and that we hold until they are gone below."""
@@ -198,6 +200,7 @@ class KindSync:
             self._sides.metrics.retries.labels(self.api.name).inc()
             above = self._up.store.get(key)
             if above is not None and error.code in REFUSALS:
+                self._troubled.add(key)
                 self._sides.events.warning(
                     self._subject(above), "SyncFailed", f"Not synced to cluster {self._sides.cluster}: {error}"
                 )
@@ -277,8 +280,10 @@ class KindSync:
         applied = await self._apply(key, above, below, role)
         if applied is None:
             return None
-        if key not in self._done:
-            self._arrived(above)
+        if key in self._troubled:
+            self._troubled.discard(key)
+            message = f"Applied to cluster {self._sides.cluster}"
+            self._sides.events.normal(self._subject(above), "Synced", message)
         found = self._keep_below(applied)
         self._done[key] = above["digest"], role, found["digest"]
         began = self._asked.pop(key, None)
@@ -352,14 +357,9 @@ class KindSync:
         if key not in self._conflicts:
             self._conflicts.add(key)
             log.warning("%s", message)
+        self._troubled.add(key)
         self._sides.events.warning(self._subject(above), "NotOurs", message)
         return LOOK_AGAIN
-
-    def _arrived(self, above: Object) -> None:
-        # Settings arrive in great numbers and have nothing to say; workloads have.
-        if "status" in self.api.subresources:
-            message = f"Applied to cluster {self._sides.cluster}"
-            self._sides.events.normal(self._subject(above), "Synced", message)
 
     def _subject(self, above: Object) -> Subject:
         return Subject(self._resource.api_version, self.api.kind, above["namespace"], above["name"], above["uid"])
@@ -370,6 +370,7 @@ class KindSync:
         """Nothing of it is to stand below. ``above``: what is there still."""
         self._done.pop(key, None)
         self._conflicts.discard(key)
+        self._troubled.discard(key)
         if above is not None and not above["deleting"] and await self._sides.namespaces.runs_here(key.namespace):
             return 1.0  # our picture of the namespaces is late
         if below is not None and below["mine"]:
