@@ -269,11 +269,10 @@ SYNCING = Board(
         Row("Syncers", (
             Panel(title="Lag", description="90 of 100 changes are on the other side within; down: specs, up: status.",
                   unit="s", thresholds=limits(5, 60),
-                  queries=(Query("histogram_quantile(0.9, sum by (le, direction) (kcp_syncer_lag_seconds_bucket))"
-                                 " or vector(0)",
+                  queries=(Query("histogram_quantile(0.9, sum by (le, direction) (kcp_syncer_lag_seconds_bucket))",
                                  "{{direction}}, since the start"),)),
             Panel(title="Synced", description="Changes that arrived on the other side, per second.", unit="ops",
-                  queries=(Query(rate("kcp_syncer_lag_seconds_count", "direction, resource") + " or vector(0)",
+                  queries=(Query(rate("kcp_syncer_lag_seconds_count", "direction, resource"),
                                  "{{direction}} {{resource}}"),)),
             Panel(title="Oldest change", description="Age of the oldest change that is not on the other side yet.",
                   unit="s", thresholds=limits(60, 300),

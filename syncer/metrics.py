@@ -82,6 +82,10 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self.registry.register(_Kinds(self))
 
+    def met(self, resource: str) -> None:
+        """What is counted of a resource begins at nought, before there is anything to count."""
+        self.retries.labels(resource)
+
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
 

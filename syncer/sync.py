@@ -71,14 +71,15 @@ class KindSync:
         self._done: dict[Key, tuple[bytes, Role, bytes]] = {}
         """What was applied last and what stood below then: equal again means nothing to do."""
         self._conflicts: set[Key] = set()
+        """Whose places below are taken."""
         self._troubled: set[Key] = set()
         """Of which an Event told that they could not be synced."""
-        """Whose places below are taken."""
         self._left: set[Key] = set()
         """Objects that are not ours any more, and that we hold until they are gone below."""
         self._asked: dict[Key, float] = {}
         self._told: dict[Key, float] = {}
         """When the first change above, or below, was seen that is not on the other side yet."""
+        sides.metrics.met(api.name)
         self._keep_above = kept.above(self._resource.plural, sides.cluster)
         self._keep_below = kept.below(sides.cluster)
         ours, all_ours = f"{CLUSTER_LABEL}={sides.cluster}", selector(sides.cluster)

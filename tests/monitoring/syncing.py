@@ -1,4 +1,4 @@
-"""A syncer at work, to be scraped: between two workspaces, of which one is as good a cluster as any."""
+"""A syncer at work, to be scraped: between a workspace and the shard itself, an API server as good as any cluster's."""
 
 from __future__ import annotations
 
@@ -37,35 +37,40 @@ def named(resource: Resource, kind: str, name: str, **fields: Any) -> Object:
 
 @asynccontextmanager
 async def syncing(kcp: Kcp, port: int) -> AsyncIterator[None]:
-    """A syncer that is scraped at ``port`` of loopback, and changes for it to sync."""
+    """A syncer that is scraped at ``port`` of loopback, and changes for it to sync; the first of them has arrived."""
     async with Client(connection(kcp, "root:default")) as parent:
-        for name in ("above", "below"):
-            await parent.create(WORKSPACES, named(WORKSPACES, "Workspace", name, spec={"type": "Universal"}))
+        await parent.create(WORKSPACES, named(WORKSPACES, "Workspace", "above", spec={"type": "Universal"}))
 
-            async def ready(name: str = name) -> bool:
-                return bool((await parent.get(WORKSPACES, name)).get("status", {}).get("phase") == "Ready")
+        async def ready() -> bool:
+            return bool((await parent.get(WORKSPACES, "above")).get("status", {}).get("phase") == "Ready")
 
-            await eventually(ready, timeout=60)
-    above = connection(kcp, "root:default:above")
-    async with Client(above) as client:
+        await eventually(ready, timeout=60)
+    above, below = connection(kcp, "root:default:above"), load_kubeconfig(kcp.root / "shard" / "admin.kubeconfig")
+    async with Client(above) as client, Client(below) as physical:
         cluster = named(CLUSTERS, "WorkloadCluster", CLUSTER, spec={})
         await eventually(lambda: client.create(CLUSTERS, cluster), StatusError, timeout=30)
         settings = Settings(
             workspace="root:default:above",
             cluster=CLUSTER,
             above=above,
-            below=connection(kcp, "root:default:below"),
+            below=below,
             resources=("configmaps",),
             poll=1.0,
             metrics_address=("127.0.0.1", port),
         )
         tasks = [asyncio.create_task(Syncer(settings).run()), asyncio.create_task(_change(client))]
         try:
+            await eventually(lambda: _arrived(physical), timeout=60, interval=0.3)
             yield
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _arrived(physical: Client) -> bool:
+    listed = await physical.list(CONFIGMAPS, label_selector=f"workloads.kcp.dev/cluster={CLUSTER}")
+    return any(item["metadata"]["name"] == "changes" for item in listed["items"])
 
 
 async def _change(client: Client) -> None:
