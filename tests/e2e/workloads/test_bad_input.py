@@ -108,7 +108,7 @@ async def test_a_config_map_too_large_for_the_cluster_below(team_a: Team) -> Non
 
 def _kubeconfig(manifest: str) -> dict[str, Any]:
     for document in yaml.safe_load_all(manifest):
-        if document and document["kind"] == "Secret":
+        if document and document["metadata"]["name"] == "kcp-syncer-config":
             config: dict[str, Any] = yaml.safe_load(document["stringData"]["kubeconfig"])
             return config
     raise AssertionError("the manifest has no secret")
