@@ -43,7 +43,7 @@ test: install .venv/developing binaries  ## everything the tests need, then all 
 	@$(BIN)/python -m tests.clusters install
 	@$(BIN)/python -m tests.monitoring
 	@$(BIN)/python -m tests.clients
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m tests $(ARGS)
 
 unit: .venv/developing  ## the pure tests alone
 	@$(BIN)/python -m pytest tests/unit $(ARGS)

@@ -1,0 +1,69 @@
+"""``python -m tests``: all tests, in two runs of pytest side by side.
+
+Most of their time goes by in waiting, for control planes to start and for what they do to arrive; two runs on two cores
+take little more than the longer of them alone. Progress is shown as it comes; what a run has to say at its end follows
+in one piece.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ALONGSIDE = ("e2e", "security", "monitoring", "clients")
+"""Folders of the second run: the only ones that start physical clusters, whose networks have fixed names."""
+NONE_SELECTED = 5
+"""Pytest's exit code for a run without tests."""
+_END = re.compile(r"=+ (FAILURES|ERRORS|warnings summary|short test summary info|.*\bin [\d.]+s.*) =+$")
+_CLOSING = re.compile(r"=* ?\d+ .*\bin [\d.]+s\b")
+_COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)\b")
+
+
+def groups() -> list[list[str]]:
+    """The folders of each run."""
+    folders = sorted(path.parent.name for path in HERE.glob("*/__init__.py") if any(path.parent.rglob("test_*.py")))
+    return [[name for name in folders if name not in ALONGSIDE], [name for name in folders if name in ALONGSIDE]]
+
+
+async def run(folders: list[str], arguments: list[str]) -> tuple[int, Counter[str]]:
+    """One run of pytest: exit code, and how many tests ended how."""
+    paths = [str(HERE / folder) for folder in folders]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pytest", *paths, *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        limit=2**24,
+    )
+    assert process.stdout is not None
+    ending: list[str] = []
+    closing = ""
+    async for raw in process.stdout:
+        line = raw.decode(errors="replace").rstrip("\n")
+        if _CLOSING.match(line):
+            closing = line
+        if ending or _END.match(line):
+            ending.append(line)
+        else:
+            print(line, flush=True)
+    print("\n".join(ending), flush=True)
+    counts: Counter[str] = Counter()
+    for number, how in _COUNT.findall(closing):
+        counts["failed" if how.startswith("error") else how] += int(number)
+    return await process.wait(), counts
+
+
+async def run_all(arguments: list[str]) -> int:
+    results = await asyncio.gather(*(run(folders, arguments) for folders in groups()))
+    counts = sum((counts for _, counts in results), Counter[str]())
+    print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
+    # With arguments that select tests, a run may have none of them.
+    codes = [code for code, _ in results if code != NONE_SELECTED] or [NONE_SELECTED]
+    return max(codes)
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(run_all(sys.argv[1:])))
