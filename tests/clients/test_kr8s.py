@@ -44,7 +44,14 @@ async def _custom(api: Any) -> list[Any]:
     saw = tool(GROUP, "saw", size=2)
     saw["metadata"]["namespace"] = NS
     await eventually(known, kr8s.ServerError, kr8s.NotFoundError, ValueError, timeout=60, interval=0.2)
-    [found] = [item async for item in api.get(f"tools.{GROUP}", namespace=NS)]
+
+    async def shown() -> bool:  # an aggregator hears of a CRD later than its objects can be made
+        return any(kind["kind"] == "Tool" for kind in await api.api_resources())
+
+    await eventually(shown, kr8s.ServerError, timeout=60, interval=0.3)
+    listed = [item async for item in api.get(f"tools.{GROUP}", namespace=NS)]
+    assert len(listed) == 1, f"{api.auth.server}: {listed}"
+    [found] = listed
     await found.patch({"status": {"phase": "Sharp"}}, subresource="status")
     await found.annotate(seen="yes")
     child = _config_map(api, "child")

@@ -153,7 +153,7 @@ def _watches(side: Side) -> list[Any]:
 
 async def test_watches(sides: Sides) -> None:
     results = await sides.same(lambda side: asyncio.to_thread(_watches, side))
-    assert results[3] == [("MODIFIED", "a"), ("DELETED", "b"), ("DELETED", "c")]
+    assert results[3] == [["MODIFIED", "a"], ["DELETED", "b"], ["DELETED", "c"]]
     assert [result["status"] for result in results[-2:]] == [500, 422]
 
 

@@ -49,10 +49,14 @@ def run(*command: str | Path, timeout: float = 60) -> str:
 
 
 def end_with_parent() -> Callable[[], None]:
-    """For ``preexec_fn``: the new process gets SIGTERM when this one ends, the way it ends notwithstanding."""
+    """For ``preexec_fn``: the new process gets SIGTERM when this one ends, the way it ends notwithstanding.
+
+    And it hears Ctrl+C, which whoever is started in the background of a script has been told to ignore.
+    """
     prctl = ctypes.CDLL(None).prctl  # looked up now: after fork() only the call itself is safe
 
     def ask() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
     return ask

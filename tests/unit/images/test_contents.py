@@ -59,7 +59,9 @@ def test_no_libraries_for_what_is_no_program(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "chroot") or os.geteuid() != 0, reason="needs root to change the root folder")
 def test_it_runs_with_nothing_else_around_it(tmp_path: Path) -> None:
-    stage(interpreter() | application("syncer", "proxy.kube"), tmp_path)
+    program = application("syncer", "proxy.kube")
+    needed = libraries(path for path in program.values() if isinstance(path, Path))
+    stage(interpreter() | needed | program, tmp_path)
     tmp_path.chmod(0o755)
     code = "import ssl, sqlite3, ctypes, socket, syncer.main; print(ssl.create_default_context() and 'fine')"
 
