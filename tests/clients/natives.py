@@ -14,6 +14,7 @@ KINDS = {
     Resource("apps", "v1", "replicasets"): "ReplicaSet",
     Resource("apps", "v1", "statefulsets"): "StatefulSet",
     Resource("apps", "v1", "daemonsets"): "DaemonSet",
+    Resource("autoscaling", "v1", "horizontalpodautoscalers"): "HorizontalPodAutoscaler",
     Resource("autoscaling", "v2", "horizontalpodautoscalers"): "HorizontalPodAutoscaler",
     Resource("batch", "v1", "jobs"): "Job",
     Resource("batch", "v1", "cronjobs"): "CronJob",

@@ -15,11 +15,17 @@ FOLDER = Path(__file__).parent / "kubectl"
 _VARYING = (
     (re.compile(r"""(resource[_ ]?version\\*"?): *\\*"?\d+\\*"?""", re.IGNORECASE), r"\1: VERSION"),
     (re.compile(r"^[IWE]\d{4} .*\n", re.MULTILINE), ""),  # of client-go's log: what came in which moment
+    (re.compile(r'(\\*"managedFields\\*":)\[[^\]]*\]'), r"\1[MANAGED]"),  # in an annotation, in the order of time
+    (re.compile(r"\b[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [+-]\d{4}"), "TIME"),
     (re.compile(r'"continue":"[^"]+"'), "CONTINUE"),
     (re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+"), "TOKEN"),
     (re.compile(r"\b(LIVE|MERGED|kubectl-edit)-\d+|\b(kube-api-access)-[a-z0-9]{5}\b"), r"\1\2"),
     (re.compile(r"(?<=\S) {2,}"), "  "),  # columns are as wide as what was taken out
 )
+
+
+PATHLESS = frozenset({"132"})
+"""Releases whose ``--raw`` takes no notice of the path in the server's URL: they ask the root workspace instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +56,13 @@ async def play(side: Side, name: str, kubectl: Path, number: str) -> list[Printe
     )
     ready = "until kubectl get configmap/kube-root-ca.crt serviceaccount/default; do sleep 0.1; done >/dev/null 2>&1"
     for line in (begin, ready, *steps, f"kubectl delete namespace {namespace} --wait=false"):
-        if line.startswith("#"):
+        if line.startswith("#") or ("--raw" in line and number in PATHLESS):
             continue
         outcome = await own.run("timeout", "90", "sh", "-c", line, **environment)
-        printed.append(Printed(line, outcome.code, _plain(outcome.out), _plain(outcome.err)))
+        out = _plain(outcome.out)
+        if "kubectl describe" in line:  # of data in maps, which have no order
+            out = "\n".join(sorted(out.splitlines()))
+        printed.append(Printed(line, outcome.code, out, _plain(outcome.err)))
     return printed
 
 
