@@ -12,6 +12,7 @@ _VARYING = (
     (re.compile(r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}"), "TIME"),
     (re.compile(r"https://127\.0\.0\.1:\d+(/clusters/[\w:-]+)?"), "SERVER"),
     (re.compile(r"\b\d+(\.\d+)?(ms|m?s|m\d*s?|h)\b"), "AGE"),
+    (re.compile(r"(?<=\S) +(?=\t)"), ""),  # columns are as wide as what was taken out
 )
 _METADATA = ("uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "managedFields", "selfLink")
 

@@ -8,6 +8,7 @@ import itertools
 import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from tests.differential.exceptions import known
@@ -182,6 +183,8 @@ async def _at_rest(side: Side, path: str) -> None:
         conditions = {item["type"]: item["status"] for item in status.get("conditions") or ()}
         if found["kind"] == "CustomResourceDefinition":
             return conditions.get("Established") == "True" or conditions.get("NamesAccepted") == "False"
+        if found["kind"] == "Namespace":
+            return await _furnished(side, found["metadata"]["name"])
         return True
 
     try:
@@ -195,12 +198,14 @@ async def _make_world(side: Side, world: str) -> None:
     for name in names:
         await side.send("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": {"world": world}}})
     for name in names:
-        for path in ("serviceaccounts/default", "configmaps/kube-root-ca.crt"):
+        await until(partial(_furnished, side, name), f"what controllers make in {name} of {side.name}")
 
-            async def there(target: str = f"/api/v1/namespaces/{name}/{path}") -> bool:
-                return (await side.get(target)).status == 200
 
-            await until(there, f"{name}/{path} of {side.name}")
+async def _furnished(side: Side, namespace: str) -> bool:
+    """Whether controllers have made what each namespace gets."""
+    paths = ("serviceaccounts/default", "configmaps/kube-root-ca.crt")
+    answers = [await side.get(f"/api/v1/namespaces/{namespace}/{path}") for path in paths]
+    return all(answer.status == 200 for answer in answers)
 
 
 async def _remove_world(side: Side, world: str) -> None:
