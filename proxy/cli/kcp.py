@@ -10,6 +10,7 @@ import click
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "start": ("proxy.cli.start", "start"),
+    "shard": ("proxy.cli.shards", "shard"),
     "top": ("proxy.cli.top", "top"),
     "doctor": ("proxy.cli.doctor", "doctor"),
     "binaries": ("proxy.cli.binaries", "binaries"),
@@ -41,6 +42,7 @@ Examples:
   kcp start                                   all in one: embedded shard and proxy, data in .kcp
   kcp start --bind-address 127.0.0.1          for this machine alone
   kcp start --no-embedded --shard eu=eu.conf  on a kube-apiserver that runs already
+  kcp shard list                              the shards, and how many workspaces they hold
   kcp top                                     busiest workspaces and physical clusters, live
   kcp doctor                                  what is wrong, and what to do
   kcp binaries list                           which control-plane programs are used""",

@@ -14,6 +14,7 @@ from proxy.tenancy.aggregation import Aggregation
 from proxy.tenancy.endpoint import KubernetesServices
 from proxy.tenancy.index import LOGICAL_CLUSTERS, READY, Workspace, WorkspaceIndex
 from proxy.tenancy.lifecycle import Lifecycle, create_logical_cluster
+from proxy.tenancy.shards import Shards
 
 log = logging.getLogger(__name__)
 
@@ -30,26 +31,27 @@ async def run(
     """Run until cancelled. ``ready`` is set once root and root:default can be entered; ``tallies`` gets what is
     done."""
     own_index = index or WorkspaceIndex(shards)
-    lifecycle = Lifecycle(shards, own_index, external_url, tallies)
+    directory = Shards(shards, own_index, shards[root_shard], external_url)
+    lifecycle = Lifecycle(shards, own_index, directory, external_url, tallies)
     async with asyncio.TaskGroup() as group:
         if index is None:
             group.create_task(own_index.run())
+        group.create_task(directory.run())
         group.create_task(lifecycle.run())
         group.create_task(Aggregation(shards).run())
         group.create_task(KubernetesServices(shards, own_index, external_url).run())
-        group.create_task(_root(shards, own_index, external_url, root_shard, ready))
+        group.create_task(_root(shards, own_index, root_shard, ready))
 
 
 async def _root(
-    shards: Mapping[str, Client], index: WorkspaceIndex, url: str, root_shard: str, ready: asyncio.Event | None
+    shards: Mapping[str, Client], index: WorkspaceIndex, root_shard: str, ready: asyncio.Event | None
 ) -> None:
-    """Make sure that root is there, with its default workspace and an object for each shard."""
+    """Make sure that root is there, with its default workspace."""
     delay = 0.1
     while True:
         try:
             await index.wait_synced_with(root_shard)
-            root = await ensure_root(shards[root_shard], index)
-            await _ensure_shards(shards, root, url, shards[root_shard])
+            await ensure_root(shards[root_shard], index, root_shard)
             break
         except StatusError as error:
             log.warning("workspace root: %s", error)
@@ -64,8 +66,9 @@ async def _root(
         ready.set()
 
 
-async def ensure_root(client: Client, index: WorkspaceIndex) -> Workspace:
-    """The workspace root, made where it is missing, with ``root:default`` in it."""
+async def ensure_root(client: Client, index: WorkspaceIndex, shard: str) -> Workspace:
+    """The workspace root, made where it is missing, with ``root:default`` in it; both on ``shard``, which is that of
+    ``client``: what everybody begins with should not depend on two shards."""
     root = index.get(api.ROOT)
     if root is None:
         token = await create_logical_cluster(client, {"path": api.ROOT, "type": api.ROOT_TYPE})
@@ -79,18 +82,7 @@ async def ensure_root(client: Client, index: WorkspaceIndex) -> Workspace:
         "apiVersion": api.WORKSPACES.api_version,
         "kind": "Workspace",
         "metadata": {"name": root.prefix + api.DEFAULT},
-        "spec": {"type": "Organization"},
+        "spec": {"type": "Organization", "shard": {"name": shard}},
     }
     await content.apply_if_free(client, api.WORKSPACES, default)
     return root
-
-
-async def _ensure_shards(shards: Mapping[str, Client], root: Workspace, url: str, client: Client) -> None:
-    for name in shards:
-        obj: Object = {
-            "apiVersion": api.SHARDS.api_version,
-            "kind": "ClusterWorkspaceShard",
-            "metadata": {"name": root.prefix + name},
-            "spec": {"baseURL": url},
-        }
-        await client.apply(api.SHARDS, api.complete(api.SHARDS, obj), manager="kcp")

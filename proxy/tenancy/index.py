@@ -6,6 +6,7 @@ Used by the data plane (every request) and by controllers. Holds one small objec
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -57,6 +58,7 @@ class WorkspaceIndex:
         self._by_path: dict[str, Workspace] = {}
         self._by_token: dict[str, Workspace] = {}
         self._children: dict[str, set[str]] = {}
+        self._counts: Counter[str] = Counter()
         self._changed = asyncio.Event()
         self._listeners: list[Listener] = []
         self._informers = {name: self._informer(name, client) for name, client in shards.items()}
@@ -101,6 +103,10 @@ class WorkspaceIndex:
     def children(self, path: str) -> list[Workspace]:
         return [self._by_path[child] for child in sorted(self._children.get(path, ()))]
 
+    def count(self, shard: str) -> int:
+        """How many workspaces are on ``shard``."""
+        return self._counts[shard]
+
     def all(self) -> Iterable[Workspace]:
         return self._by_path.values()
 
@@ -127,7 +133,8 @@ class WorkspaceIndex:
         workspace: Workspace = new["workspace"]
         if kind == "DELETED":
             self._remove(workspace.token)
-        elif self._by_token.get(workspace.token) != workspace:
+        elif (before := self._by_token.get(workspace.token)) != workspace:
+            self._counts[workspace.shard] += before is None
             self._by_token[workspace.token] = workspace
             self._by_path[workspace.path] = workspace
             if workspace.parent:
@@ -138,6 +145,7 @@ class WorkspaceIndex:
         workspace = self._by_token.pop(token, None)
         if workspace is None:
             return
+        self._counts[workspace.shard] -= 1
         # Another workspace may have the path by now (deleted, and made again under the same name).
         if self._by_path.get(workspace.path) is workspace:
             del self._by_path[workspace.path]

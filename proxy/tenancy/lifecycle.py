@@ -21,11 +21,15 @@ from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.token import PREFIX_LENGTH, new_token, token_of
 from proxy.tenancy import api, content
 from proxy.tenancy.index import DELETING, LOGICAL_CLUSTERS, READY, Workspace, WorkspaceIndex
+from proxy.tenancy.scheduling import Unschedulable, choose
+from proxy.tenancy.shards import Shards
 
 log = logging.getLogger(__name__)
 
 WORKERS = 8
 ORPHANS_EVERY = 60.0
+UNSCHEDULABLE_AGAIN = 10.0
+"""Seconds until a workspace that no shard may take is looked at again without a change of a ClusterWorkspaceShard."""
 
 
 class Key(NamedTuple):
@@ -39,10 +43,16 @@ class Lifecycle:
     """``external_url``: ``https://HOST:PORT`` as clients reach the proxy."""
 
     def __init__(
-        self, shards: Mapping[str, Client], index: WorkspaceIndex, external_url: str, tallies: Tallies | None = None
+        self,
+        shards: Mapping[str, Client],
+        index: WorkspaceIndex,
+        directory: Shards,
+        external_url: str,
+        tallies: Tallies | None = None,
     ) -> None:
         self._shards = shards
         self._index = index
+        self._directory = directory
         self._url = external_url.rstrip("/")
         self._workspaces: dict[str, Informer] = {}
         self._pairs: dict[str, Informer] = {}
@@ -52,7 +62,8 @@ class Lifecycle:
         self._tallies = tallies or Tallies()
         self._heard: dict[str, float] = {}
         """uid of a ClusterWorkspace that is not Ready yet → when we first saw it, by `time.monotonic`."""
-        self._chosen: dict[str, int] = dict.fromkeys(shards, 0)
+        self._waiting: set[Key] = set()
+        """Pairs that no shard may take."""
         self.queue: WorkQueue[Key] = WorkQueue(self._reconcile, name="workspaces", workers=WORKERS, max_delay=10.0)
         for shard, client in shards.items():
             for table, resource in (
@@ -63,6 +74,7 @@ class Lifecycle:
                 informer = table[shard] = Informer(client, resource)
                 informer.add_handler(self._type_event(shard) if table is self._types else self._event(shard))
         index.add_listener(self._index_event)
+        directory.on_change(self._try_waiting)
 
     async def run(self) -> None:
         """Follow and act until cancelled."""
@@ -95,6 +107,11 @@ class Lifecycle:
             key = self._key(path) if path else None
             if key is not None:
                 self.queue.add(key)
+
+    def _try_waiting(self) -> None:
+        for key in self._waiting:
+            self.queue.add(key)
+        self._waiting.clear()
 
     def _key(self, path: str) -> Key | None:
         """Key of the pair of the workspace at ``path``."""
@@ -163,7 +180,12 @@ class Lifecycle:
         if place is None:
             if self._index.get(path) is not None:
                 return 0.1  # another workspace of that path is still on its way out
-            place = await self._schedule(path, kind, pair)
+            chosen = choose(self._directory.now(), pair["spec"].get("shard"))
+            if isinstance(chosen, Unschedulable):
+                await self._write_waiting(client, key, status, "Unschedulable", chosen.message)
+                self._waiting.add(key)
+                return UNSCHEDULABLE_AGAIN
+            place = await self._place(chosen, path, kind, pair)
         token, shard = place
         prefix = f"{token}-"
         await asyncio.gather(
@@ -187,7 +209,7 @@ class Lifecycle:
             "apiVersion": resource.api_version,
             "kind": kind,
             "metadata": {"name": meta["name"], "annotations": {api.OWNER: owner} if owner else {}},
-            "spec": {"type": other["spec"]["type"]},
+            "spec": {key: other["spec"][key] for key in ("type", "shard") if key in other["spec"]},
         }
         try:
             return await client.apply(resource, api.complete(resource, obj), manager="kcp", force=False)
@@ -203,23 +225,15 @@ class Lifecycle:
             return known.token, known.shard
         return self._made.get(uid)
 
-    async def _schedule(self, path: str, kind: str, pair: Object) -> tuple[str, str]:
-        """Make the LogicalCluster on the shard with the fewest workspaces."""
-        counts = dict.fromkeys(self._shards, 0)
-        for known in self._index.all():
-            counts[known.shard] = counts.get(known.shard, 0) + 1
-        away = set(self._index.missing_shards())
-        shard = min(counts, key=lambda name: (name in away, counts[name] + self._chosen[name], name))
+    async def _place(self, shard: str, path: str, kind: str, pair: Object) -> tuple[str, str]:
+        """Make the LogicalCluster."""
         owner = (pair["metadata"].get("annotations") or {}).get(api.OWNER, "")
         spec = {"path": path, "type": kind, "parentUID": pair["metadata"]["uid"]}
         parent_token = token_of(pair["metadata"]["name"])
         if owner:
             spec["owner"] = owner.replace(f"{parent_token}-", "", 1)
-        self._chosen[shard] += 1
-        try:
+        with self._directory.coming(shard):
             token = await create_logical_cluster(self._shards[shard], spec)
-        finally:
-            self._chosen[shard] -= 1
         self._made[pair["metadata"]["uid"]] = (token, shard)
         return token, shard
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.kube.client import Object
+from proxy.kube.selectors import selects
 from proxy.workload.api import READY, conditions_of, is_true, parse_time
-from proxy.workload.selectors import selects
 
 NOWHERE = "No clusters are available to schedule Namespaces to."
 NOT_READY_SECONDS = 300

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from proxy.kube.client import Client, Object
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
+from proxy.kube.selectors import selects
 from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.token import LABEL, token_of
 from proxy.workload.api import (
@@ -31,7 +32,6 @@ from proxy.workload.decision import NOWHERE, Decision, Rule, decide, rule_of
 from proxy.workload.events import tell
 from proxy.workload.labels import Labels
 from proxy.workload.moves import PATIENCE, SEVERAL, Where, describe, step, where, written
-from proxy.workload.selectors import selects
 from proxy.workload.summaries import Summaries
 
 SCHEDULED = "NamespaceScheduled"

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.kube.client import Object
+from proxy.kube.selectors import selects
 from proxy.workload.api import CLUSTER_LABEL
 from proxy.workload.decision import Rule, decide, next_eviction, rule_of
 from proxy.workload.moves import MOVE, REPLICAS, STATE, Where, describe, step, where, written
 from proxy.workload.placement import condition
-from proxy.workload.selectors import selects
 
 NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
 
