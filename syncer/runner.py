@@ -15,15 +15,15 @@ from pathlib import Path
 from proxy.kube.client import Client, Object
 from proxy.kube.config import SERVICE_ACCOUNT, Connection
 from proxy.kube.errors import StatusError
+from proxy.kube.leadership import DURATION, Leadership
 from syncer.apis import Api
 from syncer.arrivals import Arrivals
 from syncer.credentials import LIFETIME, Credentials
 from syncer.events import Events
 from syncer.finalizers import Finalizers
-from syncer.leadership import DURATION, Leadership
 from syncer.metrics import Metrics, serve
 from syncer.namespaces import EMPTY_FOR, NAMESPACES, Namespaces
-from syncer.report import Report
+from syncer.report import ABOVE, Report, explain
 from syncer.sync import KindSync, Sides
 from syncer.tokens import Tokens
 
@@ -104,8 +104,13 @@ class Syncer:
                 namespace=settings.account_namespace,
                 name=settings.account,
                 identity=await identity(below),
+                work="syncing this cluster",
+                # In the workspace, because two syncers for one cluster by mistake may well run on two clusters. Without
+                # it nothing can be done that would be wrong later, and to start anew is to read everything again.
+                steps_down=False,
                 duration=settings.lease_duration,
                 leads=metrics.leading.set,
+                explain=lambda error: explain(error, ABOVE, f"Lease {settings.account_namespace}/{settings.account}"),
             )
             await credentials.choose()
             async with asyncio.TaskGroup() as group:

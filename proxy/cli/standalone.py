@@ -6,11 +6,10 @@ import asyncio
 import errno
 import logging
 import os
-import random
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +21,7 @@ import aiohttp
 from proxy.audit.settings import AuditSettings
 from proxy.auth.oidc import OidcSettings
 from proxy.binaries import ensure
+from proxy.cli.controlling import Controllers
 from proxy.cli.home import Home, base_url, external_host, serving_hosts, write_admin_kubeconfig
 from proxy.cli.monitoring import Monitoring
 from proxy.kube.client import Client
@@ -37,8 +37,6 @@ from proxy.shard.bootstrap import BootstrapError, apply_manifests, await_effects
 from proxy.shard.commands import ETCD_QUOTA, EtcdAccess
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from proxy.shard.supervisor import Process, Program
-from proxy.tenancy import controllers as tenancy
-from proxy.workload import controllers as workload
 
 log = logging.getLogger(__name__)
 
@@ -195,28 +193,20 @@ class Standalone:
         )
         for shard in shards[1:]:
             self._run(f"shard {shard.name}", self._prepare_later(shard.name, clients[shard.name]))
-        root_ready = self._monitoring.root_ready
-        tallies = self._monitoring.tallies
-        with tallies.counting():
-            self._run(
-                "workspaces",
-                keep_running(
-                    "workspace controllers",
-                    lambda: tenancy.run(
-                        clients, external_url=self.url, root_shard=first, ready=root_ready, tallies=tallies
-                    ),
-                ),
-            )
-            self._run(
-                "workloads",
-                keep_running(
-                    "workload controllers",
-                    lambda: workload.run(clients, auto_publish=settings.auto_publish_apis, following=self._clusters),
-                ),
-            )
+        controllers = Controllers(
+            clients,
+            first,
+            external_url=self.url,
+            auto_publish=settings.auto_publish_apis,
+            tallies=self._monitoring.tallies,
+            ready=self._monitoring.root_ready,
+            following=self._clusters,
+        )
+        # A shard of our own has no other kcp.
+        self._run("controllers", controllers.run() if settings.embedded else controllers.run_if_leading())
         write_admin_kubeconfig(settings.kubeconfig_path, url=self.url, ca=ca_file.read_bytes(), token=token)
         self._progress("waiting for the proxy")
-        await self._await_ready(root_ready)
+        await self._await_ready(self._monitoring.root_ready)
 
     async def stop(self) -> None:
         """End everything, what depends on others first; under 5 s."""
@@ -369,22 +359,6 @@ async def _ask(session: aiohttp.ClientSession, url: str) -> str | None:
             return None if response.status == 200 else (await response.text()).strip()
     except (aiohttp.ClientError, OSError, TimeoutError):
         return "the proxy does not answer yet"
-
-
-async def keep_running(name: str, run: Callable[[], Awaitable[None]], *, last_delay: float = 30.0) -> None:
-    """Run it again, later each time, whenever it fails: nothing of its state is kept here."""
-    delay = 0.5
-    while True:
-        began = time.monotonic()
-        try:
-            await run()
-            log.error("%s ended; starting them again", name)
-        except Exception:
-            log.exception("%s failed; starting them again", name)
-        if time.monotonic() - began > last_delay:
-            delay = 0.5
-        await asyncio.sleep(delay * random.uniform(0.8, 1.2))
-        delay = min(delay * 2, last_delay)
 
 
 def reserve(address: str, port: int) -> socket.socket:

@@ -11,8 +11,8 @@ import aiohttp
 
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.config import Connection
+from proxy.kube.leadership import LEASES
 from syncer.credentials import Credentials, expiry
-from syncer.leadership import LEASES
 from syncer.namespaces import NAMESPACES
 from tests.integration.eventually import eventually
 from tests.integration.syncer_pair import (

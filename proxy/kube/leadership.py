@@ -1,9 +1,7 @@
-"""One syncer at a time works for a cluster: the one that holds a Lease in the workspace.
+"""One at a time does the work: the one that holds a Lease.
 
-In the workspace, because two syncers for one cluster by mistake may well run on two clusters. As with client-go's
-leader election, nobody's clock is believed: a Lease has ended when it was not seen to change for as long as it is good
-for. Unlike there, a leader that cannot reach the workspace stays one until it learns of another: it can do nothing that
-would be wrong later, and starting anew would mean to read everything again after each pause of the workspace.
+As with client-go's leader election, nobody's clock is believed: a Lease has ended when it was not seen to change for as
+long as it is good for.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ from collections.abc import Callable, Coroutine
 
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
-from syncer.report import ABOVE, explain
 
 log = logging.getLogger(__name__)
 
@@ -27,19 +24,29 @@ DURATION = 15.0
 
 
 class Leadership:
-    """``leads(1)`` or ``leads(0)`` is called when that changes."""
+    """Of what holds Lease ``name`` in ``namespace`` of the server of ``client``."""
 
     def __init__(
         self,
-        above: Client,
+        client: Client,
         *,
         namespace: str,
         name: str,
         identity: str,
+        work: str,
+        steps_down: bool,
         duration: float = DURATION,
-        leads: Callable[[float], object],
+        leads: Callable[[float], object] = lambda value: None,
+        explain: Callable[[StatusError], str] = str,
     ) -> None:
-        self._above = above
+        """``work`` names what is done, in log lines. ``steps_down``: a leader that cannot renew the Lease in time
+        stops, as with client-go; else it stays one until it learns of another, which is for work that needs the same
+        server anyway. ``leads(1)`` or ``leads(0)`` is called when that changes; ``explain`` words what keeps the Lease
+        from being taken."""
+        self._client = client
+        self._work = work
+        self._steps_down = steps_down
+        self._explain = explain
         self._namespace = namespace
         self._name = name
         self._identity = identity
@@ -48,14 +55,14 @@ class Leadership:
         self._seen: tuple[str, float] = ("", 0.0)
         """Version of the Lease as somebody else holds it, and when that was first seen."""
         self._mine: Object | None = None
-        """The Lease as this syncer wrote it last."""
+        """The Lease as it was written here last."""
 
     async def run(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
         """Do ``work`` while leading, until cancelled."""
         while True:
             self._leads(0)
             await self._until(True)
-            log.info("this syncer leads")
+            log.info("%s: leading", self._work)
             self._leads(1)
             try:
                 async with asyncio.TaskGroup() as group:
@@ -65,24 +72,33 @@ class Leadership:
             except asyncio.CancelledError:
                 await self._give_up()
                 raise
-            log.warning("another syncer leads now")
+            log.warning("%s: not leading any more", self._work)
 
     async def _until(self, leading: bool) -> None:
-        """Take the Lease again and again, until this syncer leads, or does not."""
+        """Take the Lease again and again, until this one leads, or does not."""
         complaint = ""
+        renewed = time.monotonic()
         while True:
             if not leading:
-                await asyncio.sleep(self._duration / 3)
+                await asyncio.sleep(self._duration / 6 if complaint else self._duration / 3)
+            began = time.monotonic()
             try:
-                if await self._take() is leading:
+                async with asyncio.timeout(max(self._duration / 3, 3.0)):
+                    leads = await self._take()
+                if leads is leading:
                     return
-                complaint = ""
+                complaint, renewed = "", began
+            except TimeoutError:
+                complaint = "no answer in time"
             except StatusError as error:
                 if error.code == 409:
                     self._mine = None  # somebody else wrote it
                 elif str(error) != complaint:
                     complaint = str(error)
-                    log.error("%s", explain(error, ABOVE, f"Lease {self._namespace}/{self._name}"))
+                    log.error("%s: %s", self._work, self._explain(error))
+            if not leading and self._steps_down and time.monotonic() - renewed > self._duration * 2 / 3:
+                self._mine = None
+                return
             if leading:
                 await asyncio.sleep(self._duration / 6)
 
@@ -96,15 +112,15 @@ class Leadership:
             if holder not in ("", self._identity) and not self._has_ended(lease["metadata"], spec, holder):
                 return False
         if lease.get("metadata"):
-            self._mine = await self._above.replace(LEASES, self._lease(lease))
+            self._mine = await self._client.replace(LEASES, self._lease(lease))
         else:
-            self._mine = await self._above.create(LEASES, self._lease(lease), self._namespace)
+            self._mine = await self._client.create(LEASES, self._lease(lease), self._namespace)
         self._seen = ("", 0.0)
         return True
 
     async def _look(self) -> Object:
         try:
-            return await self._above.get(LEASES, self._name, self._namespace)
+            return await self._client.get(LEASES, self._name, self._namespace)
         except StatusError as error:
             # Any other 404 is about the workspace.
             if error.code != 404 or error.details.get("kind") != "leases":
@@ -115,7 +131,7 @@ class Leadership:
         version = str(meta["resourceVersion"])
         if self._seen[0] != version:
             if not self._seen[0]:
-                log.warning("another syncer works for this cluster: %s; waiting for its end", holder)
+                log.warning("%s: done by %s; waiting for its end", self._work, holder)
             self._seen = (version, time.monotonic())
         return time.monotonic() - self._seen[1] >= float(spec.get("leaseDurationSeconds") or self._duration)
 
@@ -123,10 +139,10 @@ class Leadership:
         """So that the next one need not wait."""
         with contextlib.suppress(StatusError, TimeoutError, KeyError):
             async with asyncio.timeout(2):
-                lease = await self._above.get(LEASES, self._name, self._namespace)
+                lease = await self._client.get(LEASES, self._name, self._namespace)
                 if lease["spec"].get("holderIdentity") == self._identity:
                     lease["spec"]["holderIdentity"] = ""
-                    await self._above.replace(LEASES, lease)
+                    await self._client.replace(LEASES, lease)
 
     def _lease(self, before: Object) -> Object:
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

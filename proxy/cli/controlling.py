@@ -1,0 +1,117 @@
+"""The controllers of a kcp: all of them, kept running, in one kcp of those that share shards."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import suppress
+
+from proxy.kube.client import Client
+from proxy.kube.errors import StatusError
+from proxy.kube.informer import Informer
+from proxy.kube.leadership import Leadership
+from proxy.kube.tally import Tallies
+from proxy.tenancy import controllers as tenancy
+from proxy.tenancy.api import DEFAULT, ROOT
+from proxy.tenancy.index import LOGICAL_CLUSTERS, READY
+from proxy.workload import controllers as workload
+
+log = logging.getLogger(__name__)
+
+NAMESPACE, LEASE = "kube-system", "kcp-controllers"
+"""On the first shard."""
+LEASE_SECONDS = 9.0
+"""How long the controllers of a kcp that is not heard of any more are waited for."""
+ROOT_POLL = 0.2
+
+
+class Controllers:
+    """``shards``: all of them, ``first`` names the one with the workspace root."""
+
+    def __init__(
+        self,
+        shards: Mapping[str, Client],
+        first: str,
+        *,
+        external_url: str,
+        auto_publish: bool,
+        tallies: Tallies,
+        ready: asyncio.Event,
+        following: MutableMapping[str, Informer],
+    ) -> None:
+        """``ready`` is set when root and root:default can be entered, ``following`` gets the informer of each shard's
+        physical clusters."""
+        self._shards = shards
+        self._first = first
+        self._url = external_url
+        self._auto_publish = auto_publish
+        self._tallies = tallies
+        self._ready = ready
+        self._following = following
+
+    async def run(self) -> None:
+        """Until cancelled."""
+
+        def workspaces() -> Awaitable[None]:
+            return tenancy.run(
+                self._shards,
+                external_url=self._url,
+                root_shard=self._first,
+                ready=self._ready,
+                tallies=self._tallies,
+            )
+
+        def workloads() -> Awaitable[None]:
+            return workload.run(self._shards, auto_publish=self._auto_publish, following=self._following)
+
+        with self._tallies.counting():
+            async with asyncio.TaskGroup() as group:
+                group.create_task(keep_running("workspace controllers", workspaces))
+                group.create_task(keep_running("workload controllers", workloads))
+
+    async def run_if_leading(self) -> None:
+        """The same, but only while no other kcp with these shards does it."""
+        leadership = Leadership(
+            self._shards[self._first],
+            namespace=NAMESPACE,
+            name=LEASE,
+            identity=f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(4)}",
+            work="controllers",
+            steps_down=True,
+            duration=LEASE_SECONDS,
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._await_root())
+            group.create_task(leadership.run(self.run))
+
+    async def _await_root(self) -> None:
+        """Set ``ready``, whoever makes it so."""
+        while not self._ready.is_set():
+            with suppress(StatusError):
+                found = (await self._shards[self._first].list(LOGICAL_CLUSTERS))["items"]
+                phases = {item["spec"]["path"]: (item.get("status") or {}).get("phase") for item in found}
+                if phases.get(f"{ROOT}:{DEFAULT}") == READY:
+                    self._ready.set()
+            await asyncio.sleep(ROOT_POLL)
+
+
+async def keep_running(name: str, run: Callable[[], Awaitable[None]], *, last_delay: float = 30.0) -> None:
+    """Run it again, later each time, whenever it fails: nothing of its state is kept here."""
+    delay = 0.5
+    while True:
+        began = time.monotonic()
+        try:
+            await run()
+            log.error("%s ended; starting them again", name)
+        except Exception:
+            log.exception("%s failed; starting them again", name)
+        if time.monotonic() - began > last_delay:
+            delay = 0.5
+        await asyncio.sleep(delay * random.uniform(0.8, 1.2))
+        delay = min(delay * 2, last_delay)

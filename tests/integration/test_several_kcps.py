@@ -1,0 +1,122 @@
+"""Two kcps in front of one shard: both serve the same, one of them controls, the other takes over."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+
+import pytest
+
+from proxy.cli.controlling import LEASE, LEASE_SECONDS, NAMESPACE
+from proxy.kube.client import Client, Object, Resource
+from proxy.kube.config import load_kubeconfig
+from proxy.kube.errors import StatusError
+from proxy.kube.leadership import LEASES
+from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
+from proxy.tenancy.api import WORKSPACES
+from tests.integration.eventually import eventually
+from tests.integration.kcp_process import Kcp
+
+CONFIGMAPS = Resource("", "v1", "configmaps")
+HERE = "root:default"
+
+
+@dataclass(frozen=True)
+class Two:
+    shard: ControlPlane
+    kcps: dict[int, Kcp]
+    """By process id, which the holder of the Lease is known by."""
+
+    async def leader(self) -> int:
+        """Process id of who controls now."""
+
+        async def holder() -> int:
+            async with self.shard.client() as client:
+                found = (await client.get(LEASES, LEASE, NAMESPACE))["spec"]["holderIdentity"]
+            return int(found.split("_")[-2]) if found else 0
+
+        return await eventually(holder, StatusError, timeout=30)
+
+
+@pytest.fixture(scope="module")
+async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
+    folder = tmp_path_factory.mktemp("several")
+    async with ControlPlane(ControlPlaneSettings(folder=folder / "shard", durable=False)) as shard:
+        options = ("--no-embedded", "--shard", f"eu={shard.kubeconfig}", "--workers", "1")
+        async with Kcp(folder / "a", *options) as first, Kcp(folder / "b", *options) as second:
+            yield Two(shard, {kcp.pid: kcp for kcp in (first, second)})
+
+
+def client_of(kcp: Kcp, path: str) -> Client:
+    everywhere = load_kubeconfig(kcp.kubeconfig, "system:admin")
+    return Client(replace(everywhere, server=f"{everywhere.server}/clusters/{path}"))
+
+
+def workspace(name: str) -> Object:
+    return {"apiVersion": WORKSPACES.api_version, "kind": "Workspace", "metadata": {"name": name},
+            "spec": {"type": "Universal"}}  # fmt: skip
+
+
+async def make_workspace(kcp: Kcp, name: str) -> None:
+    """Until it is Ready."""
+    async with client_of(kcp, HERE) as client:
+        await client.create(WORKSPACES, workspace(name))
+
+        async def ready() -> bool:
+            return ((await client.get(WORKSPACES, name)).get("status") or {}).get("phase") == "Ready"
+
+        await eventually(ready, timeout=LEASE_SECONDS + 40)
+
+
+async def test_what_one_has_written_the_other_reads_at_once(two: Two) -> None:
+    one, other = two.kcps.values()
+    async with client_of(one, HERE) as here, client_of(other, HERE) as there:
+        for number in range(100):
+            obj: Object = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"c-{number}"}}
+            made = await here.create(CONFIGMAPS, obj, "default")
+            found = await there.get(CONFIGMAPS, f"c-{number}", "default")
+            assert found["metadata"]["uid"] == made["metadata"]["uid"]
+            await there.delete(CONFIGMAPS, f"c-{number}", "default")
+            with pytest.raises(StatusError) as gone:
+                await here.get(CONFIGMAPS, f"c-{number}", "default")
+            assert gone.value.code == 404
+
+
+async def test_workspace_made_by_one_is_entered_by_the_other(two: Two) -> None:
+    one, other = two.kcps.values()
+    for number in range(5):
+        await make_workspace(one, f"w-{number}")
+        async with client_of(other, f"{HERE}:w-{number}") as there:
+            assert await there.list(CONFIGMAPS, "default")
+
+
+async def test_standby_takes_over_from_one_that_was_stopped(two: Two) -> None:
+    """A leader that stands still for longer than its Lease is good for finds out, and leaves the work to the other."""
+    leader = await two.leader()
+    standby = next(pid for pid in two.kcps if pid != leader)
+    os.kill(leader, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        await make_workspace(two.kcps[standby], "meanwhile")
+        took = time.monotonic() - began
+        assert await two.leader() == standby
+        assert took > LEASE_SECONDS / 3, "the Lease was given its time"
+    finally:
+        os.kill(leader, signal.SIGCONT)
+    await make_workspace(two.kcps[leader], "afterwards")
+    await asyncio.sleep(LEASE_SECONDS / 2)
+    assert await two.leader() == standby
+
+
+async def test_standby_takes_over_at_once_from_one_that_ends(two: Two) -> None:
+    leader = await two.leader()
+    standby = next(pid for pid in two.kcps if pid != leader)
+    await two.kcps.pop(leader).end(signal.SIGTERM)
+    began = time.monotonic()
+    await make_workspace(two.kcps[standby], "handed-over")
+    assert await two.leader() == standby
+    assert time.monotonic() - began < LEASE_SECONDS
