@@ -20,6 +20,7 @@ from proxy.kube.tally import Tallies
 from proxy.tenancy import controllers as tenancy
 from proxy.tenancy.api import DEFAULT, ROOT
 from proxy.tenancy.index import LOGICAL_CLUSTERS, READY
+from proxy.tenancy.root import root_shard
 from proxy.workload import controllers as workload
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ ROOT_POLL = 0.2
 
 
 class Controllers:
-    """``shards``: all of them, ``first`` names the one with the workspace root."""
+    """``shards``: all of them; the workspace root, where there is none, is made on ``first``."""
 
     def __init__(
         self,
@@ -56,13 +57,15 @@ class Controllers:
         self._following = following
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled, with the root on the first shard."""
+        await self._run(self._first)
 
+    async def _run(self, root: str) -> None:
         def workspaces() -> Awaitable[None]:
             return tenancy.run(
                 self._shards,
                 external_url=self._url,
-                root_shard=self._first,
+                root_shard=root,
                 ready=self._ready,
                 tallies=self._tallies,
             )
@@ -76,9 +79,10 @@ class Controllers:
                 group.create_task(keep_running("workload controllers", workloads))
 
     async def run_if_leading(self) -> None:
-        """The same, but only while no other kcp with these shards does it."""
+        """The same, but only while no other kcp with these shards does it, and with the root where it is."""
+        root = await root_shard(self._shards, self._first)
         leadership = Leadership(
-            self._shards[self._first],
+            self._shards[root],
             namespace=NAMESPACE,
             name=LEASE,
             identity=f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(4)}",
@@ -87,16 +91,16 @@ class Controllers:
             duration=LEASE_SECONDS,
         )
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._await_root())
-            group.create_task(leadership.run(self.run))
+            group.create_task(self._await_root(root))
+            group.create_task(leadership.run(lambda: self._run(root)))
 
-    async def _await_root(self) -> None:
+    async def _await_root(self, shard: str) -> None:
         """Set ``ready``, whoever makes it so."""
         while not self._ready.is_set():
             with suppress(StatusError):
-                found = (await self._shards[self._first].list(LOGICAL_CLUSTERS))["items"]
-                phases = {item["spec"]["path"]: (item.get("status") or {}).get("phase") for item in found}
-                if phases.get(f"{ROOT}:{DEFAULT}") == READY:
+                selector = f"spec.path={ROOT}:{DEFAULT}"
+                found = (await self._shards[shard].list(LOGICAL_CLUSTERS, field_selector=selector))["items"]
+                if any((item.get("status") or {}).get("phase") == READY for item in found):
                     self._ready.set()
             await asyncio.sleep(ROOT_POLL)
 

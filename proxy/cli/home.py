@@ -7,6 +7,7 @@ import csv
 import fcntl
 import io
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterable
@@ -107,6 +108,19 @@ def serving_hosts(bind_address: str, external_hostname: str | None) -> set[str]:
     if external_hostname:
         hosts.add(external_hostname)
     return hosts
+
+
+def split_address(value: str) -> tuple[str, int | None]:
+    """Host and port of ``HOST``, ``HOST:PORT``, ``::1``, ``[::1]:PORT``. Raises ValueError for anything else."""
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]{1,253}))(?::(\d{1,5}))?", value)
+    if found is None:
+        if re.fullmatch(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*", value):
+            return value, None
+        raise ValueError(value)
+    port = int(found[3]) if found[3] else None
+    if port is not None and not 0 < port < 65536:
+        raise ValueError(value)
+    return found[1] or found[2], port
 
 
 def external_host(bind_address: str, external_hostname: str | None) -> str:

@@ -96,6 +96,8 @@ class StartSettings:
     bind_address: str
     port: int
     external_hostname: str | None
+    external_port: int
+    """Port in URLs that clients get."""
     workers: int
     embedded: bool
     etcd: EtcdAccess | None
@@ -110,6 +112,8 @@ class StartSettings:
     metrics: MetricsAddress | None
     verbosity: int
     log_format: str
+    log_to_stderr: bool
+    """Logs of the proxy, instead of to files."""
     log_requests: bool
     tracing_file: Path | None
     """Kubernetes' TracingConfiguration."""
@@ -124,7 +128,7 @@ class Standalone:
     def __init__(self, settings: StartSettings, *, progress: Progress, notice: Progress) -> None:
         """``progress`` gets what is being done now, ``notice`` what people should see while kcp runs."""
         self.settings = settings
-        self.url = base_url(external_host(settings.bind_address, settings.external_hostname), settings.port)
+        self.url = base_url(external_host(settings.bind_address, settings.external_hostname), settings.external_port)
         self._progress = progress
         self._notice = notice
         self._stack = AsyncExitStack()
@@ -299,7 +303,7 @@ class Standalone:
                     # -P: the folder that kcp happens to be started in is no place to import from.
                     argv=[sys.executable, "-P", "-m", "proxy.server.worker", str(server_file), name],
                     env={key: value for key, value in os.environ.items() if key.startswith("PYTHON")},
-                    log=home.log_folder / f"{name}.log",
+                    log=None if self.settings.log_to_stderr else home.log_folder / f"{name}.log",
                     grace=WORKER_GRACE,
                 ),
                 on_restart=self._restarted,

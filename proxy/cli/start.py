@@ -23,7 +23,7 @@ from proxy.auth.oidc import OidcSettings
 from proxy.auth.tokenfile import parse as parse_tokens
 from proxy.binaries import BinaryError
 from proxy.cli.audit import audit_flags
-from proxy.cli.home import HomeError
+from proxy.cli.home import HomeError, split_address
 from proxy.cli.oidc import oidc_flags
 from proxy.cli.standalone import ExternalShard, MetricsAddress, Standalone, StartError, StartSettings
 from proxy.kube.config import ConfigError, load_kubeconfig
@@ -72,7 +72,11 @@ Examples:
 @click.option(
     "--secure-port", type=click.IntRange(1, 65535), default=6443, show_default=True, help="Port to listen at."
 )
-@click.option("--external-hostname", help="Host in the URLs that clients get (default: the address listened at).")
+@click.option(
+    "--external-hostname",
+    metavar="HOST[:PORT]",
+    help="What is in the URLs that clients get (default: the address and port listened at).",
+)
 @click.option(
     "--root-directory",
     type=click.Path(file_okay=False, path_type=Path),
@@ -111,6 +115,12 @@ Examples:
     help=f"A kube-apiserver that runs already, to be used as a shard; context {FRONT_PROXY_CONTEXT!r} of the file, if "
     "there, holds a front-proxy certificate. Repeatable.",
 )
+@click.option(
+    "--shards-directory",
+    "shards_folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path, resolve_path=True),
+    help="Folder whose files NAME.kubeconfig are shards, as with --shard.",
+)
 @click.option("--embedded/--no-embedded", default=True, show_default=True, help="Run a shard of one's own.")
 @click.option(
     "--metrics-bind-address",
@@ -142,6 +152,9 @@ Examples:
     type=EXISTING,
     help="Kubernetes' TracingConfiguration: spans of the proxy and of its own shard go to that OTLP endpoint (gRPC).",
 )
+@click.option(
+    "--log-to-stderr", is_flag=True, help="The proxy's logs go to stderr, as containers want it, not to log/."
+)
 @click.option("--log-requests", is_flag=True, help="A line for each request in log/worker-*.log, as with -v 3.")
 def start(
     bind_address: str,
@@ -161,12 +174,14 @@ def start(
     tls_private_key_file: Path | None,
     auto_publish_apis: bool,
     shards: tuple[str, ...],
+    shards_folder: Path | None,
     embedded: bool,
     metrics_bind_address: str | None,
     metrics_busiest_workspaces: int,
     metrics_token_file: Path | None,
     verbosity: int,
     log_format: str,
+    log_to_stderr: bool,
     log_requests: bool,
     tracing_config_file: Path | None,
     oidc: OidcSettings | None,
@@ -180,9 +195,11 @@ def start(
     os.umask(0o077)
     if bool(tls_cert_file) != bool(tls_private_key_file):
         raise click.ClickException("--tls-cert-file and --tls-private-key-file belong together")
-    if external_hostname and not re.fullmatch(r"[A-Za-z0-9.:-]{1,253}", external_hostname):
-        raise click.ClickException(f"--external-hostname {external_hostname}: wanted a host name or address alone")
-    if not embedded and not shards:
+    try:
+        host, port = split_address(external_hostname) if external_hostname else (None, None)
+    except ValueError as error:
+        raise click.ClickException(f"--external-hostname {external_hostname}: wanted HOST or HOST:PORT") from error
+    if not embedded and not shards and shards_folder is None:
         raise click.ClickException("--no-embedded needs a --shard")
     if not etcd_servers and any((etcd_cafile, etcd_certfile, etcd_keyfile, etcd_prefix)):
         raise click.ClickException("the other --etcd-… options need --etcd-servers")
@@ -194,7 +211,8 @@ def start(
             kubeconfig_path=(kubeconfig_path or root_directory / "admin.kubeconfig").absolute(),
             bind_address=bind_address.strip("[]"),
             port=secure_port,
-            external_hostname=external_hostname,
+            external_hostname=host,
+            external_port=port or secure_port,
             workers=workers or len(os.sched_getaffinity(0)),
             embedded=embedded,
             etcd=EtcdAccess(
@@ -206,7 +224,7 @@ def start(
             )
             if etcd_servers
             else None,
-            shards=tuple(map(external_shard, shards)),
+            shards=(*map(external_shard, shards), *(shards_of_folder(shards_folder) if shards_folder else ())),
             token_auth_file=token_auth_file,
             client_ca_file=client_ca_file,
             oidc=oidc,
@@ -217,12 +235,13 @@ def start(
             metrics=metrics_address(metrics_bind_address, metrics_busiest_workspaces, metrics_token_file),
             verbosity=verbosity,
             log_format=log_format,
+            log_to_stderr=log_to_stderr,
             tracing_file=tracing_config_file,
             log_requests=log_requests or verbosity >= REQUESTS_FROM,
         )
         check_files(settings)
         root_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        set_up_logging(root_directory / "log", verbosity, log_format)
+        set_up_logging(None if log_to_stderr else root_directory / "log", verbosity, log_format)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(settings, began))
     except FAILURES as error:
@@ -242,6 +261,14 @@ def external_shard(option: str) -> ExternalShard:
     except ConfigError:
         return ExternalShard(name=name, kubeconfig=path, front_proxy_context=None)
     return ExternalShard(name=name, kubeconfig=path, front_proxy_context=FRONT_PROXY_CONTEXT)
+
+
+def shards_of_folder(folder: Path) -> list[ExternalShard]:
+    """Those of all files ``NAME.kubeconfig`` in it, by name. Raises StartError, ConfigError."""
+    files = sorted(folder.glob("*.kubeconfig"))
+    if not files:
+        raise StartError(f"--shards-directory: {folder} holds no file NAME.kubeconfig")
+    return [external_shard(f"{file.name.removesuffix('.kubeconfig')}={file}") for file in files]
 
 
 def metrics_address(option: str | None, busiest: int, token_file: Path | None) -> MetricsAddress | None:
@@ -287,18 +314,18 @@ def check_files(settings: StartSettings) -> None:
             ) from error
 
 
-def set_up_logging(folder: Path, verbosity: int, form: str) -> None:
-    """Everything goes to ``log/kcp.log``, warnings (with -v more) to stderr as well."""
-    private_folder(folder)
-    to_file = logging.handlers.RotatingFileHandler(folder / "kcp.log", maxBytes=16 * 2**20, backupCount=1)
-    to_file.setFormatter(formatter(form))
-    to_file.setLevel(logging.DEBUG if verbosity > 4 else logging.INFO)
-    to_stderr = logging.StreamHandler()
-    to_stderr.setFormatter(formatter(form))
-    to_stderr.setLevel(logging.DEBUG if verbosity > 4 else logging.INFO if verbosity > 1 else logging.ERROR)
-    logging.basicConfig(
-        level=logging.DEBUG if verbosity > 4 else logging.INFO, handlers=[to_file, to_stderr], force=True
-    )
+def set_up_logging(folder: Path | None, verbosity: int, form: str) -> None:
+    """Everything goes to ``kcp.log`` in ``folder``, errors (with -v more) to stderr as well; without a folder, all to
+    stderr."""
+    level = logging.DEBUG if verbosity > 4 else logging.INFO
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if folder is not None:
+        handlers[0].setLevel(logging.DEBUG if verbosity > 4 else logging.INFO if verbosity > 1 else logging.ERROR)
+        private_folder(folder)
+        handlers.append(logging.handlers.RotatingFileHandler(folder / "kcp.log", maxBytes=16 * 2**20, backupCount=1))
+    for handler in handlers:
+        handler.setFormatter(formatter(form))
+    logging.basicConfig(level=level, handlers=handlers, force=True)
 
 
 class Display:

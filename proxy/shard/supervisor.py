@@ -48,7 +48,8 @@ class Program:
 
     name: str
     argv: Sequence[str]
-    log: Path
+    log: Path | None
+    """File for what it prints; None: our own stderr."""
     cwd: Path | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     """Added to the few variables that are inherited: settings meant for other servers (``ETCD_…``) are not."""
@@ -79,7 +80,8 @@ class Process:
     async def start(self) -> None:
         """Spawn the program. Raises ProcessError where it cannot be executed."""
         self._failed = asyncio.get_running_loop().create_future()
-        self.program.log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self.program.log is not None:
+            self.program.log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         await self._spawn()
         self._task = asyncio.create_task(self._supervise(), name=f"supervise {self.program.name}")
 
@@ -133,6 +135,8 @@ class Process:
 
     def last_words(self) -> str:
         """``: <last line of the log that tells something>``, or nothing."""
+        if self.program.log is None:
+            return ""
         try:
             with self.program.log.open("rb") as file:
                 file.seek(max(0, self.program.log.stat().st_size - 16384))
@@ -146,8 +150,11 @@ class Process:
     async def _spawn(self) -> None:
         program = self.program
         env = {name: os.environ[name] for name in _INHERITED if name in os.environ} | dict(program.env)
-        # O_APPEND: the file can be cut at any time, see _rotate.
-        output = os.open(program.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        if program.log is None:
+            output = os.dup(sys.stderr.fileno())
+        else:
+            # O_APPEND: the file can be cut at any time, see _rotate.
+            output = os.open(program.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             self._child = await asyncio.create_subprocess_exec(
                 *program.argv,
@@ -200,7 +207,8 @@ class Process:
             try:
                 return await asyncio.wait_for(child.wait(), LOG_CHECK)
             except TimeoutError:
-                await asyncio.to_thread(_rotate, self.program.log)
+                if self.program.log is not None:
+                    await asyncio.to_thread(_rotate, self.program.log)
 
 
 def _rotate(path: Path) -> None:

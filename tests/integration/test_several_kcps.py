@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from proxy.kube.errors import StatusError
 from proxy.kube.leadership import LEASES
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from proxy.tenancy.api import WORKSPACES
+from proxy.tenancy.index import LOGICAL_CLUSTERS
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp
 
@@ -120,3 +122,17 @@ async def test_standby_takes_over_at_once_from_one_that_ends(two: Two) -> None:
     await make_workspace(two.kcps[standby], "handed-over")
     assert await two.leader() == standby
     assert time.monotonic() - began < LEASE_SECONDS
+
+
+async def test_root_is_found_wherever_its_shard_stands_in_the_list(two: Two, tmp_path: Path) -> None:
+    """A shard that is added in front of the others does not get a second root."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "zz.kubeconfig").symlink_to(two.shard.kubeconfig)
+    async with ControlPlane(ControlPlaneSettings(folder=tmp_path / "new", durable=False)) as new:
+        (folder / "aa.kubeconfig").symlink_to(new.kubeconfig)
+        async with Kcp(tmp_path / "c", "--no-embedded", "--shards-directory", str(folder), "--workers", "1") as kcp:
+            async with client_of(kcp, HERE) as client:
+                assert "handed-over" in {item["metadata"]["name"] for item in (await client.list(WORKSPACES))["items"]}
+            async with new.client() as client:
+                assert not (await client.list(LOGICAL_CLUSTERS))["items"]

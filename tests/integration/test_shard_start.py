@@ -210,24 +210,29 @@ GARBAGE = "this is no certificate"
         (["--tls-cert-file", "{garbage}", "--tls-private-key-file", "{garbage}"], "are no certificate and its key"),
         (["--client-ca-file", "{garbage}"], "--client-ca-file: {garbage} holds no certificates"),
         (["--token-auth-file", "{garbage}"], "--token-auth-file: {garbage}:1: wanted token,user,uid"),
+        (
+            ["--no-embedded", "--shards-directory", "{folder}"],
+            "--shards-directory: {folder} holds no file NAME.kubeconfig",
+        ),
         (["--shard", "eu"], "--shard eu: wanted NAME=KUBECONFIG"),
         (["--shard", "EU={garbage}"], "wanted NAME=KUBECONFIG, the name of lower case letters"),
         (["--shard", "eu=/no/such/file"], "/no/such/file: No such file or directory"),
         (["--shard", "eu={garbage}"], "{garbage}: not a kubeconfig"),
         (["--bind-address", "192.0.2.77"], "of 192.0.2.77 cannot be used: Cannot assign requested address"),
-        (["--external-hostname", "https://x"], "--external-hostname https://x: wanted a host name or address alone"),
+        (["--external-hostname", "https://x"], "--external-hostname https://x: wanted HOST or HOST:PORT"),
         (["--etcd-prefix", "/x"], "the other --etcd-… options need --etcd-servers"),
     ],
 )
 async def test_wrong_options_are_one_line(tmp_path: Path, options: list[str], message: str) -> None:
     garbage = tmp_path / "garbage"
     garbage.write_text(GARBAGE)
-    options = [option.format(garbage=garbage) for option in options]
+    (tmp_path / "none").mkdir()
+    options = [option.format(garbage=garbage, folder=tmp_path / "none") for option in options]
     arguments = ("--bind-address", "127.0.0.1", "--secure-port", str(free_port()), "--root-directory", str(tmp_path))
     code, output, errors = await run_kcp("start", *arguments, *options)
     assert (code, output) == (1, "")
     assert len(errors.splitlines()) == 1
-    assert message.format(garbage=garbage) in errors
+    assert message.format(garbage=garbage, folder=tmp_path / "none") in errors
 
 
 async def test_shard_that_does_not_answer_is_one_line(tmp_path: Path) -> None:

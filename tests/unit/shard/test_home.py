@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from proxy.auth.tokenfile import digest, parse
-from proxy.cli.home import Home, HomeError, external_host, serving_hosts, write_admin_kubeconfig
+from proxy.cli.home import Home, HomeError, external_host, serving_hosts, split_address, write_admin_kubeconfig
 from proxy.kube.config import load_kubeconfig
 
 
@@ -128,3 +129,25 @@ def test_external_host() -> None:
     assert external_host("0.0.0.0", "kcp.example.com") == "kcp.example.com"  # noqa: S104
     assert external_host("192.0.2.77", None) == "192.0.2.77"
     assert external_host("0.0.0.0", None) not in ("", "0.0.0.0")  # noqa: S104
+
+
+@pytest.mark.parametrize(
+    ("value", "parts"),
+    [
+        ("kcp.example.com", ("kcp.example.com", None)),
+        ("kcp.example.com:443", ("kcp.example.com", 443)),
+        ("192.0.2.1:8443", ("192.0.2.1", 8443)),
+        ("::1", ("::1", None)),
+        ("2001:db8::7", ("2001:db8::7", None)),
+        ("[2001:db8::7]:443", ("2001:db8::7", 443)),
+        ("[::1]", ("::1", None)),
+    ],
+)
+def test_external_address(value: str, parts: tuple[str, int | None]) -> None:
+    assert split_address(value) == parts
+
+
+@pytest.mark.parametrize("value", ["https://x", "x:0", "x:65536", "x:", "x y", "[::1", "x:1:2z", "x/y"])
+def test_what_is_no_address(value: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(value)):
+        split_address(value)

@@ -20,6 +20,11 @@ from proxy.shard.supervisor import Process, ProcessError, Program
 Make = Callable[..., Process]
 
 
+def log_of(process: Process) -> Path:
+    assert process.program.log is not None
+    return process.program.log
+
+
 @pytest.fixture
 async def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
     monkeypatch.setattr(supervisor, "FIRST_DELAY", 0.02)
@@ -102,7 +107,7 @@ async def test_one_that_will_not_end_is_killed(make: Make) -> None:
     await process.start()
     pid = process.pid
     assert pid
-    await until(lambda: process.program.log.read_text())
+    await until(lambda: log_of(process).read_text())
     began = time.monotonic()
     await process.stop()
     assert 0.15 < time.monotonic() - began < 2
@@ -150,9 +155,9 @@ async def test_settings_for_other_servers_are_not_inherited(make: Make, monkeypa
     monkeypatch.setenv("ETCD_DATA_DIR", "/elsewhere")
     process = make("env; exec sleep 60", env={"OWN": "1"})
     await process.start()
-    await until(lambda: "OWN=1" in process.program.log.read_text())
-    assert "ETCD" not in process.program.log.read_text()
-    assert "PATH=" in process.program.log.read_text()
+    await until(lambda: "OWN=1" in log_of(process).read_text())
+    assert "ETCD" not in log_of(process).read_text()
+    assert "PATH=" in log_of(process).read_text()
 
 
 async def test_terminal_signals_reach_us_alone(make: Make) -> None:
@@ -180,7 +185,7 @@ async def test_log_is_private_and_its_size_limited(make: Make, monkeypatch: pyte
     monkeypatch.setattr(supervisor, "LOG_CHECK", 0.05)
     process = make("while :; do echo 0123456789012345678901234567890123456789; done")
     await process.start()
-    log = process.program.log
+    log = log_of(process)
     await until(lambda: log.with_name("it.log.1").exists())
     assert {path.stat().st_mode & 0o777 for path in log.parent.iterdir()} == {0o600}
     os.kill(process.pid or 0, signal.SIGSTOP)
@@ -211,3 +216,18 @@ asyncio.run(main())
     while alive(pid):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+async def test_without_a_log_it_speaks_where_we_do(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    process = Process(Program(name="it", argv=["/bin/sh", "-c", "echo said; exec sleep 60"], log=None))
+    await process.start()
+    said = ""
+
+    def heard() -> bool:
+        nonlocal said
+        said += capfd.readouterr().err
+        return "said" in said
+
+    await until(heard)
+    assert process.last_words() == ""
+    await process.stop()
