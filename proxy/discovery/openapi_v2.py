@@ -8,11 +8,13 @@ k8s.io/apiextensions-apiserver's ``controller/openapi/v2.ToStructuralOpenAPIV2``
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
-from proxy.discovery.openapi import Spec
+from proxy.discovery.openapi import Spec, resource_of_path
+from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
 
 OPERATIONS = frozenset({"get", "put", "post", "delete", "options", "head", "patch"})
+_KINDS = "x-kubernetes-group-version-kind"
 _V3, _V2 = "#/components/schemas/", "#/definitions/"
 _DROPPED = frozenset({"oneOf", "anyOf", "allOf", "not", "nullable", "default"})
 
@@ -23,10 +25,10 @@ def combined(title: str, version: str, specs: Iterable[Spec]) -> Spec:
     definitions: Spec = {}
     for spec in specs:
         for path, item in (spec.get("paths") or {}).items():
-            paths[path] = _path_item(item)
+            paths[path] = _path_item(item, _consumes(path))
         for name, schema in ((spec.get("components") or {}).get("schemas") or {}).items():
             if name not in definitions:
-                definitions[name] = schema_v2(schema)
+                definitions[name] = _definition(schema)
     return {
         "swagger": "2.0",
         "info": {"title": title, "version": version},
@@ -44,11 +46,25 @@ def combined(title: str, version: str, specs: Iterable[Spec]) -> Spec:
     }
 
 
-def _path_item(item: Spec) -> Spec:
+def _definition(schema: Spec) -> Spec:
+    """A custom resource that may have any fields is told by its kind alone, or kubectl would take it to have none."""
+    if _KINDS in schema and schema.get("x-kubernetes-preserve-unknown-fields"):
+        return {"type": "object", _KINDS: schema[_KINDS]}
+    return cast(Spec, schema_v2(schema))
+
+
+def _consumes(path: str) -> list[str]:
+    """Media types of operations without a body: those of custom resources name some."""
+    about = resource_of_path(path)
+    custom = about is not None and (about[0] not in NATIVE_GROUPS or about[0] in KCP_GROUPS)
+    return ["application/json", "application/yaml"] if custom else ["*/*"]
+
+
+def _path_item(item: Spec, consumes: list[str]) -> Spec:
     converted: Spec = {}
     for key, value in item.items():
         if key in OPERATIONS:
-            converted[key] = _operation(value)
+            converted[key] = _operation(value, consumes)
         elif key == "parameters":
             converted[key] = [_parameter(parameter) for parameter in value]
         else:
@@ -56,7 +72,7 @@ def _path_item(item: Spec) -> Spec:
     return converted
 
 
-def _operation(operation: Spec) -> Spec:
+def _operation(operation: Spec, consumes: list[str]) -> Spec:
     converted: Spec = {"schemes": ["https"]}
     produces: dict[str, None] = {}
     for key, value in operation.items():
@@ -66,7 +82,7 @@ def _operation(operation: Spec) -> Spec:
             converted[key] = value
     parameters = [_parameter(parameter) for parameter in operation.get("parameters") or ()]
     body = operation.get("requestBody")
-    consumes = list((body or {}).get("content") or ()) or ["*/*"]
+    consumes = list((body or {}).get("content") or ()) or consumes
     if body:
         media: Spec = next(iter((body.get("content") or {}).values()), {})
         required = {"required": True} if body.get("required") else {}

@@ -14,7 +14,7 @@ import orjson
 from proxy.kube.errors import StatusError
 from proxy.mapping import yaml11
 from proxy.mapping.jsonpatch import map_json_patch
-from proxy.mapping.names import NATIVE_GROUPS, map_api_version
+from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS, map_api_version
 from proxy.mapping.objects import Context, literal_token, map_object
 from proxy.mapping.protobuf import MAGIC, map_protobuf
 from proxy.mapping.shape import Object, text
@@ -74,7 +74,8 @@ def map_body(body: bytes, content_type: str, context: Context) -> tuple[bytes, s
     if media in (JSON, *MERGE_PATCHES) and mapped.count(b'"') < body.count(b'"'):
         # Either escapes make the difference, or fields that stand there twice.
         mark = f"-{secrets.token_hex(8)}"
-        again = map_object(load_json(body, partial(_twice, mark)), context)
+        typed = media == JSON and context.info.group in NATIVE_GROUPS - KCP_GROUPS
+        again = map_object(load_json(body, partial(_twice, mark, typed)), context)
         mapped = _dump(again).replace(mark.encode(), b"")
     return mapped, sent_as
 
@@ -129,16 +130,30 @@ def _no_constant(word: str) -> Any:
     raise json.JSONDecodeError("not JSON", word, 0)
 
 
-def _twice(mark: str, pairs: list[tuple[str, Any]]) -> Object:
+def _twice(mark: str, typed: bool, pairs: list[tuple[str, Any]]) -> Object:
     """An object in which a field that stands there twice is kept twice: the last one counts, and in front of it there
-    is an empty one, its name marked, so that the shard warns of it or refuses it."""
+    is an empty one, its name marked, so that the shard warns of it or refuses it.
+
+    ``typed``: whether Go reads it into a struct, in which the later of two objects adds to the earlier one.
+    """
     made: Object = {}
     for key, value in pairs:
         if key in made:
-            del made[key]
+            earlier = made.pop(key)
             made[key + mark] = None
+            if typed and isinstance(earlier, dict) and isinstance(value, dict):
+                value = _merged(earlier, value)
         made[key] = value
     return made
+
+
+def _merged(earlier: Object, later: Object) -> Object:
+    both = {
+        key: _merged(earlier[key], value)
+        for key, value in later.items()
+        if isinstance(value, dict) and isinstance(earlier.get(key), dict)
+    }
+    return earlier | later | both
 
 
 def _load_yaml(body: bytes) -> Any:

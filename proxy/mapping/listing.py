@@ -46,6 +46,8 @@ class Listing:
     token: str
     not_older_than: int = 0
     """Resource version that the client has seen."""
+    continued: bool = False
+    """Whether the first page goes on from a client's own continue token."""
     custom: bool = False
     """Whether it is of custom resources, whose lists always say where they go on."""
 

@@ -216,12 +216,6 @@ def _quota_key(name: str, prefix: str) -> str:
     return f"{resource}.{map_api_group(group, prefix)}" if dot and name.startswith("count/") else name
 
 
-def _secret(secret: Object, context: Context) -> None:
-    # Where a shard runs the token controller, it would fill such a secret with a token that opens the shard itself.
-    if text(secret, "type") == "kubernetes.io/service-account-token":
-        raise invalid(context, "type", "service account token secrets are not served; use a TokenRequest")
-
-
 def refuse_native_group(name: str, group: str) -> None:
     """A kind in a group of the control plane would be the same for all workspaces."""
     if group in NATIVE_GROUPS and group:
@@ -314,6 +308,5 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("", "events", ""): _event,
     ("events.k8s.io", "events", ""): _event,
     ("", "resourcequotas", ""): _quota,
-    ("", "secrets", ""): _secret,
 }
 """By group, resource and subresource: what is mapped besides the metadata."""

@@ -85,7 +85,6 @@ SPECIAL: dict[tuple[str, str, str], tuple[str, Schema]] = {
             3: Field("status", {1: Field("hard", map=True, raw=True), 2: Field("used", map=True, raw=True)}),
         },
     ),
-    ("", "secrets", ""): ("Secret", _OBJECT | {3: Field("type")}),
     ("", "events", ""): (
         "Event",
         _OBJECT | {2: Field("involvedObject", _REFERENCE), 13: Field("related", _REFERENCE)},
@@ -108,8 +107,8 @@ PLAIN = frozenset(
         "IngressClass", "Job", "Lease", "LimitRange", "Namespace", "NetworkPolicy", "PersistentVolume",
         "PersistentVolumeClaim", "Pod", "PodDisruptionBudget", "PodTemplate", "PriorityClass", "ReplicaSet",
         "ReplicationController", "ResourceClaim", "ResourceClaimTemplate", "ResourceSlice", "RuntimeClass", "Scale",
-        "SelfSubjectReview", "Service", "ServiceAccount", "StatefulSet", "StorageClass", "VolumeAttachment",
-        "VolumeAttributesClass",
+        "Secret", "SelfSubjectReview", "Service", "ServiceAccount", "StatefulSet", "StorageClass",
+        "VolumeAttachment", "VolumeAttributesClass",
     }
 )  # fmt: skip
 """Kinds of which only the metadata is mapped."""

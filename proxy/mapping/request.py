@@ -187,7 +187,7 @@ def _confined(
         limit = 0 if parameters.get("resourceVersion") == "0" else int(parameters.get("limit") or 0)
         kept = tuple((key, value) for key, value in query if key in ("includeObject", "timeoutSeconds"))
         custom = info.group not in NATIVE_GROUPS
-        return query, Listing(path, kept, limit, start, token, 0 if exact else version, custom)
+        return query, Listing(path, kept, limit, start, token, 0 if exact else version, bool(going_on), custom)
     if parameters.get("continue") and ordered and is_token(parameters["continue"]):
         # The shard's token holds a key: it may only go on where this workspace's objects are.
         prefix = f"{token}-"

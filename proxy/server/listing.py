@@ -34,6 +34,8 @@ async def _run(listing: Listing, forward: Callable[[bytes], Forward], exchange: 
         page_size = FIRST_PAGE if first else PAGE
         size = min(left, page_size) if left else page_size
         answer = await exchange.fetch(forward(page_target(listing, token, size)))
+        if answer.status == 410 and first and not listing.continued:
+            raise _too_old()
         if answer.status != 200 and first:
             await exchange.start(answer.status, _headers(answer.headers, listing.token))
             await exchange.write(strip_bytes(answer.body, listing.token))
@@ -100,6 +102,11 @@ def _too_new(wanted: int, current: str) -> StatusError:
             "retryAfterSeconds": 1,
         },
     )
+
+
+def _too_old() -> StatusError:
+    """As ``k8s.io/apiserver/pkg/storage/etcd3``: the client has given no continue token, and gets none."""
+    return StatusError(410, "The resourceVersion for the provided list is too old.", reason="Expired")
 
 
 def _headers(headers: list[Header], token: str) -> list[Header]:

@@ -10,6 +10,7 @@ from proxy.kube.client import Client, Object
 from proxy.kube.errors import StatusError
 from proxy.kube.tally import Tallies
 from proxy.tenancy import api, content
+from proxy.tenancy.account_tokens import AccountTokens
 from proxy.tenancy.aggregation import Aggregation
 from proxy.tenancy.endpoint import KubernetesServices
 from proxy.tenancy.index import LOGICAL_CLUSTERS, READY, Workspace, WorkspaceIndex
@@ -39,6 +40,7 @@ async def run(
         group.create_task(directory.run())
         group.create_task(lifecycle.run())
         group.create_task(Aggregation(shards).run())
+        group.create_task(AccountTokens(shards).run())
         group.create_task(KubernetesServices(shards, own_index, external_url).run())
         group.create_task(_root(shards, own_index, root_shard, ready))
 

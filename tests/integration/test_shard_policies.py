@@ -16,6 +16,7 @@ TOKEN = "kabc234xy"
 OTHER = "kzzz765ab"
 NAMESPACES = Resource("", "v1", "namespaces", False)
 CONFIGMAPS = Resource("", "v1", "configmaps")
+SECRETS = Resource("", "v1", "secrets")
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", False)
 ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", False)
 WORKSPACES = Resource("tenancy.kcp.dev", "v1beta1", "workspaces", False)
@@ -224,6 +225,30 @@ async def test_objects_without_metadata_pass(shard: ControlPlane) -> None:
             body={"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": ["x"]}},
         )
         assert token["status"]["token"]
+
+
+async def test_tokens_of_accounts_are_not_a_controllers_to_make(shard: ControlPlane) -> None:
+    """One of Kubernetes' own controllers would write tokens that open the shard itself."""
+    async with shard.client() as client:
+        await ensure_namespace(client, f"{TOKEN}-policies")
+        await default_account(client, f"{TOKEN}-policies")
+        secret = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "kubernetes.io/service-account-token",
+            "metadata": {"name": "held", "annotations": {"kubernetes.io/service-account.name": "default"}},
+        }
+        await client.create(SECRETS, secret, f"{TOKEN}-policies")
+        written = {"data": {"token": "eA=="}}
+        path = SECRETS.path(f"{TOKEN}-policies", "held")
+        for user in ("system:kube-controller-manager", "system:serviceaccount:kube-system:tokens-controller"):
+            headers = {"Impersonate-User": user, "Impersonate-Group": "system:masters"}
+            options: dict[str, Any] = {"headers": headers, "content_type": "application/merge-patch+json"}
+            await client.request("PATCH", path, body={"data": {"ca.crt": "eA=="}}, **options)
+            with pytest.raises(StatusError, match="are made by kcp"):
+                await client.request("PATCH", path, body=written, **options)
+        await client.patch(SECRETS, "held", written, f"{TOKEN}-policies")
+        await client.delete(SECRETS, "held", f"{TOKEN}-policies")
 
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+from functools import partial
 from typing import Any
 
+import aiohttp
+
 from tests.clients import same
-from tests.e2e.workspaces.installation import Installation
+from tests.e2e.workspaces.installation import SECRETS, Installation
 from tests.e2e.workspaces.twins import DEFAULT, RBAC, Answer, Api, Twins
+from tests.integration.eventually import eventually
 
 REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 
@@ -95,8 +99,6 @@ async def test_the_token_says_who_may_do_what(twins: Twins) -> None:
         async def listed() -> Answer:
             return await api.ask("GET", f"{DEFAULT}/configmaps", token=token)
 
-        from tests.integration.eventually import eventually
-
         async def allowed() -> bool:
             return (await listed()).status == 200
 
@@ -154,3 +156,92 @@ async def test_the_token_says_who_may_do_what(twins: Twins) -> None:
         return said, same.obj(info), can
 
     await twins.same(scenario)
+
+
+def account_secret(name: str, account: str, **data: str) -> dict[str, Any]:
+    meta = {"name": name, "annotations": {"kubernetes.io/service-account.name": account}}
+    return {"metadata": meta, "type": "kubernetes.io/service-account-token", "data": data}
+
+
+async def test_secrets_with_tokens_that_stay(twins: Twins) -> None:
+    """Filled by a controller, good as long as they and their account are there."""
+
+    async def scenario(api: Api) -> Any:
+        secrets, accounts = f"{DEFAULT}/secrets", f"{DEFAULT}/serviceaccounts"
+        for name in ("keeper", "leaver"):
+            await api.must("POST", accounts, {"metadata": {"name": name}})
+        said = [
+            (await api.ask("POST", secrets, {"metadata": {"name": "t"}, "type": account_secret("t", "x")["type"]})).said
+        ]
+
+        def filled(answer: Answer) -> bool:
+            return answer.status == 200 and "token" in (answer.json.get("data") or {})
+
+        tokens: dict[str, str] = {}
+        seen: list[Any] = []
+        for name, account in (("t-keeper", "keeper"), ("t-leaver", "leaver"), ("t-deleted", "keeper")):
+            await api.must("POST", secrets, account_secret(name, account))
+            found = (await api.until("GET", f"{secrets}/{name}", wanted=filled)).json
+            data = {key: base64.b64decode(value).decode() for key, value in found["data"].items()}
+            tokens[name] = data.pop("token")
+            authority = await api.must("GET", f"{DEFAULT}/configmaps/kube-root-ca.crt")
+            assert data["ca.crt"] == authority["data"]["ca.crt"]
+            seen.append((data, found["type"], sorted(found["metadata"]["annotations"])))
+
+        async def whoami(name: str) -> Answer:
+            return await api.ask("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {}, token=tokens[name])
+
+        for name in tokens:
+            info = (await whoami(name)).json["status"]["userInfo"]
+            seen.append((info["username"], info["groups"]))
+        # Nobody is named: it goes. What a user wrote stays; what is missing beside it is filled in.
+        await api.must("POST", secrets, account_secret("t-nobody", "nobody"))
+        await api.must("POST", secrets, account_secret("t-own", "keeper", token="b3du"))
+        own = await api.until("GET", f"{secrets}/t-own", wanted=lambda answer: "ca.crt" in answer.json["data"])
+        seen.append((own.json["data"]["token"], base64.b64decode(own.json["data"]["namespace"])))
+        await api.must("DELETE", f"{accounts}/leaver")
+        await api.must("DELETE", f"{secrets}/t-deleted")
+        for name in ("t-leaver", "t-nobody"):
+            gone = await api.until("GET", f"{secrets}/{name}", wanted=lambda answer: answer.status == 404)
+            said.append(gone.said)
+
+        async def refused(name: str) -> bool:
+            return (await whoami(name)).status == 401
+
+        for name in ("t-leaver", "t-deleted"):
+            await eventually(partial(refused, name), timeout=40, interval=0.3)
+        seen.append((await whoami("t-keeper")).status)
+        await api.must("DELETE", f"{accounts}/keeper")
+        await api.until("GET", f"{secrets}/t-keeper", wanted=lambda answer: answer.status == 404)
+        return same.obj(seen), said
+
+    await twins.same(scenario)
+
+
+async def test_tokens_that_stay_open_their_workspace_alone(kcp: Installation) -> None:
+    one, other = await kcp.fresh(), await kcp.fresh()
+    client = kcp.client(one)
+    await client.create(SECRETS, account_secret("legacy", "default"), "default")
+
+    async def filled() -> str:
+        return str((await client.get(SECRETS, "legacy", "default")).get("data", {}).get("token", ""))
+
+    token = base64.b64decode(await eventually(filled)).decode()
+
+    async def status(url: str) -> int:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(
+                f"{url}/apis/authentication.k8s.io/v1/selfsubjectreviews",
+                json={},
+                headers={"Authorization": f"Bearer {token}"},
+                ssl=False,
+            ) as answer,
+        ):
+            return answer.status
+
+    assert await status(f"{kcp.url}/clusters/{one}") == 201
+    assert await status(kcp.url) == 201  # in-cluster configuration names no workspace
+    assert await status(f"{kcp.url}/clusters/{other}") == 401
+    assert await status(f"{kcp.url}/clusters/root") == 401
+    assert await status(kcp.shard.connection.server) == 401

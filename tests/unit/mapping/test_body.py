@@ -137,6 +137,13 @@ def test_fields_that_stand_twice() -> None:
     quota = b'{"spec":{"hard":{"count/w.a.b":"1","count/w.a.b":"2"}}}'
     mapped = map_body(quota, "application/json", context("POST", "/api/v1/namespaces/default/resourcequotas"))[0]
     assert mapped == f'{{"spec":{{"hard":{{"count/w.{P}a.b":null,"count/w.{P}a.b":"2"}}}}}}'.encode()
+    # Of two objects the later one adds to the earlier one where Go reads a struct, and takes its place elsewhere.
+    labels = b'{"metadata":{"labels":{"a":"1","b":"1"},"labels":{"b":"2"}}}'
+    both = b'{"metadata":{"labels":null,"labels":{"a":"1","b":"2"}}}'
+    assert map_body(labels, "application/json", context("POST", MAPS))[0] == both
+    alone = b'{"metadata":{"labels":null,"labels":{"b":"2"}}}'
+    assert map_body(labels, "application/merge-patch+json", context("PATCH", f"{MAPS}/a"))[0] == alone
+    assert map_body(labels, "application/json", context("POST", "/apis/example.com/v1/widgets"))[0] == alone
     escaped = rb'{"data":{"a":"\u0022\/"}}'
     assert (
         map_body(escaped, "application/json", context("POST", f"{MAPS}?fieldValidation=Strict"))[0]

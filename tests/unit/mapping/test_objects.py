@@ -212,7 +212,6 @@ REFUSED: list[tuple[str, dict[str, Any], int]] = [
     (f"{CORE}/configmaps", {"metadata": {"labels": {"0.kcp.dev/w": "kotheroth"}}}, 422),
     (f"{RBAC}/clusterroles",
      {"aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"0.kcp.dev/w": "k"}}]}}, 422),
-    (f"{CORE}/secrets", {"type": "kubernetes.io/service-account-token"}, 422),
     ("/api/v1/namespaces", {"metadata": {"name": "-a"}}, 422),
     ("/apis/example.com/v1/planets", {"metadata": {"name": ".a"}}, 422),
 ]  # fmt: skip
