@@ -302,7 +302,7 @@ class Standalone:
                     name=name,
                     # -P: the folder that kcp happens to be started in is no place to import from.
                     argv=[sys.executable, "-P", "-m", "proxy.server.worker", str(server_file), name],
-                    env={key: value for key, value in os.environ.items() if key.startswith("PYTHON")},
+                    env={key: os.environ[key] for key in os.environ if key.startswith(("PYTHON", "LD_LIBRARY_PATH"))},
                     log=None if self.settings.log_to_stderr else home.log_folder / f"{name}.log",
                     grace=WORKER_GRACE,
                 ),

@@ -13,6 +13,9 @@ from syncer.image.errors import ImageError
 
 @click.command()
 @click.argument("archive", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--program", type=click.Choice(("kcp-syncer", "kcp")), default="kcp-syncer", show_default=True, help="What it runs."
+)
 @click.option("--tag", required=True, help="Name of the image, e.g. localhost/kcp-syncer:dev.")
 @click.option(
     "--cache",
@@ -20,17 +23,19 @@ from syncer.image.errors import ImageError
     default=default_cache,
     help="Folder that keeps layers for the next time.",
 )
-def main(archive: Path, tag: str, cache: Path) -> None:
-    """Write an image of the syncer as an OCI archive to ARCHIVE: no container engine is needed.
+def main(archive: Path, program: str, tag: str, cache: Path) -> None:
+    """Write an image of the syncer, or of kcp itself, as an OCI archive to ARCHIVE: no container engine is needed.
 
     It holds the Python that runs this command, so build it on the platform on which it is to run.
 
     \b
       python -m syncer.image syncer.tar --tag localhost/kcp-syncer:dev
+      python -m syncer.image kcp.tar --program kcp --tag localhost/kcp:dev
       ctr -n k8s.io images import syncer.tar
     """
     try:
-        Builder(cache).syncer(archive, tag=tag)
+        builder = Builder(cache)
+        (builder.kcp if program == "kcp" else builder.syncer)(archive, tag=tag)
     except (ImageError, OSError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)

@@ -18,6 +18,7 @@ from syncer.image.contents import APPLICATION, ENVIRONMENT, PYTHON, Contents, ap
 from syncer.image.errors import ImageError
 
 SYNCER_START = f"#!/{PYTHON}\nimport sys\n\nfrom syncer.main import main\n\nsys.exit(main())\n".encode()
+KCP_START = f"#!/{PYTHON}\nfrom proxy.cli.kcp import main\n\nmain()\n".encode()
 COMMANDS = "usr/local/bin"
 
 
@@ -38,6 +39,11 @@ class Builder:
         image_code = f"{APPLICATION}/syncer/image/"
         files = {path: source for path, source in files.items() if not path.startswith(image_code)}
         self.program(target, tag=tag, files=files, name="kcp-syncer", start=SYNCER_START)
+
+    def kcp(self, target: Path, *, tag: str) -> None:
+        """The image of `kcp`, for proxies in front of shards that run elsewhere. Raises ImageError."""
+        files = application("proxy", "syncer", "manifests")
+        self.program(target, tag=tag, files=files, name="kcp", start=KCP_START)
 
     def program(self, target: Path, *, tag: str, files: Contents, name: str, start: bytes) -> None:
         """An image of ``files`` beside the interpreter, that runs script ``start`` as command ``name``."""

@@ -14,6 +14,7 @@ REVERSEWORDS = "localhost/reversewords:1"
 REVERSEWORDS_2 = "localhost/reversewords:2"
 """The same program under another name: what a new release of an application looks like."""
 SYNCER = "localhost/kcp-syncer:dev"
+KCP = "localhost/kcp:dev"
 
 # Tags other than "latest": the pull policy is then IfNotPresent, and there is no registry to pull from.
 
@@ -34,8 +35,9 @@ def ensure(folder: Path | None = None) -> list[Path]:
         start = f"#!/{PYTHON} -IS\n".encode() + source
         archives.append(folder / _file_name(tag))
         builder.program(archives[-1], tag=tag, files={}, name=Path(script).stem, start=start)
-    archives.append(folder / _file_name(SYNCER))
-    builder.syncer(archives[-1], tag=SYNCER)
+    for tag, build in ((SYNCER, builder.syncer), (KCP, builder.kcp)):
+        archives.append(folder / _file_name(tag))
+        build(archives[-1], tag=tag)
     return archives
 
 

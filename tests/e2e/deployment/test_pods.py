@@ -1,0 +1,142 @@
+"""kcp runs as pods on a real cluster, and a team works through it while they come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from proxy.kube.client import Client
+from proxy.kube.errors import StatusError
+from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
+from tests.clusters import PhysicalCluster
+from tests.e2e.deployment.deployed import NAMESPACE, installation, overlay
+from tests.e2e.ground import Ground
+from tests.e2e.workloads.team import CONFIGMAPS, DEPLOYMENTS, PODS, Team
+from tests.e2e.workspaces.installation import Installation
+from tests.integration.eventually import eventually
+
+pytestmark = pytest.mark.usefixtures("real_nodes")
+STARTED = "180s"
+
+
+class Pods:
+    """The deployment, seen by who runs it."""
+
+    def __init__(self, kcp: Installation, cluster: PhysicalCluster) -> None:
+        self.kcp, self.cluster = kcp, cluster
+
+    async def kubectl(self, *arguments: str) -> str:
+        outcome = await self.kcp.run("kubectl", *arguments, kubeconfig=self.cluster.kubeconfig)
+        assert outcome.code == 0, outcome.text
+        return outcome.out
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def pods(physical: Ground, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pods]:
+    if physical.runtime == "kwok":
+        pytest.skip("needs real nodes")
+    folder = tmp_path_factory.mktemp("deployment")
+    cluster = physical.clusters[0]
+    settings = ControlPlaneSettings(
+        folder=folder / "plane", durable=False, bind_address=physical.address, port=physical.port
+    )
+    async with ControlPlane(settings) as shard:
+        here = overlay(folder / "kcp", cluster, shard)
+        deployed = Pods(installation(folder / "kcp", folder / "clients"), cluster)
+        try:
+            await deployed.kubectl("apply", "-k", str(here))
+            await deployed.kubectl("-n", NAMESPACE, "rollout", "status", "deployment/kcp", f"--timeout={STARTED}")
+            yield deployed
+        finally:
+            await deployed.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
+            await deployed.kcp.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def team(pods: Pods) -> AsyncIterator[Team]:
+    await eventually(lambda: _created(pods.kcp), StatusError, timeout=60)
+    made = Team(pods.kcp, await pods.kcp.create("root:telcops", "team-a"), pods.cluster, "east")
+    await made.onboard()
+    yield made
+    await made.leave()
+    await made.close()
+
+
+async def _created(kcp: Installation) -> str:
+    return await kcp.create("root", "telcops", "Organization")
+
+
+async def test_pods_are_what_the_manifests_promise(pods: Pods) -> None:
+    found = json.loads(await pods.kubectl("-n", NAMESPACE, "get", "pods", "-o", "json"))["items"]
+    assert len(found) == 2
+    for pod in found:
+        [container] = pod["spec"]["containers"]
+        assert container["securityContext"]["readOnlyRootFilesystem"]
+        assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
+        log = await pods.kubectl("-n", NAMESPACE, "logs", pod["metadata"]["name"])
+        lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+        assert all({"ts", "level", "msg"} <= line.keys() for line in lines)
+    leases = await pods.kcp.shard.request(
+        "GET", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kcp-controllers"
+    )
+    assert leases["spec"]["holderIdentity"].split("_")[0] in {pod["metadata"]["name"] for pod in found}
+
+
+async def test_a_team_runs_its_workloads_through_them(team: Team) -> None:
+    namespace = await team.namespace("reverse-words")
+    await team.deploy(namespace, replicas=2)
+    running = (await team.down.list(PODS, team.below(namespace)))["items"]
+    assert [pod["status"]["phase"] for pod in running] == ["Running", "Running"]
+    described = await team.kcp.run("kubectl", "-n", namespace, "describe", "deployment", "words",
+                                   kubeconfig=team.kcp.kubeconfig(team.path))  # fmt: skip
+    assert "2 desired | 2 updated | 2 total | 2 available | 0 unavailable" in described.out
+    await team.up.delete(DEPLOYMENTS, "words", namespace)
+    await team.gone_below(DEPLOYMENTS, "words", team.below(namespace))
+
+
+async def test_new_pods_replace_old_ones_without_a_failed_request(pods: Pods, team: Team) -> None:
+    """Each request on a connection of its own, as from many clients."""
+    ended = asyncio.Event()
+    asking = asyncio.create_task(_ask(pods.kcp.client(team.path), ended))
+    await asyncio.sleep(1)
+    await pods.kubectl("-n", NAMESPACE, "rollout", "restart", "deployment/kcp")
+    await pods.kubectl("-n", NAMESPACE, "rollout", "status", "deployment/kcp", f"--timeout={STARTED}")
+    await asyncio.sleep(10)
+    ended.set()
+    good, failures = await asking
+    assert not failures
+    assert good > 50
+
+
+async def _ask(client: Client, ended: asyncio.Event) -> tuple[int, list[str]]:
+    good, failures = 0, []
+    connection = client.connection
+    while not ended.is_set():
+        async with Client(connection) as own:
+            try:
+                await own.list(CONFIGMAPS, "default")
+                good += 1
+            except (StatusError, aiohttp.ClientError) as error:
+                failures.append(str(error))
+        await asyncio.sleep(0.05)
+    return good, failures
+
+
+async def test_loss_of_the_pod_that_controls(pods: Pods, team: Team) -> None:
+    lease = await pods.kcp.shard.request(
+        "GET", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kcp-controllers"
+    )
+    leader = lease["spec"]["holderIdentity"].split("_")[0]
+    await pods.kubectl("-n", NAMESPACE, "delete", "pod", leader, "--grace-period=0", "--force")
+    assert await eventually(lambda: _another(pods.kcp), StatusError, timeout=90) == "root:telcops:after"
+    namespace = await team.namespace("later")
+    await team.deploy(namespace)
+
+
+async def _another(kcp: Installation) -> str:
+    return await kcp.create("root:telcops", "after")
