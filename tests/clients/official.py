@@ -16,7 +16,7 @@ MERGE, JSON_PATCH = "application/merge-patch+json", "application/json-patch+json
 STRATEGIC, APPLY = "application/strategic-merge-patch+json", "application/apply-patch+yaml"
 
 
-def until(call: Callable[[], Any], timeout: float = 20) -> Any:
+def until(call: Callable[[], Any], timeout: float = 60) -> Any:
     """The first true answer; an object that is not there yet counts as not yet."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:

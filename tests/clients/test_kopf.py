@@ -54,7 +54,7 @@ class Operators:
         async def said() -> bool:
             return words in (self.side.folder / "kopf.log").read_text()
 
-        await eventually(said, timeout=110, interval=0.2)
+        await eventually(said, timeout=240, interval=0.2)
 
     async def apply(self, *objects: dict[str, Any]) -> None:
         documents = "\n---\n".join(orjson.dumps(item).decode() for item in objects)
@@ -71,7 +71,7 @@ class Operators:
             found = (await self.side.get("configmap", "-n", namespace, "-l", "box-of=saw"))["items"]
             return [item["data"] for item in found] == [data]
 
-        await eventually(made, timeout=110, interval=0.3)
+        await eventually(made, timeout=240, interval=0.3)
 
     async def saw(self, namespace: str, **status: object) -> dict[str, Any]:
         """With this status, without the annotations that say what kopf is about to do."""
@@ -82,7 +82,7 @@ class Operators:
             busy = [key for key in noted if key.startswith("kopf.example.com/") and "last-handled" not in key]
             return found.get("status") == status and not busy and found
 
-        found: dict[str, Any] = same.obj(await eventually(settled, timeout=110, interval=0.3))
+        found: dict[str, Any] = same.obj(await eventually(settled, timeout=240, interval=0.3))
         return found
 
 

@@ -59,7 +59,9 @@ async def _custom(api: Any) -> list[Any]:
     child = _config_map(api, "child")
     await child.create()
     await found.adopt(child)
-    results = [same.obj(found.raw), [owner["kind"] for owner in child.raw["metadata"]["ownerReferences"]]]
+    # The kind as the library writes it, Tool or tool: it knows of all objects of this process, the other side's too.
+    owners = [owner["kind"].lower() for owner in child.raw["metadata"]["ownerReferences"]]
+    results = [{**same.obj(found.raw), "kind": found.raw["kind"].lower()}, owners]
     results.append(await _refusal(found.patch({"spec": {"size": 10}})))
     [table] = [item async for item in api.get(f"tools.{GROUP}", namespace=NS, as_object=Table)]
     columns = [column["name"] for column in table.raw["columnDefinitions"]]

@@ -73,7 +73,7 @@ async def _play(side: Side) -> list[Any]:
             await asyncio.sleep(2)
             assert await _leader(side) == first
             await side.kubectl("delete", "configmap", "red-2", "-n", "teams")
-            await eventually(lambda: _has(side, 3), timeout=20, interval=0.3)
+            await eventually(lambda: _has(side, 3), timeout=60, interval=0.3)
             assert standby.returncode is None
     assert await _leader(side) == ""
     async with side.running(operator):

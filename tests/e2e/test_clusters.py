@@ -80,7 +80,7 @@ async def test_a_killed_keeper_takes_everything_with_it(tmp_path: Path) -> None:
         async def ended() -> bool:
             return not processes(str(root))
 
-        await eventually(ended, timeout=15)
+        await eventually(ended, timeout=60)
         assert not cluster.running
     finally:
         await cluster.destroy()
@@ -112,7 +112,7 @@ async def test_a_cluster_ends_with_whoever_started_it(tmp_path: Path) -> None:
     async def ended() -> bool:
         return not PhysicalCluster("a", root=root).running and not processes(str(root))
 
-    await eventually(ended, timeout=20)
+    await eventually(ended, timeout=60)
     await PhysicalCluster("a", root=root).destroy()
     assert traces(root) == []
 

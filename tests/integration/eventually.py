@@ -1,4 +1,5 @@
-"""Waiting in tests: for something that is bound to happen, with a limit that tells when it did not."""
+"""Waiting in tests: for something that is bound to happen, with a limit that tells when it did not, on a busy machine
+too."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ T = TypeVar("T")
 
 
 async def eventually(
-    call: Callable[[], Awaitable[T]], *failures: type[Exception], timeout: float = 10.0, interval: float = 0.05
+    call: Callable[[], Awaitable[T]], *failures: type[Exception], timeout: float = 60.0, interval: float = 0.05
 ) -> T:
     """The first true answer of ``call``, whose ``failures`` count as not yet. The last failure is raised at the end."""
     deadline = time.monotonic() + timeout

@@ -51,7 +51,7 @@ class Pair:
             "metadata": {"name": self.cluster},
             "spec": {},
         }
-        await eventually(lambda: self.above.create(CLUSTERS, obj), StatusError, timeout=20)
+        await eventually(lambda: self.above.create(CLUSTERS, obj), StatusError, timeout=60)
         await self.above.create(NAMESPACES, namespace(self.namespace, {CLUSTER_LABEL: self.cluster}))
 
     @asynccontextmanager

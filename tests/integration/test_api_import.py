@@ -103,7 +103,7 @@ async def test_a_type_goes_with_its_cluster_and_its_last_object(shard: ControlPl
         await workspace.namespace("one")
         resource = Resource(f"{workspace.token}-example.com", "v1", "widgets")
         widget = {"apiVersion": resource.api_version, "kind": "Widget", "metadata": {"name": "w"}}
-        await eventually(lambda: client.create(resource, widget, workspace.mapped("one")), StatusError, timeout=20)
+        await eventually(lambda: client.create(resource, widget, workspace.mapped("one")), StatusError, timeout=60)
         await client.delete(CLUSTERS, cluster["metadata"]["name"])
         await gone(client, IMPORTS, workspace.mapped("widgets.east.v1.example.com"))
         expected = ("True", "NotImported", "no cluster imports it any more: it is served until its objects are gone")
@@ -255,7 +255,7 @@ async def test_two_versions_of_one_type(workspace: Workspace) -> None:
     await workspace.namespace("one")
     old, new = (Resource(f"{workspace.token}-example.com", each, "widgets") for each in ("v1", "v2"))
     widget = {"apiVersion": new.api_version, "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 3}}
-    await eventually(lambda: workspace.client.create(new, widget, workspace.mapped("one")), StatusError, timeout=20)
+    await eventually(lambda: workspace.client.create(new, widget, workspace.mapped("one")), StatusError, timeout=60)
     assert (await workspace.client.get(old, "w", workspace.mapped("one")))["spec"] == {"size": 3}
     # The cluster of the version in which objects are stored goes: they are still there in the other one.
     await workspace.client.delete(CLUSTERS, workspace.mapped("east"))
@@ -314,7 +314,7 @@ async def test_what_is_not_to_be_published_any_more(shard: ControlPlane) -> None
         await workspace.namespace("one")
         resource = Resource(f"{workspace.token}-example.com", "v1", "widgets")
         widget = {"apiVersion": resource.api_version, "kind": "Widget", "metadata": {"name": "w"}}
-        await eventually(lambda: client.create(resource, widget, workspace.mapped("one")), StatusError, timeout=20)
+        await eventually(lambda: client.create(resource, widget, workspace.mapped("one")), StatusError, timeout=60)
         await client.patch(NEGOTIATED, workspace.mapped(WIDGETS), {"spec": {"publish": False}})
 
         async def reason() -> str:

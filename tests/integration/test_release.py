@@ -135,7 +135,7 @@ async def test_a_syncer_changes_nothing_but_what_it_holds(shard: ControlPlane, w
             await syncer.patch(CONFIGMAPS, "settings", {"metadata": {"labels": {"first": None}}}, namespace)
             return False
 
-        await eventually(refused, StatusError, timeout=20)
+        await eventually(refused, StatusError, timeout=60)
         for what, change in CHANGES.items():
             assert await syncer.patch(CONFIGMAPS, "settings", change, namespace), what
         for what, change in REFUSED.items():
@@ -144,7 +144,7 @@ async def test_a_syncer_changes_nothing_but_what_it_holds(shard: ControlPlane, w
             assert (caught.value.code, "a syncer" in caught.value.message) == (403, True), what
         # The namespace's cluster label comes with whatever is written.
         await workspace.label("words", "east")
-        await eventually(lambda: _labelled(syncer, namespace), StatusError, timeout=20)
+        await eventually(lambda: _labelled(syncer, namespace), StatusError, timeout=60)
         await other.patch(CONFIGMAPS, "settings", {"data": {"a": "2"}, "metadata": {"finalizers": None}}, namespace)
 
 

@@ -164,5 +164,5 @@ async def test_root_ca_of_namespaces_is_the_one_asked_for(tmp_path: Path) -> Non
     proxy = Authority(private_folder(tmp_path / "proxy"), "serving")
     settings = ControlPlaneSettings(folder=tmp_path / "plane", durable=False, root_ca=proxy.cert_file)
     async with ControlPlane(settings) as plane, plane.client() as client:
-        found = await eventually(lambda: client.get(CONFIGMAPS, "kube-root-ca.crt", "default"), StatusError, timeout=20)
+        found = await eventually(lambda: client.get(CONFIGMAPS, "kube-root-ca.crt", "default"), StatusError, timeout=60)
     assert found["data"]["ca.crt"].encode() == proxy.cert

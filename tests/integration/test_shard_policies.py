@@ -187,7 +187,7 @@ async def test_objects_of_a_crd_are_labelled(shard: ControlPlane) -> None:
         obj = {"apiVersion": gadgets.api_version, "kind": "Gadgets", "metadata": {"name": "x", "labels": {"a": "b"}}}
         try:
             # An API server knows a new CRD's schema for mutations after 5 s, and refuses until then.
-            made = await eventually(lambda: client.create(gadgets, obj, f"{TOKEN}-policies"), StatusError, timeout=15)
+            made = await eventually(lambda: client.create(gadgets, obj, f"{TOKEN}-policies"), StatusError, timeout=60)
             assert labels(made) == {LABEL: TOKEN, "a": "b"}
         finally:
             await client.delete(CRDS, definition["metadata"]["name"])
@@ -309,7 +309,7 @@ async def alice(shard: ControlPlane) -> Any:
 
 
 async def create_workspace(client: Client, obj: Object) -> Object:
-    return await eventually(lambda: client.create(WORKSPACES, obj), StatusError, timeout=15)
+    return await eventually(lambda: client.create(WORKSPACES, obj), StatusError, timeout=60)
 
 
 async def remove_workspace(client: Client, name: str) -> None:
@@ -371,5 +371,5 @@ async def test_controllers_name_the_owner(shard: ControlPlane) -> None:
         "spec": {"type": "Universal"},
     }
     async with shard.client() as client:
-        made = await eventually(lambda: dry_run(client, CLUSTER_WORKSPACES, obj), StatusError, timeout=15)
+        made = await eventually(lambda: dry_run(client, CLUSTER_WORKSPACES, obj), StatusError, timeout=60)
     assert owner(made) == f"{TOKEN}-alice"

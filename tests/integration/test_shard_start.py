@@ -162,13 +162,11 @@ async def watch_forever(kcp: Kcp) -> None:
 async def test_ctrl_c_during_the_start(tmp_path: Path) -> None:
     kcp = Kcp(tmp_path / "root")
     await kcp.begin()
-    for _ in range(200):
-        if "starting etcd" in kcp.output:
-            break
-        await asyncio.sleep(0.02)
-    await asyncio.sleep(0.3)
-    parts = children(kcp.pid)
-    assert parts
+
+    async def begun() -> dict[int, str]:
+        return children(kcp.pid)
+
+    parts = await eventually(begun)
     began = time.monotonic()
     assert await kcp.end(signal.SIGINT) == 0
     assert time.monotonic() - began < 5

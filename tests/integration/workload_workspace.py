@@ -120,7 +120,7 @@ async def settled(call: Callable[[], Awaitable[Object]]) -> Object:
         await asyncio.sleep(0.1)
 
 
-async def reaches(call: Callable[[], Awaitable[Any]], wanted: Any, timeout: float = 15) -> None:
+async def reaches(call: Callable[[], Awaitable[Any]], wanted: Any, timeout: float = 60) -> None:
     last: Any = None
 
     async def check() -> bool:
@@ -142,7 +142,7 @@ async def gone(client: Client, resource: Resource, name: str) -> None:
             return error.code == 404
         return False
 
-    await eventually(check, timeout=20)
+    await eventually(check, timeout=60)
 
 
 @asynccontextmanager

@@ -235,5 +235,5 @@ async def _fill(victim: Client) -> dict[str, str]:
         await victim.create(CRDS, crd("bank.example.com", "jewels", "Jewel", **marked)),
     ]
     jewel = {"apiVersion": "bank.example.com/v1", "kind": "Jewel", "metadata": {"name": "crown"}, "worth": CANARY}
-    await eventually(lambda: victim.create(JEWELS, jewel, "vault"), StatusError, timeout=20)
+    await eventually(lambda: victim.create(JEWELS, jewel, "vault"), StatusError, timeout=60)
     return {item["metadata"]["name"]: item["metadata"]["uid"] for item in made}

@@ -217,7 +217,7 @@ async def test_custom_resources_named_like_the_victims(ground: Ground) -> None:
             raise StatusError(answer.status, "not yet")
         return [orjson.loads(answer.body)["items"]]
 
-    assert await eventually(listed, StatusError, timeout=20) == [[]]
+    assert await eventually(listed, StatusError, timeout=60) == [[]]
     gone = await ground.ask("DELETE", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/jewels.bank.example.com")
     assert gone.status == 200
 

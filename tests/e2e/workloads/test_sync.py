@@ -140,7 +140,7 @@ async def test_a_pod_talks_to_its_workspace(team_a: Team) -> None:
     async def allowed() -> bool:
         return '"kind":"ConfigMap"' in (await team_a.inside(namespace, code)).replace(": ", ":")
 
-    await eventually(allowed, timeout=20)
+    await eventually(allowed, timeout=60)
 
 
 async def test_a_namespace_may_stay_out(team_a: Team) -> None:

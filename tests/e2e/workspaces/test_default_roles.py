@@ -69,7 +69,7 @@ async def test_what_one_workspace_adds_to_a_role_is_nothing_to_another(kcp: Inst
         )
         return asked.out == "yes\n" and status == 200
 
-    await eventually(lambda: may(one), timeout=8)
+    await eventually(lambda: may(one), timeout=60)
     assert not await may(other)
     in_other = await kcp.client(other).get(CLUSTER_ROLES, "view")
     assert all("twins.test" not in rule["apiGroups"] for rule in in_other["rules"])

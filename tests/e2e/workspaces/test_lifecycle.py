@@ -65,7 +65,7 @@ async def test_a_deleted_workspace_leaves_nothing_on_the_shard(kcp: Installation
     await client.create(NAMESPACES, {"metadata": {"name": "shop"}})
     await client.create(CONFIGMAPS, {"metadata": {"name": "cm"}}, "shop")
     await client.create(CRDS, crd("integer"))
-    await eventually(lambda: client.create(WIDGETS, widget("w", 1), "shop"), StatusError, timeout=20)
+    await eventually(lambda: client.create(WIDGETS, widget("w", 1), "shop"), StatusError, timeout=60)
     await client.create(CLUSTER_ROLES, {"metadata": {"name": "role"}, "rules": []})
     tokens = [await kcp.token_of(org), await kcp.token_of(child)]
     assert len(await remains(kcp.shard, tokens[1])) > 5

@@ -85,9 +85,9 @@ async def test_the_same_kind_with_different_schemas(kcp: Installation) -> None:
     one, other = kcp.client(await kcp.fresh()), kcp.client(await kcp.fresh())
     await one.create(CRDS, crd("integer"))
     await other.create(CRDS, crd("string"))
-    good = await eventually(lambda: one.create(WIDGETS, widget("w", 3), "default"), StatusError, timeout=20)
+    good = await eventually(lambda: one.create(WIDGETS, widget("w", 3), "default"), StatusError, timeout=60)
     assert good["apiVersion"] == "example.com/v1"
-    await eventually(lambda: other.create(WIDGETS, widget("w", "big"), "default"), StatusError, timeout=20)
+    await eventually(lambda: other.create(WIDGETS, widget("w", "big"), "default"), StatusError, timeout=60)
     with pytest.raises(StatusError, match="must be of type integer") as invalid:
         await one.create(WIDGETS, widget("x", "big"), "default")
     assert invalid.value.code == 422
@@ -105,7 +105,7 @@ async def test_a_crd_appears_to_kubectl_and_can_be_explained(kcp: Installation) 
     async def listed() -> bool:
         return "Widget" in (await kcp.kubectl(path, "api-resources")).out
 
-    await eventually(listed, timeout=10, interval=0.2)
+    await eventually(listed, timeout=60, interval=0.2)
     created = await kcp.kubectl(path, "apply", "-f", "-", stdin=json.dumps(widget("w", 1)))
     assert created.out == "widget.example.com/w created\n", created.err
     explained = await kcp.kubectl(path, "explain", "widget.spec")

@@ -122,7 +122,7 @@ async def test_counters_outlive_a_worker(kcp: Kcp) -> None:
     async def both_again() -> bool:
         return (await scrape())["kcp_proxy_workers{}"] == 2
 
-    await eventually(both_again, timeout=20)
+    await eventually(both_again, timeout=60)
     after = await scrape()
     for key, value in before.items():
         # those of processes begin anew with them, as everywhere

@@ -59,7 +59,7 @@ async def test_the_syncer_dies_between_both_halves_of_a_deletion(pair: Pair) -> 
         async def released() -> bool:
             return not await pair.held(CONFIGMAPS, "moved")
 
-        await eventually(released, timeout=20)
+        await eventually(released, timeout=60)
 
 
 async def test_what_moves_to_another_cluster_is_released(pair: Pair) -> None:
@@ -103,7 +103,7 @@ async def test_no_finalizer_for_a_cluster_that_is_deleted(pair: Pair) -> None:
                 syncer.metrics.registry.get_sample_value("kcp_syncer_retries_total", {"resource": "configmaps"})
             )
 
-        await eventually(refused, timeout=20)
+        await eventually(refused, timeout=60)
         assert not await pair.held(CONFIGMAPS, "after")
         with pytest.raises(StatusError, match="not found"):
             await pair.stands(CONFIGMAPS, "after")

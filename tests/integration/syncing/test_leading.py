@@ -40,7 +40,7 @@ async def test_of_two_syncers_one_works(pair: Pair) -> None:
         async def leads() -> bool:
             return leading(first)
 
-        await eventually(leads, timeout=20)
+        await eventually(leads, timeout=60)
         async with pair.syncer("configmaps", lease_duration=2.0) as second:
             await pair.make(CONFIGMAPS, "one")
             await pair.arrives(CONFIGMAPS, "one")
@@ -54,12 +54,12 @@ async def test_of_two_syncers_one_works(pair: Pair) -> None:
             async def nobody() -> bool:
                 return not leading(first) and not leading(second)
 
-            await eventually(nobody, timeout=20)
+            await eventually(nobody, timeout=60)
 
             async def somebody() -> bool:
                 return leading(first) != leading(second)
 
-            await eventually(somebody, timeout=20)
+            await eventually(somebody, timeout=60)
             await pair.make(CONFIGMAPS, "two")
             await pair.arrives(CONFIGMAPS, "two")
     # Who ends in good order leaves the Lease to the next one at once.
@@ -124,7 +124,7 @@ async def test_the_token_is_replaced_and_kept(pair: Pair) -> None:
             secret = await pair.below.get(SECRETS, "kcp-syncer-token", f"syncer-{pair.namespace}")
             return base64.b64decode(secret["data"]["token"]).decode()
 
-        token = await eventually(kept, Exception, timeout=20)
+        token = await eventually(kept, Exception, timeout=60)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         assert client.connection.token == token != given
@@ -175,7 +175,7 @@ async def test_what_it_tells_of_itself(pair: Pair, unused_tcp_port: int) -> None
             return (await get("/readyz"))[0] == 200
 
         assert (await eventually(lambda: get("/livez"), aiohttp.ClientError))[0] == 200
-        await eventually(is_ready, timeout=20)
+        await eventually(is_ready, timeout=60)
         await pair.make(DEPLOYMENTS, "words", **application())
         await pair.arrives(DEPLOYMENTS, "words")
         status = {"observedGeneration": 1, "replicas": 1}

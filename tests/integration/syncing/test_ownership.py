@@ -28,7 +28,7 @@ async def test_somebody_elses_object_is_told_above(pair: Pair) -> None:
             async def told(name: str = name) -> bool:
                 return ("Warning", "NotOurs") in await pair.events(name)
 
-            await eventually(told, timeout=20)
+            await eventually(told, timeout=60)
             assert (await pair.stands(CONFIGMAPS, name))["data"] == {"of": "theirs"}
         value = syncer.metrics.registry.get_sample_value("kcp_syncer_conflicts", {"resource": "configmaps"})
         assert value == 2
@@ -78,20 +78,20 @@ async def test_what_the_cluster_refuses_is_told_above(pair: Pair) -> None:
             path = f"/api/v1/namespaces/{pair.physical}/resourcequotas/none"
             return bool((await pair.below.request("GET", path)).get("status", {}).get("hard"))
 
-        await eventually(counted, timeout=20)
+        await eventually(counted, timeout=60)
         await pair.make(JOBS, "once", spec={"template": {"spec": pod}})
 
         async def told() -> bool:
             return ("Warning", "SyncFailed") in await pair.events("once")
 
-        await eventually(told, timeout=20)
+        await eventually(told, timeout=60)
         await pair.below.request("DELETE", f"/api/v1/namespaces/{pair.physical}/resourcequotas/none")
         await pair.arrives(JOBS, "once")
 
         async def mended() -> bool:
             return ("Normal", "Synced") in await pair.events("once")
 
-        await eventually(mended, timeout=20)
+        await eventually(mended, timeout=60)
 
 
 async def test_what_goes_well_is_not_news(pair: Pair) -> None:
@@ -136,6 +136,6 @@ async def test_a_claim_is_bound_by_the_cluster_that_has_it(pair: Pair) -> None:
             async def bound() -> bool:
                 return bool((await pair.above.get(CLAIMS, "data", pair.namespace))["status"].get("phase") == "Bound")
 
-            await eventually(bound, timeout=20)
+            await eventually(bound, timeout=60)
     finally:
         await pair.below.request("DELETE", "/apis/storage.k8s.io/v1/storageclasses/fast")

@@ -91,7 +91,7 @@ async def test_status_of_one_of_several_is_an_annotation(pair: Pair) -> None:
     async def told() -> bool:
         return (await status_there(pair, "words")).get("availableReplicas") == 1
 
-    await eventually(told, timeout=20)
+    await eventually(told, timeout=60)
     above = await pair.above.get(DEPLOYMENTS, "words", pair.namespace)
     assert not above.get("status"), "that of all clusters is not one cluster's to write"
     below = await pair.stands(DEPLOYMENTS, "words")
@@ -104,7 +104,7 @@ async def test_status_of_one_of_several_is_an_annotation(pair: Pair) -> None:
 
     await pair.arrives(DEPLOYMENTS, "words", replicas(2))
     await available(pair, "words", 2)
-    await eventually(whole, timeout=20)
+    await eventually(whole, timeout=60)
 
 
 async def test_a_patch_for_one_cluster(pair: Pair) -> None:
@@ -143,7 +143,7 @@ async def test_where_it_leaves_all_stays_as_it_is(pair: Pair) -> None:
     async def told() -> bool:
         return (await status_there(pair, "words")).get("availableReplicas") == 3
 
-    await eventually(told, timeout=20)
+    await eventually(told, timeout=60)
     assert (await pair.stands(DEPLOYMENTS, "words"))["spec"]["replicas"] == 3
     await pair.remove(DEPLOYMENTS, "words")
     await pair.leaves(DEPLOYMENTS, "words")
@@ -168,17 +168,17 @@ async def test_arrival_is_told_when_all_of_it_runs(pair: Pair) -> None:
     with pytest.raises(AssertionError):
         await eventually(lambda: arrived(pair), timeout=2)
     await available(pair, "words", 2)
-    await eventually(lambda: arrived(pair), StatusError, timeout=20)
+    await eventually(lambda: arrived(pair), StatusError, timeout=60)
     assert await arrived(pair) == "first"
     await place(pair, SEVERAL, "second", zzz="Leave", here="Sync")
 
     async def again() -> bool:
         return await arrived(pair) == "second"
 
-    await eventually(again, timeout=20)
+    await eventually(again, timeout=60)
     await place(pair, pair.cluster, zzz=None, here=None)
 
     async def forgotten() -> bool:
         return await arrived(pair) is None
 
-    await eventually(forgotten, timeout=20)
+    await eventually(forgotten, timeout=60)

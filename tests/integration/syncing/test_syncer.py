@@ -86,7 +86,7 @@ async def test_a_workload_cluster_that_is_gone_and_comes_back(pair: Pair, caplog
         async def told() -> bool:
             return "does not exist in the workspace" in caplog.text
 
-        await eventually(told, timeout=10)
+        await eventually(told, timeout=60)
         await asyncio.sleep(2)
         assert caplog.text.count(f"API import: WorkloadCluster {pair.cluster} does not exist") == 1
         obj = {"apiVersion": CLUSTERS.api_version, "kind": "WorkloadCluster", "metadata": {"name": pair.cluster}}
@@ -503,7 +503,7 @@ async def test_a_type_of_the_cluster(pair: Pair) -> None:
         await pair.above.create(CRDS, crd)
         meta = {"name": "w", "namespace": pair.namespace, "labels": {CLUSTER_LABEL: pair.cluster}}
         widget = {"apiVersion": widgets.api_version, "kind": "Widget", "metadata": meta, "spec": {"size": 1}}
-        await eventually(lambda: pair.above.create(widgets, widget), StatusError, timeout=20)
+        await eventually(lambda: pair.above.create(widgets, widget), StatusError, timeout=60)
         assert (await pair.arrives(widgets, "w"))["spec"] == {"size": 1}
         status = {"status": {"phase": "Running"}}
         await pair.below.patch(widgets, "w", status, pair.physical, subresource="status")
