@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 from proxy.auth.asking import TOKEN_REVIEWS, ask
 from proxy.auth.flights import Flights
 from proxy.auth.identity import ANONYMOUS, AUTHENTICATED, User, authenticated
+from proxy.auth.leases import FOR_GOOD, Lease
 from proxy.auth.oidc import Oidc
 from proxy.auth.tokenfile import TokenFiles, digest
 from proxy.kube.client import Client
@@ -50,6 +51,12 @@ class Unauthorized(StatusError):
         super().__init__(401, "Unauthorized")
 
 
+class _Verified(NamedTuple):
+    user: User
+    until: float
+    """Monotonic seconds."""
+
+
 class _Certificate(NamedTuple):
     user: User | None
     """None where the certificate names nobody."""
@@ -64,7 +71,7 @@ class Authenticator:
         self._tokens = tokens
         self._oidc = oidc
         self._shards = shards
-        self._good: TTLCache[tuple[str, bytes], User] = TTLCache(CACHED, GOOD_FOR)
+        self._good: LRUCache[tuple[str, bytes], _Verified] = LRUCache(CACHED)
         self._bad: TTLCache[tuple[str, bytes], bool] = TTLCache(CACHED, BAD_FOR)
         self._certificates: LRUCache[bytes, _Certificate] = LRUCache(CERTIFICATES)
         self._verifying: Flights[tuple[str, bytes], User] = Flights()
@@ -88,6 +95,21 @@ class Authenticator:
             raise Unauthorized
         return self._of_token(token, workspace)
 
+    def lease(self, request: Asking, workspace: Workspace | None) -> Lease | None:
+        """How long what `authenticate` says of this request now is good; None if it must be asked each time."""
+        if request.peer_cert is not None and self._of_certificate(request.peer_cert) is not None:
+            left = self._certificates[request.peer_cert].until - time.time()
+            return Lease(time.monotonic() + left, ())
+        header = request.header(b"authorization")
+        if not header:
+            return FOR_GOOD
+        key = digest(header.partition(b" ")[2].strip())
+        if self._tokens.get(key) is not None:
+            return Lease(float("inf"), (self._tokens.epoch,))
+        verified = self._good.get((workspace.token if workspace is not None else "", key))
+        # A file may give the token to somebody else.
+        return Lease(verified.until, (self._tokens.epoch,)) if verified is not None else None
+
     async def run(self) -> None:
         """Notice changed token files until cancelled."""
         while True:
@@ -104,8 +126,8 @@ class Authenticator:
         # An issuer's users are the same everywhere, a service account exists in one workspace.
         place = (workspace.token if workspace is not None else "", key)
         cached = self._good.get(place)
-        if cached is not None:
-            return cached
+        if cached is not None and cached.until > time.monotonic():
+            return cached.user
         if place in self._bad:
             raise Unauthorized
         return self._verifying.once(place, lambda: self._verify(place, token, workspace))
@@ -119,7 +141,7 @@ class Authenticator:
         if user is None:
             self._bad[place] = True
             raise Unauthorized
-        self._good[place] = user
+        self._good[place] = _Verified(user, time.monotonic() + GOOD_FOR)
         return user
 
     async def _of_service_account(self, token: bytes, workspace: Workspace) -> User | None:

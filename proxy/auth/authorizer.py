@@ -22,6 +22,7 @@ from cachetools import LRUCache
 from proxy.auth.asking import ACCESS_REVIEWS, RULES_REVIEWS, ask
 from proxy.auth.flights import Flights
 from proxy.auth.identity import AUTHENTICATED, User, mapped_identity
+from proxy.auth.leases import FOR_GOOD, Epoch, Lease, both
 from proxy.auth.rules import Rules
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.events import follow
@@ -67,16 +68,30 @@ Who = tuple[str, tuple[str, ...]]
 """User name and groups: all that RBAC looks at."""
 
 
-class _Epoch:
+class _Epoch(Epoch):
     """The time between two changes of a workspace's RBAC: what was learnt in another one is not known."""
 
     __slots__ = ("answers", "began", "rules", "shard")
 
     def __init__(self, shard: str, began: float) -> None:
+        super().__init__()
         self.shard = shard
         self.began = began
         self.rules: Flights[tuple[str, Who, str], _Known] = Flights()
         self.answers: Flights[tuple[str, Who, Attributes], bool] = Flights()
+
+
+class _Epochs(LRUCache[str, _Epoch]):
+    """By token; one that leaves, for a new one or for want of room, is over."""
+
+    def __setitem__(self, token: str, epoch: _Epoch) -> None:
+        if token in self:
+            self[token].over = True
+        super().__setitem__(token, epoch)
+
+    def __delitem__(self, token: str) -> None:
+        self[token].over = True
+        super().__delitem__(token)
 
 
 class _Known(NamedTuple):
@@ -99,6 +114,10 @@ class _Answer(NamedTuple):
     until: float
 
 
+def _is_current(learnt: _Known | _Answer) -> bool:
+    return not learnt.epoch.over and learnt.until > time.monotonic()
+
+
 class _Watch:
     """Of one shard's RBAC objects."""
 
@@ -119,7 +138,7 @@ class Authorizer:
         self._shards = shards
         self._known: LRUCache[tuple[str, Who, str], _Known] = LRUCache(CACHED)
         self._answers: LRUCache[tuple[str, Who, Attributes], _Answer] = LRUCache(CACHED)
-        self._epochs: LRUCache[str, _Epoch] = LRUCache(WORKSPACES)
+        self._epochs = _Epochs(WORKSPACES)
         self._watches = {shard: _Watch() for shard in shards}
         self._alike: WeakValueDictionary[bytes, Rules] = WeakValueDictionary()
 
@@ -172,15 +191,39 @@ class Authorizer:
         if complete:
             return False
         answer = self._answers.get((workspace.token, (user.name, user.groups), attributes))
-        return answer.allowed if answer is not None and self._is_current(answer, workspace) else None
+        return answer.allowed if answer is not None and _is_current(answer) else None
+
+    def lease(self, user: User, workspace: Workspace, attributes: Attributes) -> Lease | None:
+        """How long it is good that ``user`` may enter ``workspace`` and there do what ``attributes`` say, as `enter`
+        and `allowed` answer without waiting; None if they would not."""
+        access = self.enter(user, workspace)
+        if not isinstance(access, Access) or access is Access.NONE:
+            return None
+        leases = [FOR_GOOD]
+        if user.workspace_token is None and not user.masters:
+            parent = self._index.get(workspace.parent) if workspace.parent else workspace
+            entry = self._current(user, parent, "") if parent is not None else None
+            if entry is None:
+                return None
+            leases.append(Lease(entry.until, (entry.epoch,)))
+        if access is Access.ADMIN:
+            return both(leases)
+        for namespace in ("", attributes.namespace) if attributes.namespace else ("",):
+            known = self._current(user, workspace, namespace)
+            if known is None:
+                return None
+            leases.append(Lease(known.until, (known.epoch,)))
+            if known.rules.allow(attributes):
+                return both(leases)
+        answer = self._answers.get((workspace.token, (user.name, user.groups), attributes))
+        if answer is None or not answer.allowed or not _is_current(answer):
+            return None
+        return both([*leases, Lease(answer.until, (answer.epoch,))])
 
     def _current(self, user: User, workspace: Workspace, namespace: str) -> _Known | None:
         """Rules at the mapped ``namespace`` (``""``: the cluster scope) of ``workspace``, if they are known."""
         known = self._known.get((workspace.token, (user.name, user.groups), namespace))
-        return known if known is not None and self._is_current(known, workspace) else None
-
-    def _is_current(self, learnt: _Known | _Answer, workspace: Workspace) -> bool:
-        return learnt.epoch is self._epochs.get(workspace.token) and learnt.until > time.monotonic()
+        return known if known is not None and _is_current(known) else None
 
     async def _decide(self, user: User, workspace: Workspace, attributes: Attributes) -> bool:
         known = await self._rules(user, workspace, "")
@@ -229,7 +272,7 @@ class Authorizer:
         """What the shard itself says."""
         key = (workspace.token, (user.name, user.groups), attributes)
         answer = self._answers.get(key)
-        if answer is not None and self._is_current(answer, workspace):
+        if answer is not None and _is_current(answer):
             return answer.allowed
         epoch = self._epoch(workspace.token, workspace.shard)
 

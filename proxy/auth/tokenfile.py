@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from proxy.auth.identity import User, authenticated
+from proxy.auth.leases import Epoch
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ class TokenFiles:
         self._versions: dict[Path, Version] = {}
         self._files: dict[Path, dict[bytes, User]] = {}
         self._users: dict[bytes, User] = {}
+        self.epoch = Epoch()
+        """Since when the files say what they say."""
         for path in map(Path, paths):
             self._read(path, _version(path))
 
@@ -58,6 +61,8 @@ class TokenFiles:
         self._files[path] = parse(read(path), str(path))
         self._versions[path] = version
         self._users = {key: user for users in self._files.values() for key, user in users.items()}
+        self.epoch.over = True
+        self.epoch = Epoch()
 
 
 def _version(path: Path) -> Version:

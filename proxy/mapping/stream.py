@@ -52,7 +52,9 @@ def _remove(data: bytes, patterns: Patterns) -> bytes:
     if followed in data:
         data = data.replace(followed, b"")
     if label in data:
-        data = data.replace(only, b"").replace(selector, b"").replace(last, b"").replace(label, b"")
+        data = data.replace(only, b"")
+        if label in data:
+            data = data.replace(selector, b"").replace(last, b"").replace(label, b"")
     if data.startswith(_STATUS) and _LABEL_NAME in data:
         data = _QUOTED.sub(b"", data)  # a message quotes an object
     return data.replace(prefix, b"")
@@ -92,7 +94,7 @@ class ResponseFilter:
         data, self._rest = self._rest, b""
         if self._whole is not None:
             data, self._whole = b"".join(self._whole), []
-        return _remove(data, self._patterns)
+        return _remove(data, self._patterns) if data else b""
 
     def _unfinished(self, data: bytes) -> int:
         """Length of the longest end of ``data`` that is the beginning of a pattern but not yet the whole."""

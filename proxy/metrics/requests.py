@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from proxy.metrics.busiest import Busiest
 from proxy.metrics.snapshot import CLASSES, COUNTER, GAUGE, HISTOGRAM, Family, Labels
@@ -40,6 +41,27 @@ CACHES = {
 """What is known from earlier requests → the last steps of those that made use of it, or asked a shard."""
 
 
+MOST_KINDS = 4096
+"""Kinds of requests that are counted apart between two looks."""
+
+
+class _Kind(NamedTuple):
+    """What is counted of a request, but for its size and time: those that are alike in it are counted by one number,
+    which is added to all that it concerns when somebody looks."""
+
+    verb: str
+    group: str
+    resource: str
+    status: int
+    shard: str
+    step: str
+    asked: tuple[str, ...]
+    allowed: bool | None
+    identity: str
+    """Key of ``_identities``; empty where the request did not come so far."""
+    refused_here: bool
+
+
 class RequestMetrics:
     """``families()`` is what was counted so far."""
 
@@ -48,6 +70,8 @@ class RequestMetrics:
         self._busiest = Busiest(busiest) if busiest else None
         self._shards = tuple(shards)
         self._resources: dict[tuple[str, str], str] = {}
+        self._kinds: dict[tuple[object, ...], int] = {}
+        """By what makes a `_Kind`."""
         self._counts: dict[Labels, int] = {}
         self._total: dict[Labels, list[float]] = {(verb, shard): _empty() for verb in VERBS for shard in shards}
         self._shard: dict[Labels, list[float]] = {(verb, shard): _empty() for verb in VERBS for shard in shards}
@@ -77,31 +101,44 @@ class RequestMetrics:
 
     def finished(self, request: Request) -> None:
         record = request.record
-        info = record.info
-        verb = request.method.decode("latin-1").lower() if info is None else info.verb
-        if verb not in VERBS:
-            verb = OTHER if info is None or not info.is_resource else verb
-        resource = self._resource(info.group, info.resource) if info is not None and info.is_resource else ""
-        seconds = time.perf_counter() - record.began
-        key = (verb, resource, str(record.status), record.shard)
-        self._counts[key] = self._counts.get(key, 0) + 1
+        info, user, status, shard = record.info, record.user, record.status, record.shard
+        if info is None:
+            verb, group, resource = request.method.decode("latin-1").lower(), "", ""
+        else:
+            verb, group, resource = info.verb, info.group, info.resource
+        if verb not in VERBS and (info is None or not info.is_resource):
+            verb = OTHER
+        if user is None:
+            identity = "refused" if status == 401 else ""
+        elif user.anonymous:
+            identity = "anonymous"
+        else:
+            identity = "serviceaccount" if user.workspace_token else "user"
+        asked_shard = record.shard_seconds
+        refused_here = status >= 400 and not asked_shard
+        # A plain tuple: it is made for each request.
+        kind = (
+            verb, group, resource, status, shard, record.step, record.asked, record.allowed, identity, refused_here,
+        )  # fmt: skip
+        kinds = self._kinds
+        if kind in kinds:
+            kinds[kind] += 1
+        else:
+            if len(kinds) >= MOST_KINDS:
+                self._add_up()
+            kinds[kind] = 1
         self._in_flight -= 1
         self._received += len(request.body)
         self._sent += record.sent
         if record.cut:
             self._cut += 1
+        seconds = time.perf_counter() - record.began
         if record.streaming:
             self._endless[_kind(request)] -= 1
-        elif record.shard:
-            _observe(self._total, (verb, record.shard), seconds)
-            if record.shard_seconds:
-                _observe(self._shard, (verb, record.shard), record.shard_seconds)
-        self._count_access(request)
-        self._answered[record.step] += 1
-        if record.status >= 400 and not record.shard_seconds:
-            self._refused[record.step] += 1
-        for step in record.asked:
-            self._asked[step] += 1
+        elif shard:
+            _observe(self._total, (verb, shard), seconds)
+            if asked_shard:
+                _observe(self._shard, (verb, shard), asked_shard)
         if self._busiest is not None and record.workspace:
             self._busiest.count(record, seconds, len(request.body))
 
@@ -109,18 +146,22 @@ class RequestMetrics:
         key = (OTHER, "", str(status), "")
         self._counts[key] = self._counts.get(key, 0) + 1
 
-    def _count_access(self, request: Request) -> None:
-        record = request.record
-        user = record.user
-        if user is None:
-            if record.status == 401:
-                self._identities["refused"] += 1
-        elif user.anonymous:
-            self._identities["anonymous"] += 1
-        else:
-            self._identities["serviceaccount" if user.workspace_token else "user"] += 1
-        allowed = record.allowed
-        self._decisions["none" if allowed is None else "allow" if allowed else "forbid"] += 1
+    def _add_up(self) -> None:
+        """Into the numbers that are shown."""
+        for values, count in self._kinds.items():
+            kind = _Kind(*values)  # type: ignore[arg-type]
+            resource = self._resource(kind.group, kind.resource) if kind.resource else ""
+            key = (kind.verb, resource, str(kind.status), kind.shard)
+            self._counts[key] = self._counts.get(key, 0) + count
+            if kind.identity:
+                self._identities[kind.identity] += count
+            self._decisions["none" if kind.allowed is None else "allow" if kind.allowed else "forbid"] += count
+            self._answered[kind.step] += count
+            if kind.refused_here:
+                self._refused[kind.step] += count
+            for step in kind.asked:
+                self._asked[step] += count
+        self._kinds.clear()
 
     def _resource(self, group: str, resource: str) -> str:
         key = (group, resource)
@@ -132,6 +173,7 @@ class RequestMetrics:
         return found
 
     def families(self) -> list[Family]:
+        self._add_up()
         by_verb = ("verb", "shard")
         in_flight: dict[Labels, float] = {(kind,): count for kind, count in self._endless.items()}
         in_flight[("short",)] = self._in_flight - sum(self._endless.values())

@@ -47,7 +47,7 @@ class Streamed:
 
     __slots__ = (
         "_answer", "_asked", "_bodyless", "_buffered", "_client", "_filter", "_forward", "_head", "_held", "_held_size",
-        "_identity", "_length", "upstream",
+        "_identity", "_length", "lines", "upstream",
     )  # fmt: skip
 
     def __init__(self, client: Client, answer: Answer, forward: Forward, buffered: int) -> None:
@@ -65,6 +65,7 @@ class Streamed:
         self._held_size = 0
         self._filter: BodyFilter | None = None
         self.upstream: Upstream | None = None
+        self.lines = answer.record.lines()
 
     @property
     def endless(self) -> bool:
@@ -98,8 +99,7 @@ class Streamed:
             record.status = status
             record.shard_seconds = time.perf_counter() - self._asked
         forward = self._forward
-        edit = forward.head_filter
-        parts = [status_line(status)]
+        fields = []
         for name, value in headers:
             if name in HOP_BY_HOP:
                 if name == b"content-length":
@@ -111,12 +111,28 @@ class Streamed:
                     self.cancel()
                     return
                 self._identity = False
-            parts.append(b"%b: %b\r\n" % (name, edit(value) if edit is not None else value))
-        self._head = b"".join(parts)
+            fields.append(b"%b: %b\r\n" % (name, value))
+        self._head = self._edited(status, b"".join(fields))
         if status in BODYLESS:
             self._bodyless = True
         elif forward.body_filter is not None:
             self._filter = forward.body_filter()
+
+    def _edited(self, status: int, fields: bytes) -> bytes:
+        edit = self._forward.head_filter
+        return status_line(status) + (edit(fields) if edit is not None else fields)
+
+    def whole(self, status: int, fields: bytes, body: bytes) -> None:
+        answer, self._answer = self._answer, None
+        if answer is None:
+            return
+        record = answer.record
+        record.status = status
+        record.shard_seconds = time.perf_counter() - self._asked
+        if self._forward.body_filter is not None:
+            rewrite = self._forward.body_filter()
+            body = rewrite.feed(body) + rewrite.flush()
+        answer.whole(self._edited(status, fields), body, compress=True)
 
     def data(self, chunk: bytes, done: bool) -> None:
         answer = self._answer
@@ -164,7 +180,8 @@ class Streamed:
 class Buffered:
     """The sink of `Assembly.fetch`: a whole answer in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, lines: bytes = b"") -> None:
+        self.lines = lines
         self.result: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._response = Response(0, [], b"")
         self._pieces: list[bytes] = []
@@ -181,6 +198,11 @@ class Buffered:
 
     def head(self, status: int, headers: list[Header]) -> None:
         self._response.status, self._response.headers = status, headers
+
+    def whole(self, status: int, fields: bytes, body: bytes) -> None:
+        lines = [line.partition(b": ") for line in fields.splitlines()]
+        self.head(status, [(name.lower(), value) for name, _, value in lines])
+        self.data(body, True)
 
     def data(self, chunk: bytes, done: bool) -> None:
         self._pieces.append(chunk)
@@ -208,7 +230,7 @@ class Assembly:
         self._held_size = 0
 
     async def fetch(self, forward: Forward) -> Response:
-        sink = Buffered()
+        sink = Buffered(self._answer.record.lines())
         asked = time.perf_counter()
         self._client.send(forward, sink)
         try:

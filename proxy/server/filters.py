@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import lru_cache, partial, reduce
 
@@ -25,7 +26,7 @@ def filters(token: str, form: Form, own: bool = False) -> tuple[Callable[[bytes]
         stages.insert(0, _OneGroup)
     if form in _SHAPES:
         stages.append(_SHAPES[form])
-    return partial(_head, token, form), stages[0] if len(stages) == 1 else lambda: _row(stages)
+    return partial(_head, token.encode(), form), stages[0] if len(stages) == 1 else lambda: _row(stages)
 
 
 def _row(stages: list[Callable[[], BodyFilter]]) -> BodyFilter:
@@ -47,11 +48,14 @@ class _OneGroup:
 _TWICE = b' \\"system:authenticated\\"])'
 
 
-def _head(token: str, form: Form, value: bytes) -> bytes:
-    """One value of a header of the answer."""
-    if value == JSON[1] and form is Form.YAML:
-        return YAML[1]
-    return strip_bytes(value, token) if token.encode() in value else value
+def _head(token: bytes, form: Form, lines: bytes) -> bytes:
+    """Of the headers of the answer."""
+    if form is Form.YAML:
+        lines = _JSON_TYPE.sub(b"%b: %b" % YAML, lines)
+    return strip_bytes(lines, token.decode()) if token in lines else lines
+
+
+_JSON_TYPE = re.compile(rb"^%b: %b(?=\r$)" % (JSON[0], re.escape(JSON[1])), re.MULTILINE | re.IGNORECASE)
 
 
 def shaped(produce: Produce, form: Form) -> Produce:

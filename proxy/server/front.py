@@ -77,6 +77,10 @@ class Front(asyncio.Protocol):
             return
         self.last_activity = time.monotonic()
         if self._answer is None and self._stalled_since is None and not self._unread:
+            again = self._parser.again(data)
+            if again is not None:
+                self._start(again)
+                return
             self._feed(data)
             self._advance()
             return
@@ -174,7 +178,7 @@ class Front(asyncio.Protocol):
         except Exception:
             log.exception("a request could not be decided")
             decision = _internal_error(parsed.request)
-        if isinstance(decision, Forward | Reply | Produce):
+        if isinstance(decision, (Forward, Reply, Produce)):
             self._act(answer, decision)
         else:
             self._task = asyncio.get_running_loop().create_task(self._later(answer, decision))
@@ -253,10 +257,10 @@ class Front(asyncio.Protocol):
         if answer is not None:
             for observer in self._observers:
                 observer.finished(answer.parsed.request)
-        if answer is not None and not answer.parsed.keep:
-            self._close()
-        else:
-            self._advance()
+            if not answer.parsed.keep:
+                self._close()
+                return
+        self._advance()
 
     def cut(self) -> None:
         self._ended = True

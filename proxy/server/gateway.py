@@ -53,11 +53,11 @@ from proxy.server.messages import (
 from proxy.server.pool import ShardEndpoint
 from proxy.server.replies import no_such_method, refusal, text, unavailable
 from proxy.server.settling import produce_settled
+from proxy.server.standing import CLUSTERS, Standing
 from proxy.tenancy.index import DELETING, Workspace, WorkspaceIndex
 
 log = logging.getLogger(__name__)
 
-CLUSTERS = b"/clusters/"
 ROOT = "root"
 TRACED = frozenset({b"traceparent"})
 HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
@@ -92,13 +92,20 @@ class WorkspaceGateway:
         self._classes = classes
         self._endpoints = endpoints
         self._unready = unready
+        self._standing = Standing(index, authenticator, authorizer, discovery)
 
     def decide(self, request: Request) -> Decision | Awaitable[Decision]:
         """As `messages.Gateway`."""
+        if request.key:
+            standing = self._standing.find(request)
+            if standing is not None:
+                return standing
         flow = self._flow(request)
         try:
             waiting = next(flow)
         except StopIteration as stop:
+            if request.key and isinstance(stop.value, Forward):
+                self._standing.keep(request, stop.value)
             return stop.value  # type: ignore[no-any-return]
         except StatusError as error:
             return refusal(error, request)
@@ -301,17 +308,13 @@ class WorkspaceGateway:
         workspace: Workspace,
     ) -> Decision:
         endpoint = self._endpoints[workspace.shard]
-        audit_id = request.record.audit_id
         privileged = access is Access.ADMIN or not mapped.own_identity
         headers = mapped.headers
         headers += identity_headers(user, workspace.prefix, endpoint.identity, privileged=privileged)
         if endpoint.authorization is not None:
             headers.append((b"authorization", endpoint.authorization))
-        if audit_id:
-            headers.append((b"audit-id", audit_id))
-        if request.record.trace is not None:
+        if request.record.trace is not None:  # of which the transport tells the shard
             headers[:] = [header for header in headers if header[0] not in TRACED]
-            headers.append((b"traceparent", request.record.trace.header))
         head_filter, body_filter = filters(workspace.token, mapped.form, not privileged)
         method = b"GET" if request.method == b"HEAD" else request.method
 

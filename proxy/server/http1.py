@@ -16,6 +16,7 @@ from typing import Any
 import httptools
 
 from proxy.kube.errors import StatusError
+from proxy.server.heads import Heads
 from proxy.server.messages import Header, Record, Request
 from proxy.server.settings import Limits
 
@@ -48,8 +49,8 @@ class RequestParser:
     """Of one connection: after `feed`, complete requests stand in `requests`."""
 
     __slots__ = (
-        "_audit_id", "_body", "_body_size", "_bound", "_chunk", "_chunked", "_head_done", "_headers", "_http10",
-        "_limits", "_parser", "_peer", "_peer_cert", "_raw", "_target", "began", "receiving", "requests",
+        "_audit_id", "_body", "_body_size", "_bound", "_chunk", "_chunked", "_head_done", "_headers", "_heads",
+        "_http10", "_limits", "_parser", "_peer", "_peer_cert", "_raw", "_target", "began", "receiving", "requests",
         "wants_continue",
     )  # fmt: skip
 
@@ -58,6 +59,7 @@ class RequestParser:
         self._peer_cert = peer_cert
         self._peer = peer
         self._parser: Any = httptools.HttpRequestParser(self)
+        self._heads = Heads()
         self._chunk = 0
         self._head_done = False
         self.requests: deque[Parsed] = deque()
@@ -78,8 +80,21 @@ class RequestParser:
         self.receiving = False
         self._parser = None
 
+    def again(self, data: bytes) -> Parsed | None:
+        """The request that ``data`` is, where its head has been here before (`Heads`); None if ``data`` must be fed."""
+        if self.receiving or self.requests:
+            return None
+        found = self._heads.find(data)
+        if found is None or len(found[1]) > self._limits.target:
+            return None
+        head, target = found
+        key = head.key(self._peer_cert)
+        record = Record(audit_id=head.audit_id)
+        return Parsed(Request(b"GET", target, head.headers, b"", self._peer_cert, self._peer, record, key), True, False)
+
     def feed(self, data: bytes) -> None:
         """Raises `Refused`; requests that were complete before the fault are in `requests` nevertheless."""
+        between = not self.receiving
         self._chunk = len(data)
         if self.receiving:
             self._bound += len(data)
@@ -97,6 +112,8 @@ class RequestParser:
         if self.receiving:
             self._raw += len(data)
             self._check_overhead()
+        elif between and len(self.requests) == 1 and self.requests[0].keep and not self._http10:
+            self._heads.keep(data, self.requests[0].request)
 
     def _check_overhead(self) -> None:
         """llhttp collects a header, a trailer or a chunk extension of any length: end it from outside."""

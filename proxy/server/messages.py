@@ -63,6 +63,11 @@ class Record:
     cut: bool = False
     """Whether the connection ended before the answer did."""
 
+    def lines(self) -> bytes:
+        """Header lines by which a shard knows this one request."""
+        lines = b"audit-id: %b\r\n" % self.audit_id if self.audit_id else b""
+        return lines + b"traceparent: %b\r\n" % self.trace.header if self.trace is not None else lines
+
 
 @dataclass(slots=True)
 class Request:
@@ -78,6 +83,8 @@ class Request:
     peer: str = ""
     """Remote address, for logs only."""
     record: Record = field(default_factory=Record)
+    key: bytes = b""
+    """Stands for client certificate and headers, of a GET that came with the same ones on this connection before."""
 
     def header(self, name: bytes) -> bytes:
         """Value of the first header of that (lower case) name, or ``b""``."""
@@ -123,11 +130,13 @@ class Forward:
     body_filter: Callable[[], BodyFilter] | None = None
     """Makes the filter of the response body; None passes the body through untouched (opaque mode)."""
     head_filter: Callable[[bytes], bytes] | None = None
-    """Applied to each value of a response header that is forwarded (Location, Warning, …)."""
+    """Applied to the lines of all response headers that are forwarded (Location, Warning, …)."""
     streaming: bool = False
     """A watch or follow: no time limit between bytes, exempt from the request timeout."""
     idempotent: bool = False
     """May be sent again on a fresh connection when a kept-alive one turns out to be closed before any answer."""
+    wire: bytes = field(default=b"", init=False, compare=False)
+    """What the transport has made of it, request line and headers, as they are sent: it may be used again."""
 
 
 @dataclass(slots=True)

@@ -83,7 +83,7 @@ class Pool:
     def send(self, forward: Forward, sink: Sink, *, fresh: bool = False) -> None:
         """Send on a kept connection, else (or if ``fresh``) on a new one. All that comes of it is told to ``sink``."""
         try:
-            request = request_bytes(forward, self._host)
+            request = request_bytes(forward, self._host, sink.lines)
         except StatusError as error:
             sink.failed(error)
             return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from typing import Any, Protocol
 
@@ -18,11 +19,23 @@ from proxy.server.replies import BAD_GATEWAY, unavailable
 
 log = logging.getLogger(__name__)
 
+_USUAL = re.compile(
+    rb"HTTP/1\.1 (200 OK|201 Created)\r\n"
+    rb"((?:(?:Audit-Id|Cache-Control|Content-Type|Date|Warning|X-Kubernetes-[A-Za-z-]+): [ -~]*\r\n)+)"
+    rb"Content-Length: ([0-9]{1,7})\r\n\r\n"
+)
+"""The head of most short answers of a kube-apiserver, as Go's net/http writes it. Such an answer, if it comes in one
+read, needs no parser; whatever looks different goes through llhttp."""
 _WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
 
 
 class Sink(Protocol):
     """Where an answer goes. `failed` ends it at any point, before or after `head`."""
+
+    @property
+    def lines(self) -> bytes:
+        """Header lines of this one request."""
+        ...
 
     def bind(self, upstream: Upstream) -> bool:
         """The connection that the answer will come from; again if the request is sent anew. False: not wanted."""
@@ -31,6 +44,11 @@ class Sink(Protocol):
     def head(self, status: int, headers: list[Header]) -> None: ...
     def data(self, chunk: bytes, done: bool) -> None:
         """The body, a piece per read; ``done`` with the last. May be empty: then the head alone was read."""
+        ...
+
+    def whole(self, status: int, fields: bytes, body: bytes) -> None:
+        """In place of `head` and `data`: an answer of known length that is there at once. ``fields``: lines of all
+        headers but those of framing; the body is not encoded."""
         ...
 
     def failed(self, error: StatusError) -> None: ...
@@ -125,25 +143,35 @@ class Upstream(asyncio.Protocol):
         if sink is None:
             self.transport.abort()  # it speaks without being asked
             return
-        self._heard = time.monotonic()
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._bad_gateway("changes the protocol without being asked")
-            return
-        except httptools.HttpParserError as error:
-            self._broken = True
-            if not self._done:
-                self._bad_gateway(f"does not speak HTTP: {error}")
-                return
-        if not self._head_done:
+        first, self._heard = not self._heard, time.monotonic()
+        usual = _USUAL.match(data) if first else None
+        whole = usual is not None and usual.end() + int(usual[3]) == len(data)
+        if not whole and not self._parse(data):
             return
         try:
-            self._deliver(sink)
+            if usual is not None and whole:
+                self._finish()
+                sink.whole(int(usual[1][:3]), usual[2], data[usual.end() :])
+            else:
+                self._deliver(sink)
         except Exception:
             log.exception("an answer could not be passed on")
             self.abandon()
             sink.failed(StatusError(500, "internal error"))
+
+    def _parse(self, data: bytes) -> bool:
+        """Whether the answer's head is complete now."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._bad_gateway("changes the protocol without being asked")
+            return False
+        except httptools.HttpParserError as error:
+            self._broken = True
+            if not self._done:
+                self._bad_gateway(f"does not speak HTTP: {error}")
+                return False
+        return self._head_done
 
     def _deliver(self, sink: Sink) -> None:
         """Hand on what one read has brought."""
@@ -233,21 +261,24 @@ class Upstream(asyncio.Protocol):
             sink.failed(error)
 
 
-def request_bytes(forward: Forward, host: bytes) -> bytes:
+def request_bytes(forward: Forward, host: bytes, lines: bytes = b"") -> bytes:
     """A request as it is sent. Raises StatusError 400 if a value would change its structure.
+
+    ``lines``: further headers, each with its line break; all others are put together once for each ``forward``.
 
     The last check of that kind: names of users and what else comes from outside have no line breaks in them when they
     get here; if one had, it could speak for another user or workspace.
     """
-    method = b"GET" if forward.method == b"HEAD" else forward.method  # a filtered body's length is known at its end
-    headers = forward.headers
-    lines = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method, forward.target, host)]
-    lines += [b"%b: %b\r\n" % header for header in headers]
-    expected = len(headers) + 2
-    if forward.body or method in _WITH_BODY:
-        lines.append(b"content-length: %d\r\n" % len(forward.body))
-        expected += 1
-    head = b"".join(lines)
-    if head.count(b"\n") != expected or head.count(b"\r") != expected or b" " in forward.target or b"\0" in head:
-        raise StatusError(400, "the request cannot be passed on: a value has a control character in it")
-    return b"%b\r\n%b" % (head, forward.body)
+    head = forward.wire
+    if not head:
+        method = b"GET" if forward.method == b"HEAD" else forward.method  # a filtered body's length is known at its end
+        fields = b"".join([b"%b: %b\r\n" % header for header in forward.headers])
+        head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b" % (method, forward.target, host, fields)
+        expected = len(forward.headers) + 2
+        if forward.body or method in _WITH_BODY:
+            head += b"content-length: %d\r\n" % len(forward.body)
+            expected += 1
+        if head.count(b"\n") != expected or head.count(b"\r") != expected or b" " in forward.target or b"\0" in head:
+            raise StatusError(400, "the request cannot be passed on: a value has a control character in it")
+        forward.wire = head
+    return b"%b%b\r\n%b" % (head, lines, forward.body)
