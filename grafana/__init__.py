@@ -1,1 +1,1 @@
-"""The dashboards, as code: ``python -m grafana`` writes ``grafana/dashboards/*.json``; a test compares them."""
+"""The dashboards: ``python -m grafana`` writes ``grafana/dashboards/*.json``; a test compares them."""

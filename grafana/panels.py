@@ -19,16 +19,6 @@ GREEN = ((None, "green"),)
 Thresholds = tuple[tuple[float | None, str], ...]
 
 
-def limits(orange: float, red: float) -> Thresholds:
-    """Green below both."""
-    return ((None, "green"), (orange, "orange"), (red, "red"))
-
-
-def wanted(least: float) -> Thresholds:
-    """Red below it."""
-    return ((None, "red"), (least, "green"))
-
-
 @dataclass(frozen=True, slots=True)
 class Query:
     """One line, or several that differ in their labels."""
@@ -45,8 +35,8 @@ class Panel:
     description: str
     unit: str
     queries: tuple[Query, ...]
-    thresholds: Thresholds = GREEN
-    width: int = 8
+    thresholds: Thresholds
+    width: int
     stat: bool = False
     """A number instead of lines."""
     stacked: bool = False

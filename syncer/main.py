@@ -8,11 +8,13 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 import uvloop
 
 from proxy.kube.config import SERVICE_ACCOUNT, ConfigError, Connection, in_cluster, load_kubeconfig
+from proxy.logs import CONSOLE, FORMATS, formatter
 from syncer.runner import Settings, Syncer
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -76,6 +78,13 @@ Example:
     metavar="[HOST]:PORT",
     help="Serve /metrics, /livez and /readyz; off for not at all.",
 )
+@click.option(
+    "--metrics-token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Holds the bearer token that scrapes of /metrics need.",
+)
+@click.option("--log-format", type=click.Choice(FORMATS), default=CONSOLE, show_default=True)
 @click.option("-v", "--verbosity", type=int, default=2, show_default=True, help="0 errors, 2 what is done, 4 details.")
 def main(
     from_kubeconfig: str,
@@ -92,11 +101,15 @@ def main(
     token_lifetime: str,
     lease_duration: str,
     metrics_bind_address: str,
+    metrics_token_file: Path | None,
+    log_format: str,
     verbosity: int,
 ) -> None:
     """Sync one workspace with one physical cluster until stopped."""
     level = logging.DEBUG if verbosity > 3 else logging.INFO if verbosity > 1 else logging.WARNING
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter(log_format))
+    logging.basicConfig(level=level, handlers=[handler])
     try:
         settings = Settings(
             workspace=from_cluster,
@@ -112,6 +125,7 @@ def main(
             token_lifetime=duration(token_lifetime),
             lease_duration=duration(lease_duration),
             metrics_address=address(metrics_bind_address),
+            metrics_token_file=metrics_token_file,
             reload=lambda: workspace_connection(from_kubeconfig, from_cluster),
         )
     except ConfigError as error:

@@ -13,24 +13,33 @@
 | ``kcp_syncer_leading`` | | 1 while this syncer is the one that works for its cluster |
 | ``kcp_syncer_token_expiry_timestamp_seconds`` | | when its token of the workspace ends |
 | ``kcp_syncer_events_dropped_total`` | | Events that were not written to the workspace |
+| ``kcp_syncer_build_info`` | version, python | 1 |
 
 ``direction`` is ``down`` (what is asked for) or ``up`` (status).
 """
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Protocol
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+
+from proxy.kube.bearer import TokenFile
+from proxy.release import own_version
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 SIDES = ("above", "below")
+DIRECTIONS = ("down", "up")
+METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 
 
 class Kind(Protocol):
@@ -68,6 +77,8 @@ class Metrics:
             registry=self.registry,
             buckets=BUCKETS,
         )
+        self._slowest = dict.fromkeys(DIRECTIONS, 0.0)
+        """Since they were asked for."""
         self.retries = self._counter("kcp_syncer_retries", "Attempts that failed.", "resource")
         self.requests = self._counter("kcp_syncer_requests", "Requests to either side.", "side", "method", "code")
         self.dropped = self._counter("kcp_syncer_events_dropped", "Events that were not written to the workspace.")
@@ -79,12 +90,34 @@ class Metrics:
             "When the syncer's token of the workspace ends.",
             registry=self.registry,
         )
+        for side in SIDES:
+            for method in METHODS:
+                self.requests.labels(side, method, "0")
+        build = Gauge(
+            "kcp_syncer_build_info", "Versions of the syncer and Python.", ("version", "python"), registry=self.registry
+        )
+        build.labels(own_version(), platform.python_version()).set(1)
         ProcessCollector(registry=self.registry)
         self.registry.register(_Kinds(self))
 
     def met(self, resource: str) -> None:
         """What is counted of a resource begins at nought, before there is anything to count."""
         self.retries.labels(resource)
+        for direction in DIRECTIONS:
+            self.lag.labels(direction, resource)
+
+    def arrived(self, direction: str, resource: str, seconds: float) -> None:
+        """A change is on the other side, ``seconds`` after it was seen."""
+        self.lag.labels(direction, resource).observe(seconds)
+        self._slowest[direction] = max(self._slowest[direction], seconds)
+
+    def slowest(self) -> dict[str, float | None]:
+        """Seconds that the slowest changes took since this was asked for, by direction, None if nothing changed; and,
+        ``oldest``, for how long one waits already."""
+        found: dict[str, float | None] = {key: seconds or None for key, seconds in self._slowest.items()}
+        self._slowest = dict.fromkeys(DIRECTIONS, 0.0)
+        since = min((kind.oldest for kind in self.kinds if kind.oldest is not None), default=None)
+        return {**found, "oldest": 0.0 if since is None else time.monotonic() - since}
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
@@ -133,12 +166,16 @@ def ready(metrics: Metrics) -> dict[str, bool]:
 
 
 @asynccontextmanager
-async def serve(metrics: Metrics, host: str, port: int) -> AsyncIterator[int]:
-    """Answer scrapes and probes; the port. Raises OSError where the address cannot be used."""
+async def serve(metrics: Metrics, host: str, port: int, token_file: Path | None = None) -> AsyncIterator[int]:
+    """Answer scrapes and probes; the port. ``token_file``: holds the bearer token that scrapes need. Raises OSError
+    where the address cannot be used."""
+    scrapers = TokenFile(token_file)
 
     async def scrape(request: web.Request) -> web.Response:
-        text = generate_latest(metrics.registry)
-        return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        if not scrapers.allows(request.headers.get("Authorization", "")):
+            return web.Response(text="Unauthorized\n", status=401, headers={"WWW-Authenticate": 'Bearer realm="kcp"'})
+        encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encoder(metrics.registry), headers={"Content-Type": content_type})
 
     async def live(request: web.Request) -> web.Response:
         return web.Response(text="ok")

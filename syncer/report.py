@@ -24,7 +24,7 @@ SOON, LATER = 2.0, 10.0
 
 class Report:
     """``apis_found`` is called with what both sides are to sync, whenever that was looked at; ``counted`` tells how
-    many objects are synced, and how many cannot be."""
+    many objects are synced, and how many cannot be; ``lag`` what `syncer.metrics.Metrics.slowest` does."""
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class Report:
         poll: float,
         apis_found: Callable[[list[Api]], None],
         counted: Callable[[], tuple[int, int]],
+        lag: Callable[[], dict[str, float | None]],
     ) -> None:
         self._above = above
         self._below = below
@@ -44,6 +45,7 @@ class Report:
         self._poll = poll
         self._apis_found = apis_found
         self._counted = counted
+        self._lag = lag
         self._definitions = Definitions(below)
         self._missing: set[str] = set()
         self._synced: list[str] | None = None
@@ -65,7 +67,13 @@ class Report:
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         synced, failed = self._counted()
         objects = {"synced": synced, "failed": failed}
-        status = {"lastSyncerHeartbeatTime": now, "syncedResources": self._synced, "objects": objects}
+        lag = {key: None if value is None else round(value * 1000) for key, value in self._lag().items()}
+        status = {
+            "lastSyncerHeartbeatTime": now,
+            "syncedResources": self._synced,
+            "objects": objects,
+            "lagMilliseconds": lag,  # in a merge patch None takes away
+        }
         with troubles(ABOVE, self._cluster):
             await self._above.patch(CLUSTERS, self._cluster, {"status": status}, subresource="status")
         return HEARTBEAT

@@ -64,6 +64,8 @@ class Settings:
     """Seconds after which another syncer takes over from one that is not heard of."""
     metrics_address: tuple[str, int] | None = None
     """Host and port of metrics and health checks."""
+    metrics_token_file: Path | None = None
+    """Holds the bearer token that scrapes of metrics need."""
     reload: Callable[[], Connection] | None = None
     """Reads the connection to the workspace again: its token may have been replaced."""
 
@@ -88,7 +90,7 @@ class Syncer:
                 Client(settings.below, user_agent="kcp-syncer", observe=self._count("below"))
             )
             if settings.metrics_address is not None:
-                await stack.enter_async_context(serve(metrics, *settings.metrics_address))
+                await stack.enter_async_context(serve(metrics, *settings.metrics_address, settings.metrics_token_file))
             credentials = Credentials(
                 above,
                 below,
@@ -157,6 +159,7 @@ class Syncer:
             poll=settings.poll,
             apis_found=found.put_nowait,
             counted=lambda: (sum(kind.objects for kind in kinds), sum(kind.failed for kind in kinds)),
+            lag=metrics.slowest,
         )
         known: set[str] = set()
         kinds: list[KindSync] = []

@@ -289,7 +289,7 @@ class KindSync:
         self._done[key] = above["digest"], role, found["digest"]
         began = self._asked.pop(key, None)
         if began is not None:
-            self._sides.metrics.lag.labels("down", self.api.name).observe(time.monotonic() - began)
+            self._sides.metrics.arrived("down", self.api.name, time.monotonic() - began)
         return found
 
     async def _apply(self, key: Key, above: Object, below: Object | None, role: Role) -> Object | None:
@@ -443,4 +443,4 @@ class KindSync:
             return
         began = self._told.pop(key, None)
         if began is not None:
-            self._sides.metrics.lag.labels("up", self.api.name).observe(time.monotonic() - began)
+            self._sides.metrics.arrived("up", self.api.name, time.monotonic() - began)

@@ -14,7 +14,6 @@ from contextlib import suppress
 
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
-from proxy.kube.informer import Informer
 from proxy.kube.leadership import Leadership
 from proxy.kube.tally import Tallies
 from proxy.tenancy import controllers as tenancy
@@ -44,10 +43,10 @@ class Controllers:
         auto_publish: bool,
         tallies: Tallies,
         ready: asyncio.Event,
-        following: MutableMapping[str, Informer],
+        following: MutableMapping[str, workload.Followed],
     ) -> None:
-        """``ready`` is set when root and root:default can be entered, ``following`` gets the informer of each shard's
-        physical clusters."""
+        """``ready`` is set when root and root:default can be entered, ``following`` gets what is
+        known of each shard's physical clusters."""
         self._shards = shards
         self._first = first
         self._url = external_url

@@ -13,11 +13,11 @@ from typing import Self
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.kube.client import Client
+from proxy.kube.client import Client, Object
 from proxy.kube.config import load_kubeconfig
 from proxy.kube.errors import StatusError
 from proxy.mapping.token import PREFIX_LENGTH, token_of
-from proxy.metrics.controllers import age_of, state_of
+from proxy.metrics.workload import age_of, lag_of, state_of
 from proxy.server.settings import ServerSettings
 from proxy.tenancy.index import LOGICAL_CLUSTERS
 from proxy.workload.api import CLUSTERS
@@ -46,6 +46,13 @@ class Cluster:
     """Seconds since the last one."""
     resources: int
     """API resources that it syncs."""
+    synced: int
+    """Objects that stand there as they are asked for."""
+    failed: int
+    """Objects that cannot."""
+    lag: Mapping[str, float]
+    """Seconds: ``down`` and ``up``, what the slowest change of late took, ``oldest``, for how long one waits already;
+    what is known of them."""
 
 
 class Installation:
@@ -122,15 +129,21 @@ class Installation:
         paths = {
             item["metadata"]["name"]: item["spec"]["path"] for item in (await client.list(LOGICAL_CLUSTERS))["items"]
         }
-        now = time.time()
-        return [
-            Cluster(
-                name=obj["metadata"]["name"][PREFIX_LENGTH:],
-                workspace=paths.get(token_of(obj["metadata"]["name"]) or "", "?"),
-                shard=shard,
-                state=state_of(obj),
-                heartbeat=age_of(obj, now),
-                resources=len((obj.get("status") or {}).get("syncedResources") or ()),
-            )
-            for obj in objects
-        ]
+        return [_cluster(obj, shard, paths) for obj in objects]
+
+
+def _cluster(obj: Object, shard: str, paths: Mapping[str, str]) -> Cluster:
+    """``paths``: of the shard's workspaces by their tokens."""
+    name, told = obj["metadata"]["name"], obj.get("status") or {}
+    objects = told.get("objects") or {}
+    return Cluster(
+        name=name[PREFIX_LENGTH:],
+        workspace=paths.get(token_of(name) or "", "?"),
+        shard=shard,
+        state=state_of(obj),
+        heartbeat=age_of(obj, time.time()),
+        resources=len(told.get("syncedResources") or ()),
+        synced=objects.get("synced", 0),
+        failed=objects.get("failed", 0),
+        lag=lag_of(obj),
+    )

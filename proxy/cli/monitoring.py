@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
-from proxy.kube.informer import Informer
 from proxy.kube.tally import Tallies
 from proxy.metrics.certificates import Certificates
-from proxy.metrics.controllers import cluster_families, queue_families
+from proxy.metrics.controllers import queue_families
 from proxy.metrics.exposition import Workers, process_families
 from proxy.metrics.server import Checks
 from proxy.metrics.shards import Shards
-from proxy.metrics.snapshot import GAUGE, Family
+from proxy.metrics.snapshot import Family, gauge
+from proxy.metrics.workload import cluster_families, import_family
+from proxy.release import own_version
 from proxy.shard.supervisor import Process
+from proxy.workload.controllers import Followed
 
 CHECK_TIMEOUT = 3.0
 """Seconds that a check of a shard may take."""
@@ -26,8 +27,8 @@ CHECK_TIMEOUT = 3.0
 class Monitoring:
     """``families()`` and ``checks()`` for `proxy.metrics.server`; what is watched may be added while kcp starts."""
 
-    def __init__(self, clusters: Mapping[str, Informer], processes: Callable[[], Iterable[Process]]) -> None:
-        """``clusters``: for each shard, the informer of its WorkloadClusters."""
+    def __init__(self, followed: Mapping[str, Followed], processes: Callable[[], Iterable[Process]]) -> None:
+        """``followed``: what the workload controllers know of each shard."""
         self._processes = processes
         self.clients: dict[str, Client] = {}
         self.workers = Workers(())
@@ -35,7 +36,7 @@ class Monitoring:
         self.tallies = Tallies()
         self.certificates = Certificates()
         self.shards = Shards()
-        self._clusters = clusters
+        self._followed = followed
 
     async def families(self) -> Sequence[Family]:
         return [
@@ -45,7 +46,8 @@ class Monitoring:
                 {process.program.name: process.pid for process in self._processes()},
                 {process.program.name: process.restarts for process in self._processes()},
             ),
-            *cluster_families(self._clusters),
+            *cluster_families({shard: known.clusters for shard, known in self._followed.items()}),
+            import_family({shard: known.imports for shard, known in self._followed.items()}),
             *queue_families(self.tallies),
             *self.shards.families(),
             self.certificates.family(),
@@ -66,8 +68,8 @@ class Monitoring:
 
 
 def _build_info() -> Family:
-    labels = (importlib.metadata.version("kcp"), platform.python_version())
-    return Family("kcp_build_info", GAUGE, "Versions of kcp and Python.", ("version", "python"), values={labels: 1})
+    labels = (own_version(), platform.python_version())
+    return gauge("kcp_build_info", "Versions of kcp and Python.", "version", "python", values={labels: 1})
 
 
 async def _shard(client: Client) -> str | None:

@@ -27,7 +27,6 @@ from proxy.cli.monitoring import Monitoring
 from proxy.kube.client import Client
 from proxy.kube.config import load_kubeconfig
 from proxy.kube.errors import StatusError
-from proxy.kube.informer import Informer
 from proxy.metrics.exposition import Workers, WorkerSource
 from proxy.metrics.server import MetricsError, MetricsServer
 from proxy.server.settings import ServerSettings, ShardSettings
@@ -37,6 +36,7 @@ from proxy.shard.bootstrap import BootstrapError, apply_manifests, await_effects
 from proxy.shard.commands import ETCD_QUOTA, EtcdAccess
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from proxy.shard.supervisor import Process, Program
+from proxy.workload.controllers import Followed
 
 log = logging.getLogger(__name__)
 
@@ -135,8 +135,8 @@ class Standalone:
         self._plane: ControlPlane | None = None
         self._workers: list[Process] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._clusters: dict[str, Informer] = {}
-        self._monitoring = Monitoring(self._clusters, self._all_processes)
+        self._followed: dict[str, Followed] = {}
+        self._monitoring = Monitoring(self._followed, self._all_processes)
 
     async def start(self) -> None:
         """Until /readyz of the proxy says yes and the kubeconfig is written.
@@ -204,7 +204,7 @@ class Standalone:
             auto_publish=settings.auto_publish_apis,
             tallies=self._monitoring.tallies,
             ready=self._monitoring.root_ready,
-            following=self._clusters,
+            following=self._followed,
         )
         # A shard of our own has no other kcp.
         self._run("controllers", controllers.run() if settings.embedded else controllers.run_if_leading())

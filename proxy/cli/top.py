@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,12 @@ from rich.text import Text
 from proxy.cli.installation import Cluster, Installation, NotThere, Sample
 from proxy.kube.config import ConfigError
 
+FILE_WIDTH = 200
+"""Columns of what goes into a file or a pipe."""
+WIDTHS = {"CLUSTER": 8, "STATE": 9, "IN/S": 9, "OUT/S": 9}
+"""Of columns, at the least."""
+LATE = 60.0
+"""Seconds of lag that are pointed out."""
 REQUESTS = "kcp_proxy_workspace_requests_total"
 SECONDS = "kcp_proxy_workspace_request_duration_seconds"
 BYTES = "kcp_proxy_workspace_bytes_total"
@@ -118,7 +125,13 @@ Examples:
 def top(
     root_directory: Path, metrics_token_file: Path | None, interval: float, count: int, once: bool, output: str
 ) -> None:
-    """Show the busiest workspaces, and which physical clusters were heard of when."""
+    """Show the busiest workspaces, and how far syncing with physical clusters lags.
+
+    \b
+    HEARD      when its syncer was heard of last
+    DOWN, UP   what the slowest change took since the heartbeat before, to the cluster and from it
+    OLDEST     for how long one waits that is not on the other side yet
+    """
     token = metrics_token_file.read_text().strip() if metrics_token_file else None
     once = once or output == "json" or not sys.stdout.isatty()
     try:
@@ -131,7 +144,7 @@ def top(
 async def _run(root: Path, token: str | None, interval: float, count: int, once: bool, output: str) -> None:
     async with Installation(root) as kcp:
         before, then = await kcp.scrape(token), time.monotonic()
-        console = Console()
+        console = Console(width=None if sys.stdout.isatty() else FILE_WIDTH)
         live = Live(Text("measuring"), console=console, screen=True) if not once else None
         with live or contextlib.nullcontext():
             while True:
@@ -158,25 +171,44 @@ def picture(view: View, count: int) -> Group:
         f"{summary['watches']:.0f} watches   {summary['workers']:.0f} workers   "
         f"shards {summary['shards_up']:.0f}/{summary['shards']:.0f}"
     )
-    busy = Table("WORKSPACE", box=None, pad_edge=False)
-    for title in ("REQ/S", "5XX/S", "MEAN", "IN/S", "OUT/S"):
-        busy.add_column(title, justify="right")
+    busy = _table("WORKSPACE", numbers=("REQ/S", "5XX/S", "MEAN", "IN/S", "OUT/S"))
     for load in view.workspaces[:count]:
-        mean = f"{load.mean * 1000:.1f} ms" if load.mean is not None else ""
+        mean = f"{load.mean * 1000:.1f} ms" if load.mean is not None else "-"
         values = (f"{load.requests:.1f}", f"{load.failed:.1f}", mean, size(load.received), size(load.sent))
         busy.add_row(load.workspace, *values, style="red" if load.failed else None)
-    there = Table("CLUSTER", "WORKSPACE", "SHARD", "STATE", box=None, pad_edge=False)
-    for title in ("HEARTBEAT", "RESOURCES"):
-        there.add_column(title, justify="right")
-    for cluster in sorted(view.clusters, key=lambda cluster: cluster.state == "ready")[:count]:
-        age = f"{cluster.heartbeat:.0f} s ago" if cluster.heartbeat is not None else "never"
+    there = _table("CLUSTER", "WORKSPACE", "STATE", numbers=("HEARD", "SYNCED", "FAILED", "DOWN", "UP", "OLDEST"))
+    for cluster in sorted(view.clusters, key=trouble, reverse=True)[:count]:
+        age = f"{cluster.heartbeat:.0f} s" if cluster.heartbeat is not None else "never"
+        lags = (duration(cluster.lag.get(way)) for way in ("down", "up", "oldest"))
         there.add_row(
-            cluster.name, cluster.workspace, cluster.shard, cluster.state, age, str(cluster.resources),
-            style=None if cluster.state == "ready" else "red",
+            cluster.name, cluster.workspace, cluster.state, age, str(cluster.synced), str(cluster.failed), *lags,
+            style="red" if cluster.state != "ready" else "yellow" if trouble(cluster) > (False, LATE) else None,
         )  # fmt: skip
     problems = [Text(problem, style="red") for problem in view.problems]
     parts: list[Any] = [Text(line), *problems, Text(), busy, Text()]
     return Group(*parts, there if view.clusters else Text("no physical clusters"))
+
+
+def _table(*names: str, numbers: Sequence[str]) -> Table:
+    """A line for each row, whatever the width: names are shortened, numbers are not."""
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
+    for title in names:
+        table.add_column(title, overflow="ellipsis", min_width=WIDTHS.get(title))  # no spaces, so one line
+    for title in numbers:
+        table.add_column(title, justify="right", no_wrap=True, min_width=WIDTHS.get(title, 6))
+    return table
+
+
+def trouble(cluster: Cluster) -> tuple[bool, float]:
+    """What is to be looked at first: silent clusters, then those that lag most."""
+    return cluster.state != "ready", max(cluster.lag.values(), default=0.0)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for people."""
+    if seconds is None:
+        return "-"
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.0f} s"
 
 
 def size(number: float) -> str:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-
 import click
 
 from proxy.binaries.find import ETCD, KUBERNETES
+from proxy.release import own_version
 
 
 @click.command()
 def version() -> None:
     """Print the releases of kcp and of the Kubernetes that it embeds."""
-    try:
-        own = importlib.metadata.version("kcp")
-    except importlib.metadata.PackageNotFoundError:
-        own = "unknown (not installed)"
-    click.echo(f"kcp {own} (Kubernetes {KUBERNETES}, etcd {ETCD})")
+    click.echo(f"kcp {own_version()} (Kubernetes {KUBERNETES}, etcd {ETCD})")

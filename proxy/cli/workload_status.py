@@ -70,6 +70,7 @@ def report(cluster: dict[str, Any], namespaces: list[dict[str, Any]], now: datet
         "lastHeartbeat": heartbeat,
         "heartbeatSeconds": _seconds(heartbeat, now),
         "objects": told.get("objects") or {},
+        "lagMilliseconds": told.get("lagMilliseconds") or {},
         "resources": told.get("syncedResources") or [],
         "namespaces": [
             {"name": obj["metadata"]["name"], "state": _state(obj, state), "message": _message(obj)}
@@ -98,7 +99,7 @@ def _seconds(stamp: str | None, now: datetime.datetime) -> int | None:
 
 
 def _rows(clusters: list[dict[str, Any]], *, wide: bool) -> list[list[str]]:
-    header = ["NAME", "READY", "SCHEDULING", "HEARTBEAT", "RESOURCES", "NAMESPACES", "SYNCED", "FAILED"]
+    header = ["NAME", "READY", "SCHEDULING", "HEARTBEAT", "RESOURCES", "NAMESPACES", "SYNCED", "FAILED", "LAG"]
     rows = [[*header, "MESSAGE", "API RESOURCES"] if wide else header]
     for each in clusters:
         scheduling = "Draining" if each["draining"] else "Enabled" if each["schedulable"] else "Cordoned"
@@ -112,9 +113,18 @@ def _rows(clusters: list[dict[str, Any]], *, wide: bool) -> list[list[str]]:
             str(len(each["namespaces"])),
             str(objects.get("synced", "-")),
             str(objects.get("failed", "-")),
+            lag(each["lagMilliseconds"]),
         ]
         rows.append([*row, each["message"] or "-", ",".join(each["resources"])] if wide else row)
     return rows
+
+
+def lag(told: dict[str, int]) -> str:
+    """Of the slowest change of late, or of one that waits for longer already."""
+    if not told:
+        return "-"
+    slowest = max(told.values())
+    return f"{slowest}ms" if slowest < 10_000 else age(slowest // 1000)
 
 
 def age(seconds: int | None) -> str:

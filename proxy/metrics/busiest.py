@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from heapq import nlargest
 
-from proxy.metrics.snapshot import CLASSES, COUNTER, HISTOGRAM, Family
+from proxy.metrics.snapshot import CLASSES, HISTOGRAM, Family, counter, gauge
 from proxy.server.messages import Record
 
 BOUNDS = (0.01, 0.1, 1.0)
 """Seconds."""
 MOST = 8192
 """Workspaces that are counted; beyond, the less busy half is forgotten."""
-REQUESTS = "kcp_proxy_workspace_requests"
+HALF_LIFE = 300.0
+"""Seconds after which a request counts half for who is busy."""
+RANK = "rank"
+"""Requests by workspace as they count for that: for `cut`, which does not let it out."""
 
 
 class _Load:
-    __slots__ = ("classes", "durations", "received", "sent")
+    __slots__ = ("classes", "counted", "durations", "rank", "received", "sent", "total")
 
     def __init__(self) -> None:
         self.classes = [0, 0, 0, 0, 0, 0]
         self.durations = [0.0] * (len(BOUNDS) + 2)
         self.received = 0
         self.sent = 0
+        self.total = 0
+        self.rank = 0.0
+        self.counted = 0
+        """Of ``total``, what is in ``rank``."""
 
 
 class Busiest:
-    """``families()`` shows the ``shown`` workspaces with the most requests; 0 counts nothing."""
+    """``families()`` shows the ``shown`` workspaces with the most requests of late."""
 
-    def __init__(self, shown: int) -> None:
+    def __init__(self, shown: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._shown = shown
+        self._clock = clock
+        self._ranked = clock()
         self._loads: dict[str, _Load] = {}
 
     def count(self, record: Record, seconds: float, received: int) -> None:
@@ -39,6 +49,7 @@ class Busiest:
         if load is None:
             load = self._add(record.workspace)
         load.classes[record.status // 100] += 1
+        load.total += 1
         load.received += received
         load.sent += record.sent
         if not record.streaming:
@@ -52,41 +63,46 @@ class Busiest:
         return load
 
     def _first(self, count: int) -> Iterable[tuple[str, _Load]]:
-        return nlargest(count, self._loads.items(), key=lambda item: sum(item[1].classes))
+        now = self._clock()
+        kept = 0.5 ** ((now - self._ranked) / HALF_LIFE)
+        self._ranked = now
+        for load in self._loads.values():
+            load.rank = load.rank * kept + load.total - load.counted
+            load.counted = load.total
+        return nlargest(count, self._loads.items(), key=lambda item: item[1].rank)
 
     def families(self) -> list[Family]:
         """A few more than are shown: which are the busiest of all workers is decided when these are added up."""
-        requests = Family(
-            REQUESTS, COUNTER, "Requests of the busiest workspaces, by the first digit of the code.",
-            ("workspace", "class"),
-        )  # fmt: skip
+        requests = counter(
+            "kcp_proxy_workspace_requests",
+            "Requests of the busiest workspaces, by the first digit of the code.",
+            *("workspace", "class"),
+        )
         durations = Family(
             "kcp_proxy_workspace_request_duration_seconds", HISTOGRAM,
             "Durations of the busiest workspaces' requests; watches excepted.", ("workspace",), BOUNDS,
         )  # fmt: skip
-        traffic = Family(
-            "kcp_proxy_workspace_bytes", COUNTER, "Bytes of bodies, of the busiest workspaces.",
-            ("workspace", "direction"),
-        )  # fmt: skip
+        traffic = counter(
+            "kcp_proxy_workspace_bytes", "Bytes of bodies, of the busiest workspaces.", "workspace", "direction"
+        )
+        ranks = gauge(RANK, "", "workspace")
         for path, load in self._first(4 * self._shown):
+            ranks.values[(path,)] = load.rank
             for name, count in zip(CLASSES, load.classes, strict=True):
                 requests.values[(path, name)] = count
             durations.buckets[(path,)] = load.durations
             traffic.values[(path, "in")] = load.received
             traffic.values[(path, "out")] = load.sent
-        return [requests, durations, traffic]
+        return [requests, durations, traffic, ranks]
 
 
-def cut(families: Iterable[Family], shown: int) -> None:
-    """Leave the ``shown`` busiest workspaces in what several workers counted together."""
-    found = list(families)
-    totals: dict[str, float] = {}
-    for family in found:
-        if family.name == REQUESTS:
-            for labels, value in family.values.items():
-                totals[labels[0]] = totals.get(labels[0], 0) + value
-    kept = set(nlargest(shown, totals, key=lambda path: totals[path]))
-    for family in found:
+def cut(families: dict[str, Family], shown: int) -> None:
+    """Leave the ``shown`` busiest workspaces in what several workers counted together. ``families`` by their names."""
+    ranks = families.pop(RANK, None)
+    if ranks is None:
+        return
+    kept = {path for (path,) in nlargest(shown, ranks.values, key=ranks.values.__getitem__)}
+    for family in families.values():
         if family.labels[:1] == ("workspace",):
             family.values = {labels: value for labels, value in family.values.items() if labels[0] in kept}
             family.buckets = {labels: counts for labels, counts in family.buckets.items() if labels[0] in kept}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from proxy.metrics.snapshot import GAUGE, Family
+from proxy.metrics.snapshot import Family, gauge
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -50,10 +50,9 @@ class Certificates:
         return known[1]
 
     def family(self) -> Family:
-        return Family(
+        return gauge(
             "kcp_certificate_expiry_timestamp_seconds",
-            GAUGE,
             "When a certificate of kcp ends, seconds of the epoch.",
-            ("certificate",),
+            "certificate",
             values={(name,): end for name, end in self.ends().items()},
         )

@@ -19,7 +19,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from proxy.metrics.busiest import cut
-from proxy.metrics.snapshot import COUNTER, GAUGE, HISTOGRAM, Family, Snapshot, add, address, decode, lasting
+from proxy.metrics.snapshot import COUNTER, HISTOGRAM, Family, Snapshot, add, address, counter, decode, gauge, lasting
 
 log = logging.getLogger(__name__)
 
@@ -63,10 +63,8 @@ class Workers:
             self._last[source.name] = (pid, snapshot.families)
             add(merged, snapshot.families)
             up += 1
-        merged["kcp_proxy_workers"] = Family(
-            "kcp_proxy_workers", GAUGE, "Workers of the proxy that answer.", values={(): up}
-        )
-        cut(merged.values(), self._busiest)
+        merged["kcp_proxy_workers"] = gauge("kcp_proxy_workers", "Workers of the proxy that answer.", values={(): up})
+        cut(merged, self._busiest)
         return list(merged.values())
 
     async def problems(self) -> dict[str, str | None]:
@@ -94,10 +92,10 @@ class Workers:
 
 def process_families(processes: Mapping[str, int | None], restarts: Mapping[str, int]) -> list[Family]:
     """CPU, memory and restarts of kcp's processes, by name; from proc(5)."""
-    cpu = Family("kcp_process_cpu_seconds", COUNTER, "CPU time of a process since its start.", ("process",))
-    memory = Family("kcp_process_resident_memory_bytes", GAUGE, "Resident memory of a process.", ("process",))
-    up = Family("kcp_process_up", GAUGE, "Whether a process runs.", ("process",))
-    restarted = Family("kcp_process_restarts", COUNTER, "How often a process was started again.", ("process",))
+    cpu = counter("kcp_process_cpu_seconds", "CPU time of a process since its start.", "process")
+    memory = gauge("kcp_process_resident_memory_bytes", "Resident memory of a process.", "process")
+    up = gauge("kcp_process_up", "Whether a process runs.", "process")
+    restarted = counter("kcp_process_restarts", "How often a process was started again.", "process")
     ticks, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
     for name, pid in processes.items():
         up.values[(name,)] = 0

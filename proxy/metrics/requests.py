@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from proxy.metrics.busiest import Busiest
-from proxy.metrics.snapshot import CLASSES, COUNTER, GAUGE, HISTOGRAM, Family, Labels
+from proxy.metrics.snapshot import CLASSES, HISTOGRAM, Family, Labels, counter, gauge
 from proxy.server.messages import (
     DISCOVERY,
     DOCUMENT,
     ENTRY,
+    GATE,
     IDENTITY,
+    MAPPING,
     PERMISSION,
     STEPS,
     Request,
@@ -73,10 +75,12 @@ class RequestMetrics:
         self._kinds: dict[tuple[object, ...], int] = {}
         """By what makes a `_Kind`."""
         self._counts: dict[Labels, int] = {}
-        self._total: dict[Labels, list[float]] = {(verb, shard): _empty() for verb in VERBS for shard in shards}
-        self._shard: dict[Labels, list[float]] = {(verb, shard): _empty() for verb in VERBS for shard in shards}
+        by_verb = [(verb, shard) for verb in (*VERBS, OTHER) for shard in shards]
+        self._total: dict[Labels, list[float]] = {labels: _empty() for labels in by_verb}
+        self._shard: dict[Labels, list[float]] = {labels: _empty() for labels in by_verb}
         self._in_flight = 0
-        self._endless = dict.fromkeys(KINDS, 0)
+        self._endless: dict[int, Request] = {}
+        """Those that go on, by `id`."""
         self._received = 0
         self._sent = 0
         self._cut = 0
@@ -87,6 +91,7 @@ class RequestMetrics:
         self._refused = dict.fromkeys(STEPS, 0)
         """Those of them that were answered with 400 or more without a shard's having said so."""
         self._asked = dict.fromkeys(STEPS, 0)
+        self._unrewritten = dict.fromkeys(("request", "response"), 0)
 
     # Observer
 
@@ -97,7 +102,7 @@ class RequestMetrics:
         pass
 
     def streaming(self, request: Request) -> None:
-        self._endless[_kind(request)] += 1
+        self._endless[id(request)] = request
 
     def finished(self, request: Request) -> None:
         record = request.record
@@ -134,11 +139,13 @@ class RequestMetrics:
             self._cut += 1
         seconds = time.perf_counter() - record.began
         if record.streaming:
-            self._endless[_kind(request)] -= 1
+            self._endless.pop(id(request), None)
         elif shard:
             _observe(self._total, (verb, shard), seconds)
             if asked_shard:
                 _observe(self._shard, (verb, shard), asked_shard)
+        if record.unrewritten:
+            self._unrewritten["response"] += 1
         if self._busiest is not None and record.workspace:
             self._busiest.count(record, seconds, len(request.body))
 
@@ -159,6 +166,8 @@ class RequestMetrics:
             self._answered[kind.step] += count
             if kind.refused_here:
                 self._refused[kind.step] += count
+                if kind.step == GATE or (kind.step == MAPPING and kind.status >= 500):
+                    self._unrewritten["request"] += count
             for step in kind.asked:
                 self._asked[step] += count
         self._kinds.clear()
@@ -175,20 +184,24 @@ class RequestMetrics:
     def families(self) -> list[Family]:
         self._add_up()
         by_verb = ("verb", "shard")
-        in_flight: dict[Labels, float] = {(kind,): count for kind, count in self._endless.items()}
-        in_flight[("short",)] = self._in_flight - sum(self._endless.values())
         return [
             self._responses(),
             self._caches(),
-            Family(
-                "kcp_proxy_refusals", COUNTER,
+            self._under_way(),
+            counter(
+                "kcp_proxy_refusals",
                 "Requests that were answered with 400 or more here, by the step that they came to; shard: it could "
                 "not be reached; gate: what the mapping made was not confined to the workspace, a fault of kcp.",
-                ("step",), values={(step,): count for step, count in self._refused.items()},
+                "step", values={(step,): count for step, count in self._refused.items()},
             ),
-            Family(
-                "kcp_proxy_requests", COUNTER, "Requests by verb, resource, code (0: the client left) and shard.",
-                ("verb", "resource", "code", "shard"), values=dict(self._counts),
+            counter(
+                "kcp_proxy_rewrite_errors",
+                "Requests or answers of shards that could not be rewritten, or not safely: faults of kcp.",
+                "direction", values={(direction,): count for direction, count in self._unrewritten.items()},
+            ),
+            counter(
+                "kcp_proxy_requests", "Requests by verb, resource, code (0: the client left) and shard.",
+                "verb", "resource", "code", "shard", values=self._counts,
             ),
             Family(
                 "kcp_proxy_request_duration_seconds", HISTOGRAM,
@@ -200,31 +213,35 @@ class RequestMetrics:
                 "The part of a request's duration that was spent waiting for the shard to begin its answer.",
                 by_verb, BOUNDS, buckets=dict(self._shard),
             ),
-            Family(
-                "kcp_proxy_requests_in_flight", GAUGE, "Requests being answered; all but short ones are endless.",
-                ("kind",), values=in_flight,
-            ),
-            Family(
-                "kcp_proxy_requests_cut", COUNTER, "Requests whose connection ended before the answer did.",
+            counter(
+                "kcp_proxy_requests_cut", "Requests whose connection ended before the answer did.",
                 values={(): self._cut},
             ),
-            Family(
-                "kcp_proxy_received_bytes", COUNTER, "Bytes of requests' bodies.", values={(): self._received}
+            counter("kcp_proxy_received_bytes", "Bytes of requests' bodies.", values={(): self._received}),
+            counter(
+                "kcp_proxy_sent_bytes", "Bytes of answers' bodies, before compression; of watches, as they go.",
+                values={(): self._sent + sum(request.record.sent for request in self._endless.values())},
             ),
-            Family(
-                "kcp_proxy_sent_bytes", COUNTER, "Bytes of answers' bodies, before compression.",
-                values={(): self._sent},
+            counter(
+                "kcp_proxy_authentication", "Requests by what their credentials said of who asks.",
+                "result", values={(key,): value for key, value in self._identities.items()},
             ),
-            Family(
-                "kcp_proxy_authentication", COUNTER, "Requests by what their credentials said of who asks.",
-                ("result",), values={(key,): value for key, value in self._identities.items()},
-            ),
-            Family(
-                "kcp_proxy_authorization", COUNTER, "Requests by what they were allowed (none: it was not asked).",
-                ("decision",), values={(key,): value for key, value in self._decisions.items()},
+            counter(
+                "kcp_proxy_authorization", "Requests by what they were allowed (none: it was not asked).",
+                "decision", values={(key,): value for key, value in self._decisions.items()},
             ),
             *(self._busiest.families() if self._busiest is not None else ()),
         ]  # fmt: skip
+
+    def _under_way(self) -> Family:
+        values: dict[Labels, float] = {(kind,): 0 for kind in KINDS}
+        for request in self._endless.values():
+            values[(_kind(request),)] += 1
+        values[("short",)] = self._in_flight - len(self._endless)
+        return gauge(
+            "kcp_proxy_requests_in_flight", "Requests being answered; all but short ones have no foreseeable end.",
+            "kind", values=values,
+        )  # fmt: skip
 
     def _responses(self) -> Family:
         """Few series that are there from the start: what alerts count on."""
@@ -232,10 +249,10 @@ class RequestMetrics:
         for (_, _, code, shard), count in self._counts.items():
             key = (CLASSES[int(code) // 100], shard)
             values[key] = values.get(key, 0) + count
-        return Family(
-            "kcp_proxy_responses", COUNTER,
+        return counter(
+            "kcp_proxy_responses",
             "Requests by the first digit of the code, and shard (empty: no workspace was concerned).",
-            ("class", "shard"), values=values,
+            "class", "shard", values=values,
         )  # fmt: skip
 
     def _caches(self) -> Family:
@@ -244,10 +261,10 @@ class RequestMetrics:
             lookups = sum(self._answered[step] for step in steps)
             values[(cache, "miss")] = misses = self._asked[cache]
             values[(cache, "hit")] = max(0, lookups - misses)
-        return Family(
-            "kcp_proxy_cache_lookups", COUNTER,
+        return counter(
+            "kcp_proxy_cache_lookups",
             "Requests that could go by what was known already (hit), or had to wait for a shard (miss).",
-            ("cache", "result"), values=values,
+            "cache", "result", values=values,
         )  # fmt: skip
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from aiohttp import web
 
+from proxy.kube.bearer import TokenFile
 from proxy.metrics.exposition import expose
 from proxy.metrics.snapshot import Family
 
@@ -31,7 +31,7 @@ class MetricsServer:
     ) -> None:
         """``token_file``: holds the bearer token that ``/metrics`` and details of checks are for; read each time, so
         that it can be changed."""
-        self._token_file = token_file
+        self._scrapers = TokenFile(token_file)
         self._families = families
         self._checks = checks
         self._runner: web.AppRunner | None = None
@@ -59,14 +59,7 @@ class MetricsServer:
             self._runner = None
 
     def _may(self, request: web.Request) -> bool:
-        if self._token_file is None:
-            return True
-        try:
-            token = self._token_file.read_bytes().strip()
-        except OSError:
-            return False
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        return bool(token) and scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token)
+        return self._scrapers.allows(request.headers.get("Authorization", ""))
 
     async def _metrics(self, request: web.Request) -> web.Response:
         if not self._may(request):

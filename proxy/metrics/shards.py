@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
-from proxy.metrics.snapshot import COUNTER, GAUGE, Family
+from proxy.metrics.snapshot import Family, counter, gauge
 
 log = logging.getLogger(__name__)
 
@@ -57,23 +57,21 @@ class Shards:
     def families(self) -> list[Family]:
         """Of shards that do not answer nothing is shown."""
         made = {
-            "size": Family("kcp_shard_storage_bytes", GAUGE, "Size of a shard's etcd.", ("shard",)),
-            "objects": Family("kcp_shard_objects", GAUGE, "Objects in a shard's etcd.", ("shard",)),
-            "inflight": Family("kcp_shard_requests_in_flight", GAUGE, "Short requests at a shard.", ("shard",)),
-            "long": Family("kcp_shard_long_requests", GAUGE, "Watches and the like at a shard.", ("shard",)),
-            "requests": Family("kcp_shard_requests", COUNTER, "Requests that a shard has answered.", ("shard",)),
-            "failed": Family("kcp_shard_requests_failed", COUNTER, "Of these, those with 5xx.", ("shard",)),
-            "cpu": Family("kcp_shard_cpu_seconds", COUNTER, "CPU time of a shard's kube-apiserver.", ("shard",)),
-            "memory": Family(
-                "kcp_shard_resident_memory_bytes", GAUGE, "Memory of a shard's kube-apiserver.", ("shard",)
-            ),
+            "size": gauge("kcp_shard_storage_bytes", "Size of a shard's etcd.", "shard"),
+            "objects": gauge("kcp_shard_objects", "Objects in a shard's etcd.", "shard"),
+            "inflight": gauge("kcp_shard_requests_in_flight", "Short requests at a shard.", "shard"),
+            "long": gauge("kcp_shard_long_requests", "Watches and the like at a shard.", "shard"),
+            "requests": counter("kcp_shard_requests", "Requests that a shard has answered.", "shard"),
+            "failed": counter("kcp_shard_requests_failed", "Of these, those with 5xx.", "shard"),
+            "cpu": counter("kcp_shard_cpu_seconds", "CPU time of a shard's kube-apiserver.", "shard"),
+            "memory": gauge("kcp_shard_resident_memory_bytes", "Memory of a shard's kube-apiserver.", "shard"),
         }
         for shard, heard in self._heard.items():
             for key, family in made.items():
                 family.values[(shard,)] = heard.get(key, 0.0)
-        quota = Family("kcp_shard_storage_quota_bytes", GAUGE, "What a shard's etcd may take.", ("shard",))
+        quota = gauge("kcp_shard_storage_quota_bytes", "What a shard's etcd may take.", "shard")
         quota.values.update({(shard,): size for shard, size in self.quotas.items()})
-        info = Family("kcp_shard_info", GAUGE, "Version of a shard's kube-apiserver.", ("shard", "version"))
+        info = gauge("kcp_shard_info", "Version of a shard's kube-apiserver.", "shard", "version")
         info.values.update(dict.fromkeys(self._versions.items(), 1))
         return [*made.values(), quota, info]
 

@@ -43,6 +43,19 @@ class Family:
     """Of histograms: observations in each bucket (not cumulative), and their sum at the end."""
 
 
+Values = Mapping[Labels, float]
+
+
+def counter(name: str, text: str, *labels: str, values: Values | None = None) -> Family:
+    """``name`` without ``_total``; without labels its one value is that of ``()``."""
+    return Family(name, COUNTER, text, labels, values=dict(values or {}))
+
+
+def gauge(name: str, text: str, *labels: str, values: Values | None = None, merge: str = SUM) -> Family:
+    """``merge``: how those of several workers become one."""
+    return Family(name, GAUGE, text, labels, merge=merge, values=dict(values or {}))
+
+
 @lru_cache
 def address(path: Path) -> str:
     """A name for a Unix socket that fits into the 108 bytes which unix(7) has for it."""

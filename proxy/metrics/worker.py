@@ -14,10 +14,10 @@ from pathlib import Path
 
 from proxy.audit.auditor import Auditor
 from proxy.metrics.requests import RequestMetrics
-from proxy.metrics.snapshot import COUNTER, GAUGE, HISTOGRAM, MAX, Family, address, encode
+from proxy.metrics.snapshot import HISTOGRAM, MAX, Family, Labels, address, counter, encode, gauge
 from proxy.server.handshakes import Handshakes
 from proxy.server.pool import Pool
-from proxy.tenancy.index import READY, WorkspaceIndex
+from proxy.tenancy.index import PHASES, WorkspaceIndex
 
 LAG_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 LAG_EVERY = 0.25
@@ -96,85 +96,60 @@ class WorkerMetrics:
 
     def families(self) -> list[Family]:
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        found = [
+        return [
             *self._requests.families(),
             self._lag.family(),
             self._workspaces(),
             self._shards(),
             *self._shard_connections(),
-        ]
-        found.append(
-            Family(
+            counter(
                 "kcp_proxy_tls_handshakes",
-                COUNTER,
                 "TLS handshakes of clients by their result.",
-                ("result",),
+                "result",
                 values={(result,): count for result, count in self._handshakes.counts.items()},
-            )
-        )
-        found.append(
-            Family(
+            ),
+            gauge(
                 "kcp_proxy_openapi_cache_bytes",
-                GAUGE,
                 "Memory of OpenAPI documents that are kept.",
                 values={(): self._documents()},
-            )
-        )
-        found.append(
-            Family(
-                "kcp_proxy_client_connections",
-                GAUGE,
-                "Open connections of clients.",
-                values={(): self._connections()},
-            )
-        )
-        found.append(
-            Family(
+            ),
+            gauge("kcp_proxy_client_connections", "Open connections of clients.", values={(): self._connections()}),
+            counter(
                 "kcp_proxy_cpu_seconds",
-                COUNTER,
                 "CPU time of the proxy's workers.",
-                ("mode",),
+                "mode",
                 values={("user",): usage.ru_utime, ("system",): usage.ru_stime},
-            )
-        )
-        if self._auditor is not None:
-            found += self._audit(self._auditor)
-        return found
+            ),
+            *(_audit(self._auditor) if self._auditor is not None else ()),
+        ]
 
     def _workspaces(self) -> Family:
         """Every worker knows all of them."""
-        counts: dict[tuple[str, ...], float] = {}
-        for shard in self._index.shards:
-            counts[(READY, shard)] = 0
+        counts: dict[Labels, float] = {(phase, shard): 0 for phase in PHASES for shard in self._index.shards}
         for workspace in self._index.all():
             key = (workspace.phase, workspace.shard)
             counts[key] = counts.get(key, 0) + 1
-        return Family(
-            "kcp_workspaces", GAUGE, "Workspaces by phase and shard.", ("phase", "shard"), merge=MAX, values=counts
-        )
+        return gauge("kcp_workspaces", "Workspaces by phase and shard.", "phase", "shard", merge=MAX, values=counts)
 
     def _shards(self) -> Family:
         missing = set(self._index.missing_shards())
-        return Family(
+        return gauge(
             "kcp_shard_up",
-            GAUGE,
             "Whether the workspaces of a shard can be followed.",
-            ("shard",),
+            "shard",
             merge=MAX,
             values={(shard,): float(shard not in missing) for shard in self._index.shards},
         )
 
     def _shard_connections(self) -> list[Family]:
-        now = Family("kcp_proxy_shard_connections", GAUGE, "Connections to shards.", ("shard", "state"))
-        opened = Family("kcp_proxy_shard_connections_opened", COUNTER, "Connections made to shards.", ("shard",))
-        reused = Family(
-            "kcp_proxy_shard_connections_reused", COUNTER, "Requests that went out on a kept connection.", ("shard",)
-        )
-        failures = Family(
+        now = gauge("kcp_proxy_shard_connections", "Connections to shards.", "shard", "state")
+        opened = counter("kcp_proxy_shard_connections_opened", "Connections made to shards.", "shard")
+        reused = counter("kcp_proxy_shard_connections_reused", "Requests that went out on a kept connection.", "shard")
+        failures = counter(
             "kcp_proxy_shard_failures",
-            COUNTER,
             "Requests that a shard did not answer, by what its connection did.",
-            ("shard", "reason"),
+            "shard",
+            "reason",
         )
         for pool in self._pools:
             shard = pool.shard
@@ -185,22 +160,20 @@ class WorkerMetrics:
             failures.values.update({(shard, reason): count for reason, count in pool.failures.items()})
         return [now, opened, reused, failures]
 
-    @staticmethod
-    def _audit(auditor: Auditor) -> list[Family]:
-        writers = auditor.writers
-        return [
-            Family(
-                "kcp_audit_events",
-                COUNTER,
-                "Audit events that were written.",
-                ("sink",),
-                values={(writer.name,): writer.written for writer in writers},
-            ),
-            Family(
-                "kcp_audit_dropped",
-                COUNTER,
-                "Audit events that were lost because they could not be written in time.",
-                ("sink",),
-                values={(writer.name,): writer.dropped for writer in writers},
-            ),
-        ]
+
+def _audit(auditor: Auditor) -> list[Family]:
+    writers = auditor.writers
+    return [
+        counter(
+            "kcp_audit_events",
+            "Audit events that were written.",
+            "sink",
+            values={(writer.name,): writer.written for writer in writers},
+        ),
+        counter(
+            "kcp_audit_dropped",
+            "Audit events that were lost because they could not be written in time.",
+            "sink",
+            values={(writer.name,): writer.dropped for writer in writers},
+        ),
+    ]

@@ -107,6 +107,8 @@ class Streamed:
                 continue
             if name == b"content-encoding":
                 if forward.body_filter is not None:
+                    if self._answer is not None:
+                        self._answer.record.unrewritten = True
                     self.failed(StatusError(502, f"the answer of shard {forward.shard} is encoded", reason=BAD_GATEWAY))
                     self.cancel()
                     return
@@ -123,7 +125,7 @@ class Streamed:
         return status_line(status) + (edit(fields) if edit is not None else fields)
 
     def whole(self, status: int, fields: bytes, body: bytes) -> None:
-        answer, self._answer = self._answer, None
+        answer = self._answer
         if answer is None:
             return
         record = answer.record
@@ -131,7 +133,12 @@ class Streamed:
         record.shard_seconds = time.perf_counter() - self._asked
         if self._forward.body_filter is not None:
             rewrite = self._forward.body_filter()
-            body = rewrite.feed(body) + rewrite.flush()
+            try:
+                body = rewrite.feed(body) + rewrite.flush()
+            except Exception:
+                record.unrewritten = True
+                raise
+        self._answer = None
         answer.whole(self._edited(status, fields), body, compress=True)
 
     def data(self, chunk: bytes, done: bool) -> None:
@@ -139,9 +146,13 @@ class Streamed:
         if answer is None:
             return
         if self._filter is not None:
-            chunk = self._filter.feed(chunk)
-            if done:
-                chunk += self._filter.flush()
+            try:
+                chunk = self._filter.feed(chunk)
+                if done:
+                    chunk += self._filter.flush()
+            except Exception:
+                answer.record.unrewritten = True
+                raise
         if done:
             self._answer = None
         if answer.begun:

@@ -214,6 +214,7 @@ class Front(asyncio.Protocol):
             reply = refusal(error, request)
         except Exception:
             log.exception("an answer could not be put together")
+            request.record.unrewritten = True
             reply = _internal_error(request)
         if self._answer is answer:  # not ended by the run itself
             if reply is None:

@@ -62,6 +62,8 @@ class Record:
     """Whether the answer is a watch that has begun."""
     cut: bool = False
     """Whether the connection ended before the answer did."""
+    unrewritten: bool = False
+    """Whether the shard's answer could not be rewritten, so that the client did not get it: a fault of the proxy's."""
 
     def lines(self) -> bytes:
         """Header lines by which a shard knows this one request."""

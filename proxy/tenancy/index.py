@@ -15,7 +15,7 @@ from proxy.kube.informer import Informer
 
 LOGICAL_CLUSTERS = Resource("internal.kcp.dev", "v1alpha1", "logicalclusters", namespaced=False)
 
-INITIALIZING, READY, DELETING = "Initializing", "Ready", "Deleting"
+INITIALIZING, READY, DELETING = PHASES = "Initializing", "Ready", "Deleting"
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,15 +39,6 @@ def stamp(moment: datetime.datetime | None = None) -> str:
     return (moment or now()).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def parse_time(value: str | None) -> datetime.datetime | None:
-    """A time as the API writes it (RFC 3339); None for no time, or for one in a spelling that nobody uses."""
-    try:
-        parsed = datetime.datetime.fromisoformat(value) if value else None
-    except ValueError:
-        return None
-    return parsed if parsed and parsed.tzinfo else None
-
-
 @contextlib.contextmanager
 def not_there() -> Iterator[None]:
     """What is gone by now needs nothing any more."""

@@ -7,8 +7,9 @@ import datetime
 from proxy.kube.client import Client, Object
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
+from proxy.kube.times import parse_time
 from proxy.kube.workqueue import WorkQueue
-from proxy.workload.api import CLUSTERS, HEARTBEAT, READY, conditions_of, now, parse_time, with_condition
+from proxy.workload.api import CLUSTERS, HEARTBEAT, READY, conditions_of, now, with_condition
 
 TIMEOUT = datetime.timedelta(seconds=60)
 """Silence after which a cluster is not Ready; syncers report every 20 s."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
 
 from proxy.kube.client import Client, Object
 from proxy.kube.informer import Informer
@@ -15,19 +16,36 @@ from proxy.workload.pods import EndedPods
 from proxy.workload.release import Release
 
 
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What the controllers know of one shard, for those who watch them."""
+
+    clusters: Informer
+    """WorkloadClusters."""
+    imports: Informer
+    """APIResourceImports, without their schemas."""
+
+
 async def run(
-    shards: Mapping[str, Client], *, auto_publish: bool, following: MutableMapping[str, Informer] | None = None
+    shards: Mapping[str, Client], *, auto_publish: bool, following: MutableMapping[str, Followed] | None = None
 ) -> None:
-    """Run until cancelled. ``auto_publish``: imported types are served without further ado. ``following`` gets the
-    informer of each shard's clusters."""
+    """Run until cancelled. ``auto_publish``: imported types are served without further ado. ``following`` gets what is
+    known of each shard, as long as it is followed."""
+    try:
+        await _run(shards, auto_publish, {} if following is None else following)
+    finally:
+        if following is not None:
+            following.clear()
+
+
+async def _run(shards: Mapping[str, Client], auto_publish: bool, following: MutableMapping[str, Followed]) -> None:
     async with asyncio.TaskGroup() as group:
         for shard, client in shards.items():
             clusters = Informer(client, CLUSTERS, transform=_without_managed_fields)
-            if following is not None:
-                following[shard] = clusters
             heartbeats = Heartbeats(client, clusters)
             placement = Placement(client, clusters)
             release, negotiation = Release(client, clusters), Negotiation(client, auto_publish=auto_publish)
+            following[shard] = Followed(clusters, negotiation.imports)
             for part in (clusters, heartbeats, placement, release, negotiation, EndedPods(client)):
                 group.create_task(part.run())
 

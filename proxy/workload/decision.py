@@ -10,7 +10,8 @@ from typing import Any
 
 from proxy.kube.client import Object
 from proxy.kube.selectors import selects
-from proxy.workload.api import READY, conditions_of, is_true, parse_time
+from proxy.kube.times import parse_time
+from proxy.workload.api import READY, conditions_of, is_true
 
 NOWHERE = "No clusters are available to schedule Namespaces to."
 NOT_READY_SECONDS = 300

@@ -45,7 +45,7 @@ class Negotiation:
         self._look_again = look_again
         self._publisher = Publisher(client)
         # Schemas are large and wanted only while something changes: they are not kept.
-        self._imports = Informer(client, IMPORTS, transform=_without_schema)
+        self.imports = Informer(client, IMPORTS, transform=_without_schema)
         self._negotiated = Informer(client, NEGOTIATED, transform=_without_schema)
         self._crds = Informer(client, CRDS, label_selector=LABEL, metadata_only=True, transform=_slim_crd)
         self._importers: dict[TypeKey, set[str]] = {}
@@ -53,16 +53,16 @@ class Negotiation:
         self._by_crd: dict[str, set[TypeKey]] = defaultdict(set)
         """Types that are negotiated, by the name of the CRD that would serve them."""
         self.queue: WorkQueue[TypeKey] = WorkQueue(self._reconcile, name="API imports", workers=4)
-        self._imports.add_handler(self._import_event)
+        self.imports.add_handler(self._import_event)
         self._negotiated.add_handler(self._negotiated_event)
         self._crds.add_handler(self._crd_event)
 
     async def run(self) -> None:
         """Until cancelled."""
         async with TaskGroup() as group:
-            for informer in (self._imports, self._negotiated, self._crds):
+            for informer in (self.imports, self._negotiated, self._crds):
                 group.create_task(informer.run())
-            for informer in (self._imports, self._negotiated, self._crds):
+            for informer in (self.imports, self._negotiated, self._crds):
                 await informer.wait_synced()
             group.create_task(self.queue.run())
 
@@ -220,7 +220,8 @@ class Negotiation:
 def _without_schema(obj: Object) -> Object:
     left_out = ("openAPIV3Schema", "columnDefinitions")
     spec = {key: value for key, value in (obj.get("spec") or {}).items() if key not in left_out}
-    return {"metadata": {"name": obj["metadata"]["name"]}, "spec": spec}
+    conditions = [{"type": item["type"], "status": item["status"]} for item in conditions_of(obj)]
+    return {"metadata": {"name": obj["metadata"]["name"]}, "spec": spec, "status": {"conditions": conditions}}
 
 
 def _slim_crd(obj: Object) -> Object:

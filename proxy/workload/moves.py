@@ -7,7 +7,8 @@ import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
-from proxy.workload.api import CLUSTER_LABEL, parse_time, stamp
+from proxy.kube.times import parse_time
+from proxy.workload.api import CLUSTER_LABEL, stamp
 
 SEVERAL = "Several"
 """Value of the cluster label where a namespace has to do with more than one; no cluster can have that name."""

@@ -12,9 +12,10 @@ from asyncio import TaskGroup
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
+from proxy.kube.times import parse_time
 from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.token import LABEL
-from proxy.workload.api import CLUSTER_LABEL, now, parse_time
+from proxy.workload.api import CLUSTER_LABEL, now
 
 PODS = Resource("", "v1", "pods")
 PATIENCE = datetime.timedelta(seconds=60)

@@ -12,13 +12,25 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from proxy.release import own_version
 from syncer.image import archive, contents
 from syncer.image.archive import ImageConfig, Layer, write_archive, write_layer
-from syncer.image.contents import APPLICATION, ENVIRONMENT, PYTHON, Contents, application, interpreter, libraries
+from syncer.image.contents import (
+    APPLICATION,
+    ENVIRONMENT,
+    PYTHON,
+    Contents,
+    application,
+    distribution,
+    interpreter,
+    libraries,
+)
 from syncer.image.errors import ImageError
 
 SYNCER_START = f"#!/{PYTHON}\nimport sys\n\nfrom syncer.main import main\n\nsys.exit(main())\n".encode()
 KCP_START = f"#!/{PYTHON}\nfrom proxy.cli.kcp import main\n\nmain()\n".encode()
+SYNCER = ("syncer", "proxy.kube", "proxy.logs", "proxy.release")
+"""Of ours, what it is made of."""
 COMMANDS = "usr/local/bin"
 
 
@@ -35,14 +47,15 @@ class Builder:
 
     def syncer(self, target: Path, *, tag: str) -> None:
         """The syncer's image. Seconds the first time, milliseconds when nothing has changed. Raises ImageError."""
-        files = application("syncer", "proxy.kube")
+        files = application(*SYNCER)
         image_code = f"{APPLICATION}/syncer/image/"
         files = {path: source for path, source in files.items() if not path.startswith(image_code)}
+        files |= distribution("kcp", own_version())
         self.program(target, tag=tag, files=files, name="kcp-syncer", start=SYNCER_START)
 
     def kcp(self, target: Path, *, tag: str) -> None:
         """The image of `kcp`, for proxies in front of shards that run elsewhere. Raises ImageError."""
-        files = application("proxy", "syncer", "manifests")
+        files = application("proxy", "syncer", "manifests") | distribution("kcp", own_version())
         self.program(target, tag=tag, files=files, name="kcp", start=KCP_START)
 
     def program(self, target: Path, *, tag: str, files: Contents, name: str, start: bytes) -> None:

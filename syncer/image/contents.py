@@ -92,12 +92,20 @@ def application(*roots: str) -> Contents:
             files[f"{APPLICATION}/{name}/__init__.py"] = path
             for part in parts:
                 below = part.split(".")[1:]
-                files |= tree(path.parent.joinpath(*below), "/".join([APPLICATION, name, *below]))
+                source, target = path.parent.joinpath(*below), "/".join([APPLICATION, name, *below])
+                module = source.with_suffix(".py")
+                files |= {f"{target}.py": module} if module.is_file() else tree(source, target)
         elif is_package:
             files |= tree(path.parent, f"{APPLICATION}/{name}")
         else:
             files[f"{APPLICATION}/{path.name}"] = path
     return files
+
+
+def distribution(name: str, version: str) -> Contents:
+    """What ``importlib.metadata.version(name)`` reads."""
+    note = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode()
+    return {f"{APPLICATION}/{name}-{version}.dist-info/METADATA": note}
 
 
 def tree(source: Path, target: str) -> Contents:

@@ -12,6 +12,7 @@ import yaml
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.config import Connection, load_kubeconfig
 from proxy.kube.errors import StatusError
+from proxy.mapping.token import LABEL
 from syncer.runner import Settings, Syncer
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp
@@ -19,6 +20,7 @@ from tests.integration.kcp_process import Kcp
 WORKSPACES = Resource("tenancy.kcp.dev", "v1beta1", "workspaces", namespaced=False)
 CLUSTERS = Resource("workload.kcp.dev", "v1alpha1", "workloadclusters", namespaced=False)
 CONFIGMAPS = Resource("", "v1", "configmaps")
+DEPLOYMENTS = Resource("apps", "v1", "deployments")
 CLUSTER = "east"
 
 
@@ -37,7 +39,8 @@ def named(resource: Resource, kind: str, name: str, **fields: Any) -> Object:
 
 @asynccontextmanager
 async def syncing(kcp: Kcp, port: int) -> AsyncIterator[None]:
-    """A syncer that is scraped at ``port`` of loopback, and changes for it to sync; the first of them has arrived."""
+    """A syncer that is scraped at ``port`` of loopback, and changes for it to sync, both ways; the first of them have
+    arrived."""
     async with Client(connection(kcp, "root:default")) as parent:
         await parent.create(WORKSPACES, named(WORKSPACES, "Workspace", "above", spec={"type": "Universal"}))
 
@@ -54,13 +57,20 @@ async def syncing(kcp: Kcp, port: int) -> AsyncIterator[None]:
             cluster=CLUSTER,
             above=above,
             below=below,
-            resources=("configmaps",),
+            resources=("configmaps", "deployments.apps"),
             poll=1.0,
             metrics_address=("127.0.0.1", port),
         )
-        tasks = [asyncio.create_task(Syncer(settings).run()), asyncio.create_task(_change(client))]
+        tasks = [asyncio.create_task(Syncer(settings).run())]
         try:
-            await eventually(lambda: _arrived(physical), timeout=60, interval=0.3)
+            deployment = named(DEPLOYMENTS, "Deployment", "changes", spec=IDLE)
+            deployment["metadata"]["namespace"] = "default"
+            await eventually(lambda: client.create(DEPLOYMENTS, deployment), StatusError, timeout=60)
+            tasks.append(asyncio.create_task(_change(client)))
+            arrived = await eventually(lambda: _arrived(physical, DEPLOYMENTS), timeout=60, interval=0.3)
+            tasks.append(asyncio.create_task(_report(physical, arrived["metadata"]["namespace"])))
+            await eventually(lambda: _arrived(physical, CONFIGMAPS), timeout=60, interval=0.3)
+            await eventually(lambda: _told(client), timeout=60, interval=0.3)
             yield
         finally:
             for task in tasks:
@@ -68,9 +78,27 @@ async def syncing(kcp: Kcp, port: int) -> AsyncIterator[None]:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _arrived(physical: Client) -> bool:
-    listed = await physical.list(CONFIGMAPS, label_selector=f"workloads.kcp.dev/cluster={CLUSTER}")
-    return any(item["metadata"]["name"] == "changes" for item in listed["items"])
+IDLE = {
+    "replicas": 0,
+    "selector": {"matchLabels": {"app": "changes"}},
+    "template": {
+        "metadata": {"labels": {"app": "changes"}},
+        "spec": {"containers": [{"name": "c", "image": "localhost/none:1"}]},
+    },
+}
+"""Nobody runs it: status is the test's own."""
+
+
+async def _arrived(physical: Client, resource: Resource) -> Object:
+    """The copy below; the original, which is on the same server, belongs to a workspace."""
+    listed = await physical.list(resource, label_selector=f"workloads.kcp.dev/cluster={CLUSTER},!{LABEL}")
+    return next((item for item in listed["items"] if item["metadata"]["name"] == "changes"), {})
+
+
+async def _told(client: Client) -> bool:
+    """A heartbeat has told of syncing both ways."""
+    status = (await client.get(CLUSTERS, CLUSTER)).get("status") or {}
+    return {"down", "up", "oldest"} <= set(status.get("lagMilliseconds") or ())
 
 
 async def _change(client: Client) -> None:
@@ -80,4 +108,13 @@ async def _change(client: Client) -> None:
         body = named(CONFIGMAPS, "ConfigMap", "changes", data={"number": str(number)})
         body["metadata"]["namespace"] = "default"
         await client.apply(CONFIGMAPS, body, manager="test")
+        await asyncio.sleep(0.3)
+
+
+async def _report(physical: Client, namespace: str) -> None:
+    number = 0
+    while True:
+        number += 1
+        patch = {"status": {"observedGeneration": number}}
+        await physical.patch(DEPLOYMENTS, "changes", patch, namespace=namespace, subresource="status")
         await asyncio.sleep(0.3)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import re
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from proxy.kube.errors import StatusError
 from proxy.shard.addresses import free_port
 from tests.clusters.system import REPOSITORY, run
 from tests.integration.eventually import eventually
-from tests.integration.kcp_process import Kcp
+from tests.integration.kcp_process import Kcp, run_kcp
 from tests.monitoring import operator
 from tests.monitoring.prometheus import program
 from tests.monitoring.syncing import syncing
@@ -84,6 +85,26 @@ def test_every_alert_has_its_paragraph() -> None:
 def test_rules_fire_when_they_should() -> None:
     run(str(program("promtool")), "test", "rules", REPOSITORY / "tests" / "monitoring" / "rules.yaml", timeout=300)
     run(str(program("promtool")), "check", "config", REPOSITORY / "manifests" / "monitoring" / "prometheus.yaml")
+
+
+def test_every_alert_is_seen_to_fire_and_to_be_silent() -> None:
+    tests = yaml.safe_load((REPOSITORY / "tests" / "monitoring" / "rules.yaml").read_text())["tests"]
+    seen = {(rule["alertname"], bool(rule["exp_alerts"])) for test in tests for rule in test["alert_rule_test"]}
+    assert seen == {(rule["alert"], fires) for rule in rules() if "alert" in rule for fires in (True, False)}
+
+
+@needs_prometheus
+@pytest.mark.parametrize("port", ["kcp", "syncer"])
+async def test_names_are_as_prometheus_wants_them(prometheus: str, port: str) -> None:
+    """Its linter: units, suffixes, help."""
+    url = f"http://127.0.0.1:{ {'kcp': SCRAPED, 'syncer': SYNCER}[port] }/metrics"
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        text = await response.read()
+    linter = await asyncio.create_subprocess_exec(
+        *(str(program("promtool")), "check", "metrics"), stdin=PIPE, stdout=PIPE, stderr=STDOUT
+    )
+    said, _ = await linter.communicate(text)
+    assert (linter.returncode, said) == (0, b"")
 
 
 SCRAPED, SYNCER = free_port(), free_port()
@@ -190,6 +211,22 @@ async def test_what_prometheus_scrapes_is_what_alerts_ask_for(prometheus: str) -
     named = {name for rule in rules() for name in re.findall(r"\bkcp[_:][a-z0-9_:]+", rule["expr"])}
     named |= {name for *_, expression in panels() for name in re.findall(r"\bkcp_[a-z0-9_]+", expression)}
     assert named - known == set()
+
+
+@needs_prometheus
+async def test_kcp_top_shows_what_syncing_does(prometheus: str, kcp: Kcp) -> None:
+    options = ("--root-directory", str(kcp.root), "--interval", "1")
+    code, output, errors = await run_kcp("top", *options, "-o", "json")
+    assert code == 0, errors
+    [cluster] = json.loads(output)["clusters"]
+    assert (cluster["name"], cluster["workspace"], cluster["state"]) == ("east", "root:default:above", "ready")
+    assert (cluster["resources"], cluster["synced"] >= 1, cluster["failed"]) == (2, True, 0)
+    assert cluster["lag"].keys() == {"down", "up", "oldest"}
+    assert 0 < cluster["lag"]["down"] < 60
+    code, output, errors = await run_kcp("top", *options, "--once")
+    assert code == 0, errors
+    lag = r"\d+ m?s"
+    assert re.search(rf"^east +root:default:above +ready +\d+ s +\d+ +0 +{lag} +{lag} +{lag} *$", output, re.M), output
 
 
 @pytest.mark.skipif(not operator.there(), reason="no CRDs: `python -m tests.monitoring` says why they could not be had")

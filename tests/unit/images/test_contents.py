@@ -9,8 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from syncer.image.build import stage
-from syncer.image.contents import APPLICATION, ENVIRONMENT, LIBRARIES, PYTHON, application, interpreter, libraries, tree
+from syncer.image.build import SYNCER, stage
+from syncer.image.contents import (
+    APPLICATION,
+    ENVIRONMENT,
+    LIBRARIES,
+    PYTHON,
+    application,
+    distribution,
+    interpreter,
+    libraries,
+    tree,
+)
 from syncer.image.errors import ImageError
 
 
@@ -31,13 +41,14 @@ def test_the_interpreter_is_trimmed() -> None:
 
 
 def test_the_application_is_what_it_imports() -> None:
-    files = application("syncer", "proxy.kube")
+    files = application(*SYNCER)
     tops = {path.split("/")[1] for path in files}
     assert {"syncer", "proxy", "aiohttp", "orjson", "yaml", "click"} <= tops
     assert not tops & {"cryptography", "rich", "pytest", "json", "pip", "setuptools", "_distutils_hack"}
     ours = {path for path in files if path.startswith(f"{APPLICATION}/proxy/")}
-    assert f"{APPLICATION}/proxy/__init__.py" in ours
-    assert all(path.startswith(f"{APPLICATION}/proxy/kube/") or path.count("/") == 2 for path in ours)
+    alone = {f"{APPLICATION}/proxy/{name}.py" for name in ("__init__", "logs", "release")}
+    assert alone < ours
+    assert all(path.startswith(f"{APPLICATION}/proxy/kube/") for path in ours - alone)
 
 
 def test_a_package_that_cannot_be_imported_is_told() -> None:
@@ -59,11 +70,12 @@ def test_no_libraries_for_what_is_no_program(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "chroot") or os.geteuid() != 0, reason="needs root to change the root folder")
 def test_it_runs_with_nothing_else_around_it(tmp_path: Path) -> None:
-    program = application("syncer", "proxy.kube")
+    program = application(*SYNCER) | distribution("kcp", "1.2.3")
     needed = libraries(path for path in program.values() if isinstance(path, Path))
     stage(interpreter() | needed | program, tmp_path)
     tmp_path.chmod(0o755)
     code = "import ssl, sqlite3, ctypes, socket, syncer.main; print(ssl.create_default_context() and 'fine')"
+    code += "; import syncer.metrics; print(syncer.metrics.own_version())"
 
     def enter() -> None:
         os.chroot(tmp_path)
@@ -74,4 +86,4 @@ def test_it_runs_with_nothing_else_around_it(tmp_path: Path) -> None:
     outcome = subprocess.run(
         [f"/{PYTHON}", "-c", code], env=ENVIRONMENT, preexec_fn=enter, capture_output=True, text=True, check=False
     )
-    assert (outcome.stdout, outcome.stderr) == ("fine\n", "")
+    assert (outcome.stdout, outcome.stderr) == ("fine\n1.2.3\n", "")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.auth.identity import ANONYMOUS, User
 from proxy.mapping.paths import parse
-from proxy.metrics.busiest import MOST, cut
+from proxy.metrics.busiest import HALF_LIFE, MOST, Busiest, cut
 from proxy.metrics.exposition import expose
-from proxy.metrics.requests import MOST_RESOURCES, RequestMetrics
+from proxy.metrics.requests import KINDS, MOST_RESOURCES, RequestMetrics
 from proxy.metrics.snapshot import Family, add, decode, encode, lasting
-from proxy.server.messages import ENTRY, IDENTITY, PERMISSION, SHARD, Record, Request
+from proxy.server.messages import ENTRY, GATE, IDENTITY, MAPPING, PERMISSION, SHARD, Record, Request
 
 
 def asked(
@@ -73,6 +74,25 @@ def test_in_flight() -> None:
     assert found["kcp_proxy_requests_in_flight{kind=watch}"] == 1
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_goes_on_is_counted_by_its_kind_and_as_it_goes(kind: str) -> None:
+    metrics = RequestMetrics(["main"])
+    target = b"/api/v1/pods?watch=true" if kind == "watch" else b"/api/v1/namespaces/n/pods/p/" + kind.encode()
+    request = Request(b"GET", target, [], record=Record(info=parse(b"GET", target), shard="main", streaming=True))
+    metrics.arrived(request)
+    metrics.streaming(request)
+    sent = []
+    for size in (10, 30):
+        request.record.sent = size
+        sent.append(values(metrics.families())["kcp_proxy_sent_bytes_total{}"])
+    assert sent == [10, 30]
+    assert values(metrics.families())[f"kcp_proxy_requests_in_flight{{kind={kind}}}"] == 1
+    metrics.finished(request)
+    found = values(metrics.families())
+    assert found["kcp_proxy_sent_bytes_total{}"] == 30
+    assert found[f"kcp_proxy_requests_in_flight{{kind={kind}}}"] == 0
+
+
 def test_who_and_whether() -> None:
     metrics = RequestMetrics(["main"])
     asked(metrics, allowed=True)
@@ -115,7 +135,7 @@ def test_only_the_busiest_workspaces_are_named() -> None:
             asked(metrics, workspace=workspace)
     merged: dict[str, Family] = {}
     add(merged, metrics.families())
-    cut(merged.values(), 2)
+    cut(merged, 2)
     shown = values(list(merged.values()))
     found = {key: value for key, value in shown.items() if "workspace_requests" in key and "class=2xx" in key}
     assert found == {
@@ -123,6 +143,27 @@ def test_only_the_busiest_workspaces_are_named() -> None:
         "kcp_proxy_workspace_requests_total{class=2xx,workspace=root:c}": 2,
     }
     assert "kcp_proxy_workspace_request_duration_seconds_count{workspace=root:b}" not in shown
+
+
+def test_who_is_busy_now_is_named_instead_of_who_was() -> None:
+    now = 0.0
+    busiest = Busiest(1, clock=lambda: now)
+
+    def named(*, times: dict[str, int]) -> set[str]:
+        for workspace, count in times.items():
+            for _ in range(count):
+                busiest.count(Record(workspace=workspace, status=200), 0.001, 0)
+        merged: dict[str, Family] = {}
+        add(merged, busiest.families())
+        cut(merged, 1)
+        return {key for key in values(list(merged.values())) if "class=2xx" in key}
+
+    label = "kcp_proxy_workspace_requests_total{{class=2xx,workspace={}}}".format
+    assert named(times={"old": 1000, "new": 10}) == {label("old")}
+    now = HALF_LIFE
+    assert named(times={"old": 1, "new": 100}) == {label("old")}
+    now = 10 * HALF_LIFE
+    assert named(times={"old": 1, "new": 100}) == {label("new")}
 
 
 def test_workspaces_that_are_counted_are_bounded() -> None:
@@ -133,7 +174,9 @@ def test_workspaces_that_are_counted_are_bounded() -> None:
     for number in range(MOST + 10):
         asked(metrics, workspace=f"root:w{number}")
     asked(metrics, workspace="root:busy", status=503)
-    found = values(metrics.families())
+    merged = {family.name: family for family in metrics.families()}
+    cut(merged, 4)
+    found = values(list(merged.values()))
     assert found["kcp_proxy_workspace_requests_total{class=2xx,workspace=root:busy}"] == 3
     assert found["kcp_proxy_workspace_requests_total{class=5xx,workspace=root:busy}"] == 1
     assert sum(key.startswith("kcp_proxy_workspace_requests_total{class=2xx") for key in found) == 4
@@ -164,10 +207,25 @@ def test_what_was_known_and_what_was_not() -> None:
         assert found[f"kcp_proxy_cache_lookups_total{{cache={cache},result=miss}}"] == misses, cache
 
 
+def test_what_could_not_be_rewritten() -> None:
+    metrics = RequestMetrics(["main"])
+    asked(metrics, step=MAPPING, status=400)  # the client's own fault
+    asked(metrics, step=MAPPING, status=500)
+    asked(metrics, step=GATE, status=403)
+    asked(metrics, step=SHARD, status=500, shard_seconds=0.001, unrewritten=True)
+    found = values(metrics.families())
+    assert found["kcp_proxy_rewrite_errors_total{direction=request}"] == 2
+    assert found["kcp_proxy_rewrite_errors_total{direction=response}"] == 1
+
+
 def test_label_values_exist_from_the_start() -> None:
     found = values(RequestMetrics(["main"]).families())
-    assert found["kcp_proxy_request_duration_seconds_count{shard=main,verb=deletecollection}"] == 0
+    for verb in ("list", "deletecollection", "other"):
+        assert found[f"kcp_proxy_request_duration_seconds_count{{shard=main,verb={verb}}}"] == 0
     assert found["kcp_proxy_authentication_total{result=refused}"] == 0
+    assert found["kcp_proxy_rewrite_errors_total{direction=response}"] == 0
+    for kind in (*KINDS, "short"):
+        assert found[f"kcp_proxy_requests_in_flight{{kind={kind}}}"] == 0
 
 
 def test_workers_add_up() -> None:

@@ -123,3 +123,53 @@ async def test_an_audit_id_that_is_none_is_not_taken() -> None:
         talk.says(get("/", f"Audit-ID: {value}"))
         [message] = answers(talk.heard())
         assert message.header(b"audit-id") != value.encode()
+
+
+class Broken:
+    """A filter that does not understand everything."""
+
+    def feed(self, data: bytes) -> bytes:
+        if b"bad" in data:
+            raise ValueError("cannot be rewritten")
+        return data
+
+    def flush(self) -> bytes:
+        return b""
+
+
+async def test_an_answer_that_cannot_be_rewritten_is_told() -> None:
+    """In a whole answer, in a stream that has begun, in one that is encoded, and in one put together here."""
+    said: list[tuple[bytes, tuple[str, ...], bool]] = [
+        (b"bad", (), True),
+        (b"bad", ("Content-Type: application/json",), True),
+        (b"good", (), False),
+        (b"packed", ("Content-Encoding: gzip",), True),
+    ]
+    for body, headers, unrewritten in said:
+        watcher = Watcher()
+        talk = Talk(forward(body_filter=Broken), observers=(watcher,))
+        talk.says(get())
+        (await talk.shard()).says(answer(body, *headers))
+        await settle()
+        [message] = answers(talk.heard())
+        assert (message.status >= 500) == unrewritten
+        assert watcher.requests[0].record.unrewritten == unrewritten
+
+    watcher = Watcher()
+    talk = Talk(forward(body_filter=Broken, streaming=True), observers=(watcher,))
+    talk.says(get())
+    shard = await talk.shard()
+    shard.says(CHUNKED + chunk(b"good"))
+    shard.says(chunk(b"bad"))
+    await settle()
+    assert talk.wire.aborted, "half an answer is not passed off as a whole one"
+    assert watcher.requests[0].record.unrewritten
+
+    async def put_together(exchange: Exchange) -> None:
+        raise ValueError("cannot be split")
+
+    watcher = Watcher()
+    talk = Talk(Produce(put_together), observers=(watcher,))
+    talk.says(get())
+    await settle()
+    assert watcher.requests[0].record.unrewritten

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from proxy.kube.client import Object, Resource
+from proxy.kube.times import parse_time
 from proxy.workload.agreement import agree, subresources
-from proxy.workload.api import parse_time, with_condition
+from proxy.workload.api import with_condition
 from proxy.workload.clusters import arrival, health
 from proxy.workload.publish import crd_of
 from proxy.workload.typekey import TypeKey, key_of
