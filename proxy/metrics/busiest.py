@@ -98,11 +98,12 @@ class Busiest:
 
 def cut(families: dict[str, Family], shown: int) -> None:
     """Leave the ``shown`` busiest workspaces in what several workers counted together. ``families`` by their names."""
-    ranks = families.pop(RANK, None)
-    if ranks is None:
-        return
-    kept = {path for (path,) in nlargest(shown, ranks.values, key=ranks.values.__getitem__)}
-    for family in families.values():
-        if family.labels[:1] == ("workspace",):
-            family.values = {labels: value for labels, value in family.values.items() if labels[0] in kept}
-            family.buckets = {labels: counts for labels, counts in family.buckets.items() if labels[0] in kept}
+    ranked = families.pop(RANK, None)
+    ranks = ranked.values if ranked is not None else {}
+    named = [family for family in families.values() if family.labels[:1] == ("workspace",)]
+    # Workers that died have left counters and no ranks.
+    paths = {labels[:1] for family in named for labels in (*family.values, *family.buckets)}
+    kept = {path for (path,) in nlargest(shown, paths, key=lambda path: ranks.get(path, 0.0))}
+    for family in named:
+        family.values = {labels: value for labels, value in family.values.items() if labels[0] in kept}
+        family.buckets = {labels: counts for labels, counts in family.buckets.items() if labels[0] in kept}

@@ -254,6 +254,23 @@ def test_the_dead_keep_their_counters_and_no_gauges() -> None:
     assert "kcp_proxy_requests_in_flight" not in names
 
 
+def test_the_dead_keep_their_names_until_others_are_busy() -> None:
+    metrics = RequestMetrics(["main"], busiest=1)
+    asked(metrics, workspace="root:old")
+    merged: dict[str, Family] = {}
+    add(merged, lasting(metrics.families()))
+    cut(merged, 1)
+    key = "kcp_proxy_workspace_requests_total{{class=2xx,workspace={}}}".format
+    assert values(list(merged.values()))[key("root:old")] == 1
+    fresh = RequestMetrics(["main"], busiest=1)
+    asked(fresh, workspace="root:new")
+    add(merged, fresh.families())
+    cut(merged, 1)
+    found = values(list(merged.values()))
+    assert found[key("root:new")] == 1
+    assert key("root:old") not in found
+
+
 def test_openmetrics() -> None:
     text, content_type = expose(RequestMetrics(["main"]).families(), "application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
