@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help start install binaries test unit check demo bench faults differential lock clean
+.PHONY: help start install binaries test unit check demo bench faults differential picture lock clean
 
 help:            ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -67,10 +67,16 @@ faults: install .venv/developing  ## kill processes and cut networks under load,
 differential: install .venv/developing  ## random requests to a workspace and to a kube-apiserver: SEED=7 REQUESTS=3000
 	@$(BIN)/python -m tests.differential $(if $(SEED),--seed $(SEED)) $(if $(REQUESTS),--requests $(REQUESTS))
 
+picture: install .venv/developing  ## draw the README's picture of a dashboard (six minutes)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/picture.txt
+	@$(BIN)/python -m tests.monitoring
+	@$(BIN)/python -m tests.monitoring.picture $(ARGS)
+
 lock: .venv/developing  ## pin all Python packages again
 	@$(BIN)/python -m pip install --quiet pip-tools
 	@$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --extra build -o requirements/runtime.txt pyproject.toml
 	@$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --extra build --extra tracing --extra dev -o requirements/dev.txt pyproject.toml
+	@$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --extra picture -c requirements/dev.txt -o requirements/picture.txt pyproject.toml
 
 clean:           ## remove what was built here (.kcp stays)
 	@rm -rf .venv build dist *.egg-info

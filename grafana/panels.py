@@ -12,8 +12,8 @@ from typing import Any
 
 DASHBOARDS = Path(__file__).parent / "dashboards"
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-WIDTH, HEIGHT = 24, 8
-"""Of Grafana's grid, and of a panel."""
+WIDTH, HEIGHT, STAT_HEIGHT = 24, 8, 4
+"""Of Grafana's grid, of a panel, and of one with a number."""
 GREEN = ((None, "green"),)
 
 Thresholds = tuple[tuple[float | None, str], ...]
@@ -143,13 +143,14 @@ def _panels(rows: tuple[Row, ...]) -> list[dict[str, Any]]:
         grid = {"x": 0, "y": y, "w": WIDTH, "h": 1}
         found.append({"id": len(found) + 1, "type": "row", "title": row.title, "collapsed": False, "gridPos": grid,
                       "panels": []})  # fmt: skip
-        x, y = 0, y + 1
+        x, y, bottom = 0, y + 1, y + 1
         for panel in row.panels:
             if x + panel.width > WIDTH:
-                x, y = 0, y + HEIGHT
-            found.append(_panel(panel, len(found) + 1, {"x": x, "y": y, "w": panel.width, "h": HEIGHT}))
-            x += panel.width
-        y += HEIGHT
+                x, y = 0, bottom
+            height = STAT_HEIGHT if panel.stat else HEIGHT
+            found.append(_panel(panel, len(found) + 1, {"x": x, "y": y, "w": panel.width, "h": height}))
+            x, bottom = x + panel.width, max(bottom, y + height)
+        y = bottom
     return found
 
 

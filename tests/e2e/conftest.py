@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -12,17 +14,10 @@ import pytest_asyncio
 from tests.clusters import ClusterError, PhysicalCluster
 from tests.clusters.spec import Runtime
 from tests.e2e.ground import Ground, ground
-from tests.e2e.leaks import leaks
+from tests.leaks import keep
 
 RUNTIME = "KCP_TEST_NODES"
 """Environment variable: ``nodes`` or ``kwok`` instead of what this machine allows."""
-
-
-@pytest.fixture(scope="session", autouse=True)
-def nothing_secret_is_logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """At the very end: no log of anything that ran has a token or key in it."""
-    yield
-    assert leaks(tmp_path_factory.getbasetemp()) == []
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -33,9 +28,23 @@ async def physical(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fix
     try:
         async with ground(tmp_path_factory.mktemp("physical"), runtime=wanted, say=said.append) as clusters:
             _tell(request.config, said)
+            kept = tmp_path_factory.mktemp("kept")
+            keeping = asyncio.create_task(_keep(clusters, kept))
             yield clusters
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+            for cluster in clusters.clusters:
+                keep(cluster.folder, kept)
     except ClusterError as error:
         pytest.fail(str(error))
+
+
+async def _keep(clusters: Ground, kept: Path) -> None:
+    """Pods' logs go with the pods, and everything else with the clusters; what was in them is looked at in the end."""
+    while True:
+        for cluster in clusters.clusters:
+            await asyncio.to_thread(keep, cluster.folder, kept)
+        await asyncio.sleep(0.5)
 
 
 def _tell(config: pytest.Config, lines: list[str]) -> None:

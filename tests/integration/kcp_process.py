@@ -50,10 +50,13 @@ class Kcp:
     async def _read(self) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
-        async for line in self._process.stdout:
-            self.output += line.decode()
-            if line.startswith(b"Ctrl+C"):  # the last line of the welcome
-                self._ready.set()
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        with (self.root.parent / f"{self.root.name}-output.log").open("ab", buffering=0) as log:
+            async for line in self._process.stdout:
+                log.write(line)
+                self.output += line.decode()
+                if line.startswith(b"Ctrl+C"):  # the last line of the welcome
+                    self._ready.set()
         self._ready.set()
 
     async def __aenter__(self) -> Self:

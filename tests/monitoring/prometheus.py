@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import yaml
+
 from proxy.binaries.find import cache_folder
+from proxy.shard.addresses import free_port
 from tests.clusters.errors import ClusterError
-from tests.clusters.system import run
+from tests.clusters.system import REPOSITORY, run
 
 PACKAGE = "prometheus"
 _DOWNLOAD = f"apt-get download -qq {PACKAGE} || {{ apt-get update -qq && apt-get download -qq {PACKAGE}; }}"
@@ -22,6 +27,31 @@ def program(name: str) -> Path | None:
         if found and Path(found).exists():
             return Path(found)
     return None
+
+
+@asynccontextmanager
+async def scraping(folder: Path, *, kcp: int, syncer: int) -> AsyncIterator[str]:
+    """URL of a Prometheus with the configuration of ``manifests/monitoring``, but for the ports of loopback that it
+    scrapes, and how often."""
+    port = free_port()
+    config = yaml.safe_load((REPOSITORY / "manifests" / "monitoring" / "prometheus.yaml").read_text())
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["rule_files"] = [str(REPOSITORY / "grafana" / "rules" / "kcp.yaml")]
+    config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{kcp}"]
+    config["scrape_configs"][1]["static_configs"][0]["targets"] = [f"127.0.0.1:{syncer}"]
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
+    process = await asyncio.create_subprocess_exec(
+        str(program("prometheus")),
+        f"--config.file={folder / 'prometheus.yaml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--log.level=warn",
+    )
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 def install(say: Callable[[str], None]) -> None:

@@ -25,13 +25,13 @@ from tests.clusters.system import REPOSITORY, run
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp, run_kcp
 from tests.monitoring import operator
-from tests.monitoring.prometheus import program
+from tests.monitoring.prometheus import program, scraping
 from tests.monitoring.syncing import syncing
 
 DASHBOARDS = sorted((REPOSITORY / "grafana" / "dashboards").glob("*.json"))
 RULES = REPOSITORY / "grafana" / "rules" / "kcp.yaml"
 RUNBOOK = REPOSITORY / "docs" / "runbook.md"
-VARIABLES = {"$__rate_interval": "5s", "$workspace": "root:default", "$shard": ".*"}
+VARIABLES = {"$__rate_interval": "10s", "$workspace": "root:default", "$shard": ".*"}
 
 needs_prometheus = pytest.mark.skipif(
     not (program("prometheus") and program("promtool")),
@@ -121,31 +121,17 @@ async def kcp(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kcp]:
 @pytest.fixture(scope="module")
 async def prometheus(kcp: Kcp, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """URL of a Prometheus that has scraped a kcp in use."""
-    folder = tmp_path_factory.mktemp("monitoring")
-    port = free_port()
-    config = yaml.safe_load((REPOSITORY / "manifests" / "monitoring" / "prometheus.yaml").read_text())
-    config["global"] = {"scrape_interval": "500ms", "evaluation_interval": "1s"}
-    config["rule_files"] = [str(RULES)]
-    config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{SCRAPED}"]
-    config["scrape_configs"][1]["static_configs"][0]["targets"] = [f"127.0.0.1:{SYNCER}"]
-    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
-    process = await asyncio.create_subprocess_exec(
-        str(program("prometheus")),
-        f"--config.file={folder / 'prometheus.yaml'}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--log.level=warn",
-    )
     using = asyncio.create_task(use(kcp))
     try:
-        async with syncing(kcp, SYNCER):
+        async with (
+            scraping(tmp_path_factory.mktemp("monitoring"), kcp=SCRAPED, syncer=SYNCER) as url,
+            syncing(kcp, SYNCER),
+        ):
             await asyncio.sleep(6)
-            yield f"http://127.0.0.1:{port}"
+            yield url
     finally:
         using.cancel()
         await asyncio.gather(using, return_exceptions=True)
-        process.terminate()
-        await process.wait()
 
 
 async def use(kcp: Kcp) -> None:
@@ -183,7 +169,7 @@ async def test_every_panel_shows_something(prometheus: str, board: str, title: s
         found = await query(prometheus, expression)
         return bool(found) and all(sample["value"][1] != "NaN" for sample in found)
 
-    await eventually(shown, aiohttp.ClientError)
+    await eventually(shown, aiohttp.ClientError, timeout=30)
 
 
 @needs_prometheus

@@ -17,7 +17,7 @@ from tests.integration.kcp_process import Kcp
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def kcp_process(physical: Ground, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kcp]:
     root = tmp_path_factory.mktemp("kcp") / ".kcp"
-    async with Kcp(root, "--bind-address", physical.address, port=physical.port) as process:
+    async with Kcp(root, "--bind-address", physical.address, "-v", "5", port=physical.port) as process:
         yield process
 
 
