@@ -21,6 +21,8 @@ class WorkQueue(Generic[Key]):
     """``reconcile(key)`` returns None when done, or seconds after which to look again.
 
     A key that is added while it is worked on is worked on once more afterwards; added twice while it waits, once.
+    What was added before `run` is what there was before: it is worked on when nothing else waits, so that after a
+    restart what changes now does not queue behind all that has not changed.
     Failures wait ``base_delay`` × 2ⁿ seconds, at most ``max_delay``, each ± 25 %.
     """
 
@@ -40,6 +42,8 @@ class WorkQueue(Generic[Key]):
         self._base_delay = base_delay
         self._max_delay = max_delay
         self._waiting: deque[Key] = deque()
+        self._before: dict[Key, None] = {}
+        """Keys of `_queued` that were added before `run`, in order."""
         self._queued: set[Key] = set()
         self._active: set[Key] = set()
         self._again: set[Key] = set()
@@ -54,6 +58,9 @@ class WorkQueue(Generic[Key]):
             timer.cancel()
         if key in self._active:
             self._again.add(key)
+        elif key in self._before:
+            del self._before[key]
+            self._waiting.append(key)
         elif key not in self._queued:
             self._tally.added += 1
             self._queued.add(key)
@@ -87,6 +94,8 @@ class WorkQueue(Generic[Key]):
 
     async def run(self) -> None:
         """Work until cancelled."""
+        self._before = dict.fromkeys(self._waiting)
+        self._waiting.clear()
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self._workers):
@@ -99,7 +108,7 @@ class WorkQueue(Generic[Key]):
     async def _work(self) -> None:
         while True:
             await self._ready.acquire()
-            key = self._waiting.popleft()
+            key = self._waiting.popleft() if self._waiting else self._oldest()
             self._queued.discard(key)
             self._active.add(key)
             began = time.perf_counter()
@@ -117,6 +126,11 @@ class WorkQueue(Generic[Key]):
                 if key in self._again:
                     self._again.discard(key)
                     self.add(key)
+
+    def _oldest(self) -> Key:
+        key = next(iter(self._before))
+        del self._before[key]
+        return key
 
     def _failed(self, key: Key, error: Exception) -> None:
         self._tally.retried += 1

@@ -14,7 +14,7 @@ from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
 from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.names import NATIVE_GROUPS
-from proxy.mapping.token import LABEL
+from proxy.mapping.token import LABEL, token_of
 from proxy.workload.api import ALWAYS, CLUSTER_LABEL, NEGOTIATED, is_true
 from proxy.workload.summaries import Summaries
 from proxy.workload.typekey import key_of
@@ -120,7 +120,9 @@ class Labels:
         """How many objects carried another label, or lacked it. Raises the last of the errors, after all were tried."""
         count = 0
         failure: StatusError | None = None
-        for resource in list(self._kinds):
+        token = token_of(namespace)
+        # Of the other kinds there is nothing here: they are those of other workspaces.
+        for resource in [kind for kind in self._kinds if kind.group in NATIVE_GROUPS or token_of(kind.group) == token]:
             wanted = f"{CLUSTER_LABEL}!={cluster}" if cluster else CLUSTER_LABEL
             try:
                 listed = await self._client.list(

@@ -110,3 +110,28 @@ async def test_what_has_failed_is_tried_at_once_when_the_cause_is_gone() -> None
     await asyncio.sleep(0.05)
     runner.cancel()
     assert done == ["a", "b"]
+
+
+async def test_what_changes_now_comes_before_what_was_there_at_the_start() -> None:
+    seen: list[str] = []
+
+    async def reconcile(key: str) -> None:
+        seen.append(key)
+        await asyncio.sleep(0.001)
+
+    queue: WorkQueue[str] = WorkQueue(reconcile, workers=1)
+    for number in range(100):
+        queue.add(f"old-{number}")
+    runner = asyncio.create_task(queue.run())
+    await asyncio.sleep(0.005)
+    queue.add("new")
+    queue.add("old-99")
+    queue.add("old-99")
+    while len(queue):  # noqa: ASYNC110  (there is no event for it)
+        await asyncio.sleep(0.005)
+    runner.cancel()
+    assert seen.index("new") < 20
+    assert seen.index("old-99") < 20
+    rest = [key for key in seen if key not in ("new", "old-99")]
+    assert rest == [f"old-{number}" for number in range(99)]
+    assert len(seen) == 101
