@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import ssl
 import time
 from collections.abc import Iterable, Sequence
 
@@ -14,6 +13,7 @@ from proxy.server.handshakes import Handshakes
 from proxy.server.messages import Gateway, Observer
 from proxy.server.pool import Pool, ShardEndpoint, keepalive
 from proxy.server.settings import ServerSettings
+from proxy.server.tls import ServerTls
 
 log = logging.getLogger(__name__)
 
@@ -23,18 +23,6 @@ HANDSHAKE = 20.0
 """Seconds for a client's TLS handshake."""
 GRACE = 3.0
 """Seconds that requests under way get at the end; watches are cut at once, their clients resume elsewhere."""
-
-
-def server_tls(settings: ServerSettings, handshakes: Handshakes) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    handshakes.count(context)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.cert_file, settings.key_file)
-    context.set_alpn_protocols(["http/1.1"])
-    if settings.client_ca_file:
-        context.load_verify_locations(settings.client_ca_file)
-        context.verify_mode = ssl.CERT_OPTIONAL
-    return context
 
 
 def listen(address: str, port: int) -> socket.socket:
@@ -87,19 +75,21 @@ class Server:
 
     async def start(self) -> None:
         settings = self._settings
+        tls = ServerTls(settings, self.handshakes)
         self._server = await asyncio.get_running_loop().create_server(
             lambda: Front(self._gateway, self._pools, settings.limits, self._connections, self._observers),
             sock=listen(settings.bind_address, settings.port),
-            ssl=server_tls(settings, self.handshakes),
+            ssl=tls.context,
             ssl_handshake_timeout=HANDSHAKE,
             ssl_shutdown_timeout=2,
             backlog=2048,
         )
-        self._sweeper = asyncio.create_task(self._sweep())
+        self._sweeper = asyncio.create_task(self._sweep(tls))
 
-    async def _sweep(self) -> None:
+    async def _sweep(self, tls: ServerTls) -> None:
         while True:
             await asyncio.sleep(SWEEP)
+            tls.refresh()
             now = time.monotonic()
             every: list[Front | Pool] = [*self._connections, *self._pools.values()]
             for swept in every:
