@@ -41,8 +41,9 @@ class Client(Protocol):
 class Streamed:
     """The sink of a `Forward`: head edited, body filtered, framing made anew.
 
-    What is small leaves in one write with its length. A larger answer is begun as soon as it is known to be larger, a
-    watch at once.
+    What is small leaves in one write with its length. A larger answer is begun as soon as it is known to be larger, and
+    goes on in pieces of some size, as a shard sends it in many small ones; a watch is begun at once, and what comes of
+    it leaves as it comes.
     """
 
     __slots__ = (
@@ -145,6 +146,21 @@ class Streamed:
         answer = self._answer
         if answer is None:
             return
+        streaming = self._forward.streaming
+        if not (streaming or done):
+            self._held.append(chunk)
+            self._held_size += len(chunk)
+            if answer.begun:
+                enough = self._held_size >= self._buffered // 2
+            else:
+                enough = max(self._length, self._held_size) > self._buffered
+            if not enough:
+                return
+            chunk = b""
+        if self._held:
+            chunk = b"".join([*self._held, chunk])
+            self._held.clear()
+            self._held_size = 0
         if self._filter is not None:
             try:
                 chunk = self._filter.feed(chunk)
@@ -155,28 +171,17 @@ class Streamed:
                 raise
         if done:
             self._answer = None
-        if answer.begun:
-            answer.piece(chunk, done)
-        elif done:
-            if self._held:
-                self._held.append(chunk)
-                chunk = b"".join(self._held)
-            answer.whole(self._head, chunk, bodyless=self._bodyless, compress=self._identity)
-        else:
-            self._held.append(chunk)
-            self._held_size += len(chunk)
-            if self._forward.streaming or max(self._length, self._held_size) > self._buffered:
-                self._begin(answer)
-
-    def _begin(self, answer: Answer) -> None:
-        answer.begin(self._head, compress=self._identity and not self._forward.streaming)
-        held = b"".join(self._held)
-        self._held = []
-        if answer.head_only:
-            self.cancel()
-        elif self._forward.streaming:
-            self._client.streaming()
-        answer.piece(held, answer.head_only)
+            if not answer.begun:
+                answer.whole(self._head, chunk, bodyless=self._bodyless, compress=self._identity)
+                return
+        if not answer.begun:
+            answer.begin(self._head, compress=self._identity and not streaming)
+            if answer.head_only:
+                self.cancel()
+                done = True
+            elif streaming:
+                self._client.streaming()
+        answer.piece(chunk, done)
 
     def failed(self, error: StatusError) -> None:
         answer, self._answer = self._answer, None
