@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench import sync
+from tests.bench.peers import reachable, running
 from tests.bench.system import System
 from tests.bench.works import Bench, Row
 
@@ -45,25 +46,16 @@ def main(rounds: int, workers: int, foreign: int, objects: int, only: tuple[str,
 async def measure(rounds: int, workers: int, foreign: int, only: set[str]) -> None:
     console = Console(stderr=True)
     async with System(workers) as system:
-        bench = Bench(system, rounds)
-        start = {"work": "kcp start until root:default is served", "seconds": round(system.ready_seconds, 2)}
-        idle = system.memory()
-        with console.status("preparing"):
+        with console.status("preparing"), running(system.root / "pki", system.shard.connection.server) as peers:
+            system.peers = {name: pid for name, (pid, _) in peers.items()}
+            for _, url in peers.values():
+                await reachable(url)
+            bench = Bench(system, rounds, {name: url for name, (_, url) in peers.items()})
+            start = {"work": "kcp start until root:default is served", "seconds": round(system.ready_seconds, 2)}
+            idle = system.memory()
             await bench.prepare()
-        works: dict[str, Callable[[], Awaitable[list[Row]]]] = {
-            "get": bench.gets,
-            "list": bench.lists,
-            "create": bench.creates,
-            "watch": lambda: bench.watches(100),
-            "workspace": lambda: bench.workspaces(30),
-            "foreign": lambda: bench.foreign_lists(foreign),
-        }
-        rows: list[Row] = []
-        for name, work in works.items():
-            if not only or name in only:
-                with console.status(f"measuring: {name}"):
-                    rows += await work()
-        memory = system.memory()
+            rows = await work(bench, console, foreign, only)
+            memory = system.memory()
     show(rows)
     print(f"{start['work']}: {start['seconds']} s")
     print(
@@ -74,6 +66,23 @@ async def measure(rounds: int, workers: int, foreign: int, only: set[str]) -> No
     OUTPUT.parent.mkdir(exist_ok=True)
     lines = [asdict(row) for row in rows] + [start, {"work": "memory MiB", "idle": idle, "after": memory}]
     OUTPUT.write_text(json.dumps(lines, indent=2))
+
+
+async def work(bench: Bench, console: Console, foreign: int, only: set[str]) -> list[Row]:
+    works: dict[str, Callable[[], Awaitable[list[Row]]]] = {
+        "get": bench.gets,
+        "list": bench.lists,
+        "create": bench.creates,
+        "watch": lambda: bench.watches(100),
+        "workspace": lambda: bench.workspaces(30),
+        "foreign": lambda: bench.foreign_lists(foreign),
+    }
+    rows: list[Row] = []
+    for name, measured in works.items():
+        if not only or name in only:
+            console.log(f"measuring: {name}")
+            rows += await measured()
+    return rows
 
 
 def show(rows: list[Row]) -> None:

@@ -19,6 +19,10 @@ from proxy.kube.errors import StatusError
 from tests.bench.load import Target
 
 WORKSPACES = Resource("tenancy.kcp.dev", "v1beta1", "workspaces", namespaced=False)
+RBAC = "rbac.authorization.k8s.io"
+ROLES = Resource(RBAC, "v1", "clusterroles", namespaced=False)
+BINDINGS = Resource(RBAC, "v1", "clusterrolebindings", namespaced=False)
+USER, USER_TOKEN = "bench", "bench-token"
 LOGICAL = Resource("internal.kcp.dev", "v1alpha1", "logicalclusters", namespaced=False)
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -33,6 +37,8 @@ class System:
         self.ready_seconds = 0.0
         self.token = ""
         self.name = "bench"
+        self.peers: dict[str, int] = {}
+        """Process ids of other proxies that are measured."""
 
     async def __aenter__(self) -> Self:
         with socket.socket() as probe:
@@ -41,6 +47,10 @@ class System:
         self.url = f"https://127.0.0.1:{port}"
         command = [sys.executable, "-m", "proxy.cli.kcp", "start", "--bind-address", "127.0.0.1"]
         command += ["--secure-port", str(port), "--root-directory", str(self.root), "--workers", str(self._workers)]
+        tokens = Path(self._folder.name) / "tokens.csv"
+        tokens.touch(mode=0o600)
+        tokens.write_text(f"{USER_TOKEN},{USER},1,dev\n")
+        command += ["--token-auth-file", str(tokens)]
         began = time.perf_counter()
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: ASYNC220
         kubeconfig = self.root / "admin.kubeconfig"
@@ -65,6 +75,8 @@ class System:
         await self.create_workspace(self.name, "Universal", self.org)
         self.token = await self.token_of(f"root:benchmarks:{self.name}")
         self.client = Client(load_kubeconfig(_at(kubeconfig, f"{self.url}/clusters/root:benchmarks:{self.name}")))
+        await _grant(self.org, "tenancy.kcp.dev", "clusterworkspaces/content", "access")
+        await _grant(self.client, "", "configmaps", "*")
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -108,13 +120,18 @@ class System:
         return Target("direct", connection.server, tls)
 
     def proxied(self) -> Target:
+        """The workspace, as a user with a token and RBAC's leave."""
         connection = self.client.connection
         tls = ssl.create_default_context(cadata=(connection.ca_data or b"").decode())
-        return Target("proxy", connection.server, tls, (("authorization", f"Bearer {connection.bearer()}"),))
+        return Target("proxy", connection.server, tls, (("authorization", f"Bearer {USER_TOKEN}"),))
+
+    def peer(self, name: str, url: str) -> Target:
+        """Another proxy before the same kube-apiserver, which shows the same certificate."""
+        return Target(name, url, self.proxied().tls, self.proxied().headers)
 
     def processes(self) -> dict[str, list[int]]:
         """Process ids by what they are: proxy workers, kcp itself (controllers), kube-apiserver, etcd, ..."""
-        found: dict[str, list[int]] = {"kcp": [self.process.pid]}
+        found: dict[str, list[int]] = {"kcp": [self.process.pid]} | {name: [pid] for name, pid in self.peers.items()}
         for pid in _children(self.process.pid):
             line = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             name = "proxy" if b"proxy.server.worker" in line else Path(line[0].decode()).name
@@ -128,6 +145,15 @@ class System:
     def memory(self) -> dict[str, float]:
         """Resident MiB, by kind of process."""
         return {name: sum(memory_mib(pid) for pid in pids) for name, pids in self.processes().items()}
+
+
+async def _grant(client: Client, group: str, resource: str, verb: str) -> None:
+    """To `USER`, in a whole workspace."""
+    rule = {"apiGroups": [group], "resources": [resource], "verbs": [verb]}
+    await client.create(ROLES, {"metadata": {"name": USER}, "rules": [rule]})
+    role = {"apiGroup": RBAC, "kind": "ClusterRole", "name": USER}
+    subjects = [{"apiGroup": RBAC, "kind": "User", "name": USER}]
+    await client.create(BINDINGS, {"metadata": {"name": USER}, "roleRef": role, "subjects": subjects})
 
 
 def _at(kubeconfig: Path, server: str) -> dict[str, Any]:

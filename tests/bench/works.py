@@ -6,7 +6,7 @@ import asyncio
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from proxy.kube.client import Client, Resource
@@ -40,11 +40,16 @@ def configmap(name: str, value: str = VALUE) -> bytes:
 
 
 class Bench:
-    def __init__(self, system: System, rounds: int) -> None:
+    def __init__(self, system: System, rounds: int, peers: Mapping[str, str]) -> None:
+        """``peers``: URLs of other proxies before the same kube-apiserver, by name."""
         self.system = system
         self.rounds = rounds
         self.targets = {"direct": system.direct(), "proxy": system.proxied()}
-        self.prefix = {"direct": f"{system.token}-", "proxy": ""}
+        self.peers = {name: system.peer(name, url) for name, url in peers.items()}
+
+    def prefix(self, name: str) -> str:
+        """What names begin with, as that system is asked."""
+        return "" if name == "proxy" else f"{self.system.token}-"
 
     async def prepare(self) -> None:
         client = self.system.client
@@ -55,17 +60,24 @@ class Bench:
         await fill(client, "own", 100)
 
     async def alternate(
-        self, work: str, make: Callable[[str], Callable[[int], bytes]], *, connections: int, requests: int
+        self,
+        work: str,
+        make: Callable[[Target], Callable[[int], bytes]],
+        *,
+        connections: int,
+        requests: int,
+        peers: bool = True,
     ) -> list[Row]:
         """``make(system)`` gives the request maker of one system; systems take turns, round by round."""
-        results: dict[str, list[Result]] = {name: [] for name in self.targets}
-        cpu: dict[str, dict[str, float]] = {name: {} for name in self.targets}
-        for name, target in self.targets.items():
-            await run(target, make(name), connections=connections, requests=max(requests // 10, connections))
+        targets = self.targets | (self.peers if peers else {})
+        results: dict[str, list[Result]] = {name: [] for name in targets}
+        cpu: dict[str, dict[str, float]] = {name: {} for name in targets}
+        for target in targets.values():
+            await run(target, make(target), connections=connections, requests=max(requests // 10, connections))
         for _ in range(self.rounds):
-            for name, target in self.targets.items():
+            for name, target in targets.items():
                 before = self.system.cpu()
-                results[name].append(await run(target, make(name), connections=connections, requests=requests))
+                results[name].append(await run(target, make(target), connections=connections, requests=requests))
                 for process, after in self.system.cpu().items():
                     used = after - before.get(process, 0.0)
                     cpu[name][process] = cpu[name].get(process, 0.0) + used
@@ -87,22 +99,26 @@ class Bench:
             )
         return rows
 
-    def reader(self, path: str) -> Callable[[str], Callable[[int], bytes]]:
-        """Makes GETs; ``{p}`` in ``path`` stands for the prefix that a name has on the shard."""
+    def reader(self, path: str, objects: int = 1) -> Callable[[Target], Callable[[int], bytes]]:
+        """Makes GETs; ``{p}`` in ``path`` stands for the prefix that a name has on the shard, ``{n}`` for numbers below
+        ``objects``, in turn."""
 
-        def make(name: str) -> Callable[[int], bytes]:
-            request = self.targets[name].request("GET", path.replace("{p}", self.prefix[name]))
-            return lambda number: request
+        def make(target: Target) -> Callable[[int], bytes]:
+            mapped = path.replace("{p}", self.prefix(target.name))
+            requests = [target.request("GET", mapped.replace("{n}", str(number))) for number in range(objects)]
+            return lambda number: requests[number % objects]
 
         return make
 
     async def gets(self) -> list[Row]:
         path = "/api/v1/namespaces/{p}default/configmaps/small"
         rows = []
-        for connections in (1, 8, 32):
+        for connections in (1, 8, 16, 32):
             requests = 500 if connections == 1 else 2000
             rows += await self.alternate("small GET", self.reader(path), connections=connections, requests=requests)
-        return rows
+        path = "/api/v1/namespaces/{p}list/configmaps/o-{n}"
+        work = "small GET, 1000 objects in turn"
+        return rows + await self.alternate(work, self.reader(path, 1000), connections=16, requests=2000)
 
     async def lists(self) -> list[Row]:
         path = "/api/v1/namespaces/{p}list/configmaps"
@@ -111,9 +127,9 @@ class Bench:
     async def creates(self) -> list[Row]:
         numbers = iter(range(10**9))
 
-        def make(name: str) -> Callable[[int], bytes]:
-            path = f"/api/v1/namespaces/{self.prefix[name]}create/configmaps"
-            return lambda number: self.targets[name].request("POST", path, configmap(f"c-{next(numbers)}"))
+        def make(target: Target) -> Callable[[int], bytes]:
+            path = f"/api/v1/namespaces/{self.prefix(target.name)}create/configmaps"
+            return lambda number: target.request("POST", path, configmap(f"c-{next(numbers)}"))
 
         return await self.alternate("create 1 KiB", make, connections=8, requests=400)
 
@@ -125,15 +141,13 @@ class Bench:
         await fill(shard, "zz-foreign", foreign // 2)
         await fill(shard, "aa-foreign", foreign - foreign // 2)
 
-        def make(name: str) -> Callable[[int], bytes]:
-            path = f"/api/v1/namespaces/{self.system.token}-own/configmaps" if name == "direct" else "/api/v1/secrets"
-            if name == "proxy":
-                path = "/api/v1/configmaps?limit=150"
-            request = self.targets[name].request("GET", path)
+        def make(target: Target) -> Callable[[int], bytes]:
+            one, every = f"/api/v1/namespaces/{self.system.token}-own/configmaps", "/api/v1/configmaps?limit=150"
+            request = target.request("GET", one if target.name == "direct" else every)
             return lambda number: request
 
         work = f"LIST 100 own (direct: one namespace; proxy: all namespaces) among {foreign} foreign"
-        return await self.alternate(work, make, connections=1, requests=50)
+        return await self.alternate(work, make, connections=1, requests=50, peers=False)
 
     async def watches(self, watchers: int) -> list[Row]:
         """From the moment an update is sent until each watcher has it."""
@@ -148,7 +162,7 @@ class Bench:
         return rows
 
     async def _watch_round(self, name: str, target: Target, watchers: int, turn: int) -> list[float]:
-        path = f"/api/v1/namespaces/{self.prefix[name]}watch/configmaps"
+        path = f"/api/v1/namespaces/{self.prefix(name)}watch/configmaps"
         object_name = f"w-{name}-{turn}"
         marker = object_name.encode()
         times: list[float] = []
