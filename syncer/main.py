@@ -17,6 +17,8 @@ from proxy.kube.config import SERVICE_ACCOUNT, ConfigError, Connection, in_clust
 from proxy.logs import CONSOLE, FORMATS, formatter
 from syncer.runner import Settings, Syncer
 
+UP = ("pods",)
+"""Resources that can be synced up."""
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -41,6 +43,19 @@ Example:
 @click.option("--to-context", metavar="NAME", help="Context of that kubeconfig.")
 @click.option("--workload-cluster-name", required=True, metavar="NAME", help="Name of the WorkloadCluster.")
 @click.option("--resources", multiple=True, required=True, metavar="RESOURCE", help="plural[.group]; may be repeated.")
+@click.option(
+    "--sync-up",
+    multiple=True,
+    metavar="RESOURCE",
+    type=click.Choice(UP),
+    help="Show in the workspace what the cluster's controllers make of its workloads: pods.",
+)
+@click.option(
+    "--tunnel",
+    is_flag=True,
+    help="Let users of the workspace reach into pods: kubectl logs, exec, attach, port-forward, cp. "
+    "Connections are made from here to the workspace.",
+)
 @click.option("--api-import-poll-interval", default="1m", show_default=True, help="How often APIs are looked at.")
 @click.option(
     "--on-removal",
@@ -93,6 +108,8 @@ def main(
     to_context: str | None,
     workload_cluster_name: str,
     resources: Sequence[str],
+    sync_up: Sequence[str],
+    tunnel: bool,
     api_import_poll_interval: str,
     on_removal: str,
     empty_namespace_delay: str,
@@ -117,6 +134,8 @@ def main(
             above=workspace_connection(from_kubeconfig, from_cluster),
             below=load_kubeconfig(to_kubeconfig, to_context) if to_kubeconfig else in_cluster(),
             resources=sorted({part for item in resources for part in item.split(",") if part}),
+            sync_up=sorted(set(sync_up)),
+            tunnel=tunnel,
             poll=duration(api_import_poll_interval),
             delete_on_removal=on_removal == "delete",
             empty_namespace_delay=duration(empty_namespace_delay),

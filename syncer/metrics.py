@@ -14,6 +14,8 @@
 | ``kcp_syncer_token_expiry_timestamp_seconds`` | | when its token of the workspace ends |
 | ``kcp_syncer_events_dropped_total`` | | Events that were not written to the workspace |
 | ``kcp_syncer_build_info`` | version, python | 1 |
+| ``kcp_syncer_tunnels_waiting`` | | tunnels that wait for a user who wants to reach into a pod |
+| ``kcp_syncer_tunnel_requests_total`` | subresource, code | requests that came through a tunnel; code 0: broken off |
 
 ``direction`` is ``down`` (what is asked for) or ``up`` (status).
 """
@@ -82,6 +84,10 @@ class Metrics:
         self.retries = self._counter("kcp_syncer_retries", "Attempts that failed.", "resource")
         self.requests = self._counter("kcp_syncer_requests", "Requests to either side.", "side", "method", "code")
         self.dropped = self._counter("kcp_syncer_events_dropped", "Events that were not written to the workspace.")
+        self.tunnels = Gauge("kcp_syncer_tunnels_waiting", "Tunnels that wait for a request.", registry=self.registry)
+        self.tunnel_requests = self._counter(
+            "kcp_syncer_tunnel_requests", "Requests that came through a tunnel.", "subresource", "code"
+        )
         self.leading = Gauge(
             "kcp_syncer_leading", "Whether this syncer is the one that works for its cluster.", registry=self.registry
         )

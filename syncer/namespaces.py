@@ -87,6 +87,10 @@ class Namespaces:
         """The namespace above, if ``physical`` is one of ours."""
         return self._names.get(physical)
 
+    def is_ours(self, physical: str) -> bool:
+        """Whether there is such a namespace on the cluster that was made by a syncer for this workspace."""
+        return physical in self._usable
+
     def role(self, namespace: str) -> Role:
         """This cluster's part in the namespace above."""
         return role_of(self._up.store.get(("", namespace)), self._cluster)

@@ -26,6 +26,8 @@ from syncer.namespaces import EMPTY_FOR, NAMESPACES, Namespaces
 from syncer.report import ABOVE, Report, explain
 from syncer.sync import KindSync, Sides
 from syncer.tokens import Tokens
+from syncer.tunnel import Tunnel
+from syncer.upward import UpSync
 
 log = logging.getLogger(__name__)
 _NUMBERS = itertools.count(1)
@@ -46,6 +48,10 @@ class Settings:
     """The physical cluster."""
     resources: Sequence[str]
     """``plural[.group]`` each."""
+    sync_up: Sequence[str] = ()
+    """Those of which the workspace is shown what the cluster's own controllers make; the same form."""
+    tunnel: bool = False
+    """Whether the workspace's users reach into pods."""
     poll: float = 60.0
     """Seconds between looks at the cluster's API resources."""
     delete_on_removal: bool = False
@@ -155,7 +161,7 @@ class Syncer:
             above,
             below,
             cluster=settings.cluster,
-            wanted=settings.resources,
+            wanted=[*settings.resources, *settings.sync_up],
             poll=settings.poll,
             apis_found=found.put_nowait,
             counted=lambda: (sum(kind.objects for kind in kinds), sum(kind.failed for kind in kinds)),
@@ -167,6 +173,16 @@ class Syncer:
         async with asyncio.TaskGroup() as group:
             for part in (report, namespaces, sides.tokens, sides.events):
                 group.create_task(part.run())
+            if settings.tunnel:
+                tunnel = Tunnel(
+                    above,
+                    below,
+                    cluster=settings.cluster,
+                    namespaces=namespaces,
+                    seen=lambda what, code: metrics.tunnel_requests.labels(what, str(code)).inc(),
+                    waits=metrics.tunnels.set,
+                )
+                group.create_task(tunnel.run())
             while True:
                 for api in await found.get():
                     if api.name in known:
@@ -175,16 +191,19 @@ class Syncer:
                     if not api.resource.namespaced:
                         log.warning("%s are not in namespaces: the workspace knows them, none is synced", api.name)
                         continue
-                    kinds.append(KindSync(api, sides))
-                    group.create_task(_sync(kinds[-1], above))
+                    if api.name in settings.resources:
+                        kinds.append(KindSync(api, sides))
+                        group.create_task(_sync(kinds[-1], above))
+                    if api.name in settings.sync_up:
+                        group.create_task(_sync(UpSync(api, sides), above))
                 if not arrivals.started:
                     arrivals.started = True
                     group.create_task(arrivals.run())
 
 
-async def _sync(kind: KindSync, above: Client) -> None:
+async def _sync(kind: KindSync | UpSync, above: Client) -> None:
     await served(above, kind.api)
-    log.info("syncing %s", kind.api.name)
+    log.info("syncing %s", kind.name)
     await kind.run()
 
 

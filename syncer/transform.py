@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from syncer.names import CLUSTER_LABEL, RENAMED, TOKEN_SECRET, UID, name_below
+from syncer.names import CLUSTER_LABEL, RENAMED, SYNCED_UP, TOKEN_SECRET, UID, name_below
 from syncer.role import SPEC_DIFF, STATUS
 
 Object = dict[str, Any]
@@ -51,6 +51,8 @@ EXACT: dict[tuple[str, str], tuple[str, ...]] = {("", "configmaps"): ("data", "b
 
 def skipped(plural: str, obj: Object) -> bool:
     """What is never taken down."""
+    if SYNCED_UP in (obj["metadata"].get("labels") or ()):
+        return True  # it has come from a cluster
     return plural == "secrets" and obj.get("type") in KEPT_ABOVE
 
 

@@ -173,6 +173,7 @@ class Standalone:
             tracing=read_settings(settings.tracing_file) if settings.tracing_file else None,
             log_format=settings.log_format,
             log_requests=settings.log_requests,
+            run_folder=str(home.run_folder),
             metrics_folder=str(home.run_folder) if settings.metrics else None,
             busiest_workspaces=settings.metrics.busiest_workspaces if settings.metrics else 0,
         ).write(server_file)

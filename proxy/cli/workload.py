@@ -21,6 +21,11 @@ from proxy.kube.errors import StatusError
 
 ALWAYS = ("configmaps", "deployments.apps", "secrets", "serviceaccounts")
 """Resources that are synced without being asked for."""
+UP = ("pods",)
+"""Resources that can be synced up."""
+REACHED = {"pods/log": ("get",), "pods/attach": ("create", "get"), "pods/exec": ("create", "get"),
+           "pods/portforward": ("create", "get")}  # fmt: skip
+"""What the syncer does through the tunnel, on the cluster."""
 TOKEN_SECONDS = 24 * 3600
 """How long the token in the manifest is good: the syncer replaces it as soon as it runs."""
 BELOW = ("create", "delete", "get", "list", "patch", "watch")
@@ -53,7 +58,8 @@ for command in (cordon, uncordon, drain, status):
 Examples:
   kubectl kcp workload sync east --syncer-image IMAGE > syncer.yaml
   kubectl --kubeconfig east.kubeconfig apply -f syncer.yaml
-  kubectl kcp workload sync east --syncer-image IMAGE --resources services,ingresses.networking.k8s.io""",
+  kubectl kcp workload sync east --syncer-image IMAGE --resources services,ingresses.networking.k8s.io
+  kubectl kcp workload sync east --syncer-image IMAGE --tunnel""",
 )
 @click.argument("name")
 @click.option("--syncer-image", metavar="IMAGE", help="Image of the syncer.")
@@ -64,6 +70,18 @@ Examples:
     metavar="RESOURCE",
     help="Further resources to sync (plural[.group]); may be repeated or a list with commas. '*' makes the workspace "
     "know all that the cluster serves; synced is what is named.",
+)
+@click.option(
+    "--sync-up",
+    multiple=True,
+    type=click.Choice(UP),
+    help="Show in the workspace what the cluster's controllers make of its workloads: pods.",
+)
+@click.option(
+    "--tunnel",
+    is_flag=True,
+    help="Show pods, and let who may by the workspace's RBAC reach into them: kubectl logs, exec, attach, port-forward "
+    "and cp. The syncer gets these rights on the cluster; it connects to the workspace, never the other way.",
 )
 @click.option("--replicas", type=int, default=1, show_default=True, help="0 or 1 syncers.")
 @click.option(
@@ -85,6 +103,8 @@ def sync(
     name: str,
     syncer_image: str | None,
     more: Sequence[str],
+    sync_up: Sequence[str],
+    tunnel: bool,
     replicas: int,
     kcp_namespace: str,
     on_removal: str,
@@ -104,7 +124,8 @@ def sync(
     for resource in synced:
         if not _RESOURCE.match(resource):
             raise Plain(f"{resource!r} is not a resource (plural or plural.group)")
-    token = prepare(client, name, kcp_namespace, synced)
+    shown = sorted({*sync_up, *(UP if tunnel else ())})
+    token = prepare(client, name, kcp_namespace, rules_above(name, synced, shown, tunnel=tunnel))
     click.echo(
         manifest(
             workspace=workspace,
@@ -112,6 +133,8 @@ def sync(
             image=syncer_image,
             replicas=replicas,
             synced=synced,
+            shown=shown,
+            tunnel=tunnel,
             on_removal=on_removal,
             kcp_namespace=kcp_namespace,
             server=client.server,
@@ -122,8 +145,8 @@ def sync(
     )
 
 
-def prepare(client: RestClient, name: str, namespace: str, synced: Sequence[str]) -> str:
-    """What the syncer needs in the workspace, made where missing; its token."""
+def prepare(client: RestClient, name: str, namespace: str, rules: list[dict[str, Any]]) -> str:
+    """What the syncer needs in the workspace, made where missing, ``rules`` among it; its token."""
     try:
         cluster = {
             "apiVersion": "workload.kcp.dev/v1alpha1",
@@ -145,7 +168,7 @@ def prepare(client: RestClient, name: str, namespace: str, synced: Sequence[str]
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",
         "metadata": {"name": account},
-        "rules": rules_above(name, synced),
+        "rules": rules,
     }
     ensure(client, f"{RBAC}/clusterroles", role, update=True)
     binding: dict[str, Any] = {
@@ -177,8 +200,11 @@ def prepare(client: RestClient, name: str, namespace: str, synced: Sequence[str]
     return token
 
 
-def rules_above(name: str, synced: Sequence[str]) -> list[dict[str, Any]]:
-    """What a syncer may do in the workspace: follow what it syncs, report, import types, ask for pods' tokens."""
+def rules_above(
+    name: str, synced: Sequence[str], shown: Sequence[str] = (), *, tunnel: bool = False
+) -> list[dict[str, Any]]:
+    """What a syncer may do in the workspace: follow what it syncs, report, import types, ask for pods' tokens; write
+    what it shows (``shown``), and be reached through the tunnel."""
     rules: list[dict[str, Any]] = [
         {
             "apiGroups": ["workload.kcp.dev"],
@@ -212,6 +238,36 @@ def rules_above(name: str, synced: Sequence[str]) -> list[dict[str, Any]]:
         subresources = [f"{plural}/status" for plural in plurals]
         rules.append({"apiGroups": [group], "resources": subresources, "verbs": ["get", "patch", "update"]})
     rules.append({"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]})
+    for group, plurals in by_group(shown).items():
+        # Of what it has not made itself it can change nothing by that: manifests/workload/synced-up.yaml.
+        verbs = ["create", "delete", "get", "list", "patch", "watch"]
+        rules.append({"apiGroups": [group], "resources": plurals, "verbs": verbs})
+        rules.append(
+            {"apiGroups": [group], "resources": [f"{plural}/status" for plural in plurals], "verbs": ["patch"]}
+        )
+    if tunnel:
+        rules.append(
+            {
+                "apiGroups": ["workload.kcp.dev"],
+                "resources": ["workloadclusters/tunnel"],
+                "resourceNames": [name],
+                "verbs": ["create"],
+            }
+        )
+    return rules
+
+
+def rules_below(
+    synced: Sequence[str], shown: Sequence[str], *, tunnel: bool
+) -> list[tuple[str, Sequence[str], Sequence[str]]]:
+    """What a syncer may do on the cluster beside its own affairs: groups, resources, verbs."""
+    rules: list[tuple[str, Sequence[str], Sequence[str]]] = [
+        (group, plurals, BELOW) for group, plurals in by_group(synced).items()
+    ]
+    only_shown = by_group([resource for resource in shown if resource not in synced])
+    rules += [(group, plurals, ("get", "list", "watch")) for group, plurals in only_shown.items()]
+    if tunnel:
+        rules += [("", [resource], verbs) for resource, verbs in REACHED.items()]
     return rules
 
 
@@ -269,6 +325,8 @@ def manifest(
     image: str,
     replicas: int,
     synced: Sequence[str],
+    shown: Sequence[str] = (),
+    tunnel: bool = False,
     on_removal: str,
     kcp_namespace: str,
     server: str,
@@ -283,8 +341,8 @@ def manifest(
         f'- apiGroups:\n  - "{group}"\n  resources:\n'
         + "".join(f"  - {plural}\n" for plural in plurals)
         + "  verbs:\n"
-        + "".join(f"  - {verb}\n" for verb in BELOW)
-        for group, plurals in by_group(synced).items()
+        + "".join(f"  - {verb}\n" for verb in verbs)
+        for group, plurals, verbs in rules_below(synced, shown, tunnel=tunnel)
     )
     return string.Template(text).substitute(
         id=syncer_id(workspace, cluster),
@@ -299,6 +357,8 @@ def manifest(
             f"        - {argument}\n"
             for argument in (
                 *(f"--resources={resource}" for resource in synced),
+                *(f"--sync-up={resource}" for resource in shown),
+                *(["--tunnel"] if tunnel else []),
                 *(["--on-removal=delete"] if on_removal == "delete" else []),
             )
         ),

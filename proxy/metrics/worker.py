@@ -17,6 +17,7 @@ from proxy.metrics.requests import RequestMetrics
 from proxy.metrics.snapshot import HISTOGRAM, MAX, Family, Labels, address, counter, encode, gauge
 from proxy.server.handshakes import Handshakes
 from proxy.server.pool import Pool
+from proxy.server.tunnels import Tunnels
 from proxy.tenancy.index import PHASES, WorkspaceIndex
 
 LAG_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -60,6 +61,7 @@ class WorkerMetrics:
         pools: Iterable[Pool],
         connections: Callable[[], int],
         handshakes: Handshakes,
+        tunnels: Tunnels,
         documents: Callable[[], int],
         unready: Callable[[], str | None],
         auditor: Auditor | None,
@@ -70,6 +72,7 @@ class WorkerMetrics:
         self._pools = list(pools)
         self._connections = connections
         self._handshakes = handshakes
+        self._tunnels = tunnels
         self._documents = documents
         self._unready = unready
         self._auditor = auditor
@@ -119,6 +122,17 @@ class WorkerMetrics:
                 "CPU time of the proxy's workers.",
                 "mode",
                 values={("user",): usage.ru_utime, ("system",): usage.ru_stime},
+            ),
+            gauge(
+                "kcp_proxy_tunnels_waiting",
+                "Tunnels of syncers that wait for a request.",
+                values={(): self._tunnels.waiting},
+            ),
+            counter(
+                "kcp_proxy_tunnel_requests",
+                "Requests to pods (logs, exec, port-forward) by whether there was a tunnel to their cluster.",
+                "result",
+                values={("reached",): self._tunnels.reached, ("away",): self._tunnels.away},
             ),
             *(_audit(self._auditor) if self._auditor is not None else ()),
         ]

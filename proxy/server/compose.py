@@ -22,12 +22,15 @@ from proxy.kube.config import load_kubeconfig
 from proxy.metrics.requests import RequestMetrics
 from proxy.metrics.worker import WorkerMetrics
 from proxy.server.gateway import WorkspaceGateway
+from proxy.server.handover import Handover
 from proxy.server.messages import Observer
 from proxy.server.pool import ShardEndpoint
+from proxy.server.reach import Reach
 from proxy.server.requestlog import RequestLog
 from proxy.server.serve import Server
 from proxy.server.settings import ServerSettings, ShardSettings
 from proxy.server.tracing import Tracer
+from proxy.server.tunnels import Tunnels
 from proxy.tenancy.index import WorkspaceIndex
 
 log = logging.getLogger(__name__)
@@ -70,6 +73,8 @@ class Worker:
         self._authorizer = Authorizer(self.index, clients)
         self._discovery = Discovery(clients)
         self._classes = Classes(clients)
+        self._tunnels = Tunnels()
+        self._handover = Handover(self._tunnels, Path(settings.run_folder), name) if settings.run_folder else None
         gateway = WorkspaceGateway(
             index=self.index,
             authenticator=self._authenticator,
@@ -78,6 +83,7 @@ class Worker:
             roles=DefaultRoles(clients),
             classes=self._classes,
             endpoints=endpoints,
+            reach=Reach(clients, self._tunnels),
             unready=self.unready,
         )
         self._auditor = make_auditor(settings.audit) if settings.audit else None
@@ -90,7 +96,7 @@ class Worker:
             observers.append(self._tracer)
         if settings.log_requests:
             observers.append(RequestLog())
-        self._server = Server(gateway, settings, endpoints.values(), observers)
+        self._server = Server(gateway, settings, endpoints.values(), observers, self._tunnels)
         self._metrics = (
             WorkerMetrics(
                 Path(settings.metrics_folder) / f"{name}.sock",
@@ -99,6 +105,7 @@ class Worker:
                 pools=self._server.pools,
                 connections=self._server.connections,
                 handshakes=self._server.handshakes,
+                tunnels=self._tunnels,
                 documents=self._discovery.kept_bytes,
                 unready=self.unready,
                 auditor=self._auditor,
@@ -130,8 +137,9 @@ class Worker:
             asyncio.create_task(part.run())
             for part in (self.index, self._authenticator, self._authorizer, self._discovery, self._classes)
         ]
-        if self._metrics is not None:
-            tasks.append(asyncio.create_task(self._metrics.run()))
+        for part in (self._metrics, self._handover):
+            if part is not None:
+                tasks.append(asyncio.create_task(part.run()))
         await self._settle()
         await self._server.start()
         stopping = asyncio.create_task(stop.wait())

@@ -10,12 +10,15 @@ from proxy.kube.errors import StatusError
 from proxy.server.answer import BODYLESS, Answer, head_of, status_line
 from proxy.server.messages import BodyFilter, Forward, Header, Response
 from proxy.server.replies import BAD_GATEWAY, refusal
-from proxy.server.upstream import Sink, Upstream
+from proxy.server.upstream import SWITCHING, Sink, Upstream
 
 HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"upgrade", b"trailer", b"te",
      b"proxy-authenticate", b"proxy-connection", b"alt-svc"}
 )  # fmt: skip
+
+FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+SWITCHING_LINE = b"HTTP/1.1 101 Switching Protocols\r\n"
 
 
 class Client(Protocol):
@@ -31,6 +34,10 @@ class Client(Protocol):
 
     def streaming(self) -> None:
         """The answer, a watch, has begun."""
+        ...
+
+    def upgraded(self, first: bytes, other: asyncio.Transport) -> None:
+        """Say ``first``; from then on client and ``other`` speak with each other, unread."""
         ...
 
     async def drained(self) -> None:
@@ -183,6 +190,16 @@ class Streamed:
                 self._client.streaming()
         answer.piece(chunk, done)
 
+    def upgraded(self, headers: list[Header], rest: bytes) -> None:
+        answer, self._answer = self._answer, None
+        upstream = self.upstream
+        if answer is None or upstream is None:
+            return
+        answer.record.status = SWITCHING
+        answer.record.shard_seconds = time.perf_counter() - self._asked
+        lines = [b"%b: %b\r\n" % header for header in headers if header[0] not in FRAMING]
+        self._client.upgraded(b"%b%b\r\n%b" % (SWITCHING_LINE, b"".join(lines), rest), upstream.transport)
+
     def failed(self, error: StatusError) -> None:
         answer, self._answer = self._answer, None
         if answer is None:
@@ -227,6 +244,10 @@ class Buffered:
             if not self.result.done():
                 self._response.body = b"".join(self._pieces)
                 self.result.set_result(self._response)
+
+    def upgraded(self, headers: list[Header], rest: bytes) -> None:
+        if self._upstream is not None:
+            self._upstream.abandon()  # nobody has asked for that
 
     def failed(self, error: StatusError) -> None:
         self._upstream = None

@@ -9,14 +9,15 @@ import time
 from collections.abc import Awaitable, Mapping, Sequence
 
 from proxy.kube.errors import StatusError
+from proxy.kube.pipe import Pipe
 from proxy.server.answer import Answer
-from proxy.server.exchange import Assembly, Streamed
+from proxy.server.exchange import SWITCHING_LINE, Assembly, Streamed
 from proxy.server.http1 import Parsed, Refused, RequestParser
-from proxy.server.messages import Decision, Forward, Gateway, Observer, Produce, Reply, Request
+from proxy.server.messages import Decision, Forward, Gateway, Observer, Produce, Reply, Request, Switch
 from proxy.server.pool import Pool
 from proxy.server.replies import refusal, unavailable
 from proxy.server.settings import Limits
-from proxy.server.upstream import Sink
+from proxy.server.upstream import SWITCHING, Sink
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class Front(asyncio.Protocol):
 
     __slots__ = (
         "_advancing", "_answer", "_connections", "_drained", "_ended", "_fault", "_gateway", "_limits", "_observers",
-        "_parser", "_pools", "_reading_paused", "_sink", "_stalled_since", "_task", "_transport", "_unread",
+        "_parser", "_pipe", "_pools", "_reading_paused", "_sink", "_stalled_since", "_task", "_transport", "_unread",
         "_unread_size", "last_activity",
     )  # fmt: skip
 
@@ -51,6 +52,7 @@ class Front(asyncio.Protocol):
         self._answer: Answer | None = None
         self._sink: Streamed | None = None
         self._task: asyncio.Task[None] | None = None
+        self._pipe: Pipe | None = None
         self._fault: StatusError | None = None
         self._unread: list[bytes] = []
         self._unread_size = 0
@@ -178,7 +180,7 @@ class Front(asyncio.Protocol):
         except Exception:
             log.exception("a request could not be decided")
             decision = _internal_error(parsed.request)
-        if isinstance(decision, (Forward, Reply, Produce)):
+        if isinstance(decision, (Forward, Reply, Produce, Switch)):
             self._act(answer, decision)
         else:
             self._task = asyncio.get_running_loop().create_task(self._later(answer, decision))
@@ -201,6 +203,8 @@ class Front(asyncio.Protocol):
             self.send(decision, self._sink)
         elif isinstance(decision, Reply):
             answer.reply(decision)
+        elif isinstance(decision, Switch):
+            self._switch(answer, decision)
         else:
             assembly = Assembly(self, answer, self._limits.buffered)
             self._task = asyncio.get_running_loop().create_task(self._produce(answer, decision, assembly))
@@ -234,11 +238,40 @@ class Front(asyncio.Protocol):
                 observer.streaming(self._answer.parsed.request)
 
     def send(self, forward: Forward, sink: Sink) -> None:
-        pool = self._pools.get(forward.shard)
+        pool = forward.way or self._pools.get(forward.shard)
         if pool is None:
             sink.failed(unavailable(forward.shard, "it is not known here"))
         else:
             pool.send(forward, sink)
+
+    def _switch(self, answer: Answer, decision: Switch) -> None:
+        """The connection is somebody else's from here on."""
+        answer.record.status = SWITCHING
+        self.write(b"%bconnection: Upgrade\r\nupgrade: %b\r\n\r\n" % (SWITCHING_LINE, decision.protocol))
+        self._over()
+        decision.take(self._transport)
+
+    def upgraded(self, first: bytes, other: asyncio.Transport) -> None:
+        self.write(first)
+        unread = b"".join([self._parser.beyond, *self._unread])
+        if unread:
+            other.write(unread)
+        self._unread.clear()
+        self._sink = None
+        self._pipe = Pipe(self._transport, other, self._over)
+        self.streaming()
+
+    def _over(self) -> None:
+        """Nothing more is read here, and nothing more said."""
+        self._ended = True
+        if self._connections is not None:
+            self._connections.discard(self)
+        answer, self._answer = self._answer, None
+        self._parser.close()
+        self._pipe = None
+        if answer is not None:
+            for observer in self._observers:
+                observer.finished(answer.parsed.request)
 
     def write(self, data: bytes) -> None:
         if data and not self._transport.is_closing():
@@ -292,7 +325,9 @@ class Front(asyncio.Protocol):
 
     def drain(self) -> None:
         """Go on with no further request; end a watch."""
-        if self._sink is not None and self._sink.endless:
+        if self._pipe is not None:
+            self._pipe.close()
+        elif self._sink is not None and self._sink.endless:
             self._sink.end()
         elif self._answer is not None:
             self._answer.parsed.keep = False
@@ -302,7 +337,10 @@ class Front(asyncio.Protocol):
     def sweep(self, now: float) -> None:
         """Every few seconds: requests that do not arrive, answers that are not taken, connections that lie idle."""
         limits = self._limits
-        if self._stalled_since is not None:
+        if self._pipe is not None:
+            if now - self._pipe.last_activity > limits.pipe_timeout:
+                self._pipe.close()
+        elif self._stalled_since is not None:
             endless = self._sink is not None and self._sink.endless
             if not endless and now - self._stalled_since > limits.stall_timeout:
                 self.cut()

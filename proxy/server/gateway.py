@@ -13,6 +13,7 @@ import datetime
 import logging
 import urllib.parse
 from collections.abc import Awaitable, Callable, Generator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from proxy.auth.authenticator import Authenticator, namespace_of_token
@@ -51,6 +52,7 @@ from proxy.server.messages import (
     Request,
 )
 from proxy.server.pool import ShardEndpoint
+from proxy.server.reach import STREAMS, Reach, methods, reached
 from proxy.server.replies import no_such_method, refusal, text, unavailable
 from proxy.server.settling import produce_settled
 from proxy.server.standing import CLUSTERS, Standing
@@ -82,6 +84,7 @@ class WorkspaceGateway:
         roles: DefaultRoles,
         classes: Classes,
         endpoints: Mapping[str, ShardEndpoint],
+        reach: Reach,
         unready: Callable[[], str | None],
     ) -> None:
         self._index = index
@@ -91,6 +94,7 @@ class WorkspaceGateway:
         self._roles = roles
         self._classes = classes
         self._endpoints = endpoints
+        self._reach = reach
         self._unready = unready
         self._standing = Standing(index, authenticator, authorizer, discovery)
 
@@ -279,6 +283,8 @@ class WorkspaceGateway:
             raise no_such_method(info)
         if workspace.phase == DELETING and info.verb in WRITES:
             raise forbidden(user, info, f'"{workspace.path}" is being deleted')
+        if info.subresource and reached(info):
+            return (yield from self._reach_out(request, info, user, access, workspace, attributes))
         request.record.step = MAPPING
         mapped = map_request(
             info, workspace.token, method=request.method, headers=request.headers, body=request.body, scopes=scopes,
@@ -297,6 +303,31 @@ class WorkspaceGateway:
         gate_mapped(request.method, mapped, workspace.token)
         request.record.step = SHARD
         return self._forward(request, info, mapped, user, access, workspace)
+
+    def _reach_out(
+        self,
+        request: Request,
+        info: RequestInfo,
+        user: User,
+        access: Access,
+        workspace: Workspace,
+        attributes: Attributes,
+    ) -> Flow:
+        """To a pod where it runs, or a tunnel to there."""
+        if info.group:
+            return self._reach.accept(request, info, workspace)
+        methods(info)
+        if info.subresource in STREAMS and info.verb != "create":
+            allowed = self._authorizer.allowed(user, access, workspace, attributes._replace(verb="create"))
+            if not isinstance(allowed, bool):
+                request.record.asked += (PERMISSION,)
+                allowed = yield allowed
+            if not allowed:
+                request.record.allowed = False
+                raise forbidden(user, replace(info, verb="create"))
+        request.record.step = SHARD
+        cluster = yield self._reach.cluster_of(workspace, info)
+        return self._reach.forward(request, info, workspace, cluster)
 
     def _forward(
         self,

@@ -50,7 +50,8 @@ class RequestParser:
 
     __slots__ = (
         "_audit_id", "_body", "_body_size", "_bound", "_chunk", "_chunked", "_head_done", "_headers", "_heads",
-        "_http10", "_limits", "_parser", "_peer", "_peer_cert", "_raw", "_target", "began", "receiving", "requests",
+        "_http10", "_limits", "_parser", "_peer", "_peer_cert", "_raw", "_target", "began", "beyond", "receiving",
+        "requests",
         "wants_continue",
     )  # fmt: skip
 
@@ -63,6 +64,8 @@ class RequestParser:
         self._chunk = 0
         self._head_done = False
         self.requests: deque[Parsed] = deque()
+        self.beyond = b""
+        """What was read after a request that asks for another protocol."""
         self.receiving = False
         """Whether a request has begun and is not yet whole."""
         self.began = 0.0
@@ -100,8 +103,9 @@ class RequestParser:
             self._bound += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # the request is there, marked as the last one; what follows it is not ours to read
+        except httptools.HttpParserUpgrade as switch:
+            # The request is there, marked as the last one; what follows it is not ours to read.
+            self.beyond = data[switch.args[0] :]
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__
             if isinstance(cause, Refused):
@@ -205,7 +209,7 @@ class RequestParser:
         record = Record(audit_id=self._audit_id)
         target = self._origin_form()
         request = Request(parser.get_method(), target, self._headers, body, self._peer_cert, self._peer, record)
-        # An upgrade is not offered here: the answer is the plain one, and the last on this connection.
+        # Where an upgrade is not taken, the answer is the plain one, and the last on this connection.
         keep = parser.should_keep_alive() and not parser.should_upgrade()
         self.requests.append(Parsed(request, keep, self._http10))
 

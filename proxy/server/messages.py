@@ -12,7 +12,10 @@ from proxy.auth.identity import User
 from proxy.mapping.paths import RequestInfo
 
 if TYPE_CHECKING:
+    import asyncio
+
     from proxy.server.tracing import Trace
+    from proxy.server.upstream import Sink
 
 Header = tuple[bytes, bytes]
 
@@ -118,9 +121,17 @@ class BodyFilter(Protocol):
     def flush(self) -> bytes: ...
 
 
+class Way(Protocol):
+    """To where requests go: a pool of connections to a shard, or tunnels to a cluster."""
+
+    def send(self, forward: Forward, sink: Sink) -> None:
+        """All that comes of it is told to ``sink``."""
+        ...
+
+
 @dataclass(slots=True)
 class Forward:
-    """Send this to a shard and stream its answer back."""
+    """Send this to a shard, or another ``way``, and stream its answer back."""
 
     shard: str
     """Name of the shard: the key of the transport's upstream pools."""
@@ -137,6 +148,9 @@ class Forward:
     """A watch or follow: no time limit between bytes, exempt from the request timeout."""
     idempotent: bool = False
     """May be sent again on a fresh connection when a kept-alive one turns out to be closed before any answer."""
+    way: Way | None = None
+    upgrade: bool = False
+    """The answer may be 101: client and other side then speak whatever they like, unread."""
     wire: bytes = field(default=b"", init=False, compare=False)
     """What the transport has made of it, request line and headers, as they are sent: it may be used again."""
 
@@ -173,7 +187,16 @@ class Produce:
     headers: list[Header] = field(default_factory=list)
 
 
-Decision = Reply | Forward | Produce
+@dataclass(slots=True)
+class Switch:
+    """Answer 101 and give the connection away."""
+
+    protocol: bytes
+    """As in the header ``Upgrade``."""
+    take: Callable[[asyncio.Transport], None]
+
+
+Decision = Reply | Forward | Produce | Switch
 
 
 class Observer(Protocol):

@@ -14,6 +14,7 @@ from proxy.server.messages import Gateway, Observer
 from proxy.server.pool import Pool, ShardEndpoint, keepalive
 from proxy.server.settings import ServerSettings
 from proxy.server.tls import ServerTls
+from proxy.server.tunnels import Tunnels
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,9 @@ class Server:
         settings: ServerSettings,
         endpoints: Iterable[ShardEndpoint],
         observers: Sequence[Observer] = (),
+        tunnels: Tunnels | None = None,
     ) -> None:
+        self._tunnels = tunnels or Tunnels()
         self._gateway = gateway
         self._settings = settings
         self._observers = tuple(observers)
@@ -91,7 +94,7 @@ class Server:
             await asyncio.sleep(SWEEP)
             tls.refresh()
             now = time.monotonic()
-            every: list[Front | Pool] = [*self._connections, *self._pools.values()]
+            every: list[Front | Pool | Tunnels] = [*self._connections, *self._pools.values(), self._tunnels]
             for swept in every:
                 try:
                     swept.sweep(now)
@@ -111,3 +114,4 @@ class Server:
             await asyncio.sleep(0.05)
         for pool in self._pools.values():
             pool.close()
+        self._tunnels.close()

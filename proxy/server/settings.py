@@ -49,6 +49,9 @@ class Limits:
     """Seconds of silence between requests; client-go keeps connections for 90."""
     stall_timeout: float = 120.0
     """Seconds that a client may leave what was written to it unread; watches excepted, which the shard itself ends."""
+    pipe_timeout: float = 4 * 3600.0
+    """Seconds of silence after which an upgraded connection (exec, port-forward) ends: a kubelet's own limit
+    (``streamingConnectionIdleTimeout``)."""
     answer_timeout: float = 65.0
     """Seconds that a shard may be silent while it answers: kube-apiserver gives up after 60 itself."""
     buffered: int = 128 * 1024
@@ -78,6 +81,8 @@ class ServerSettings:
     """Which requests are recorded; None for none."""
     metrics_folder: str | None = None
     """Where a worker makes the socket on which its metrics are read; None for none."""
+    run_folder: str | None = None
+    """Where workers make the sockets on which they ask each other for tunnels; None where there is but one."""
     busiest_workspaces: int = 0
     """How many workspaces metrics may name."""
     verbosity: int = 0

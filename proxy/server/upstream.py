@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import httptools
 
 from proxy.kube.errors import StatusError
+from proxy.kube.pipe import pause, resume
 from proxy.server.messages import Forward, Header
 from proxy.server.replies import BAD_GATEWAY, unavailable
 
@@ -26,6 +27,7 @@ _USUAL = re.compile(
 )
 """The head of most short answers of a kube-apiserver, as Go's net/http writes it. Such an answer, if it comes in one
 read, needs no parser; whatever looks different goes through llhttp."""
+SWITCHING = 101
 _WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
 
 
@@ -49,6 +51,11 @@ class Sink(Protocol):
     def whole(self, status: int, fields: bytes, body: bytes) -> None:
         """In place of `head` and `data`: an answer of known length that is there at once. ``fields``: lines of all
         headers but those of framing; the body is not encoded."""
+        ...
+
+    def upgraded(self, headers: list[Header], rest: bytes) -> None:
+        """The answer is 101, to a request that may be upgraded; ``rest`` was read after it. What the connection brings
+        from here on is whoever's ``sink`` gives it to."""
         ...
 
     def failed(self, error: StatusError) -> None: ...
@@ -117,13 +124,12 @@ class Upstream(asyncio.Protocol):
     def pause(self) -> None:
         if self._sink is not None and not self._paused:
             self._paused = True
-            self.transport.pause_reading()
+            pause(self.transport)
 
     def resume(self) -> None:
         if self._paused:
             self._paused = False
-            if not self.transport.is_closing():
-                self.transport.resume_reading()
+            resume(self.transport)
             self._heard = time.monotonic()
 
     def overdue(self, now: float, limit: float) -> bool:
@@ -163,8 +169,14 @@ class Upstream(asyncio.Protocol):
         """Whether the answer's head is complete now."""
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._bad_gateway("changes the protocol without being asked")
+        except httptools.HttpParserUpgrade as switch:
+            sink = self._sink
+            if self._status == SWITCHING and sink is not None:
+                self._sink = None
+                self._parser = None
+                sink.upgraded(self._headers, data[switch.args[0] :])
+            else:
+                self._bad_gateway("changes the protocol without being asked")
             return False
         except httptools.HttpParserError as error:
             self._broken = True
@@ -223,7 +235,7 @@ class Upstream(asyncio.Protocol):
         if self._done:
             return
         status = self._parser.get_status_code()
-        if status < 200:
+        if status < 200 and not (status == SWITCHING and self._forward.upgrade):
             self._headers = []  # 100 Continue and early hints: the answer is yet to come
             return
         self._status = status

@@ -44,9 +44,9 @@ class Team:
     async def close(self) -> None:
         await self.down.close()
 
-    async def onboard(self) -> None:
+    async def onboard(self, *flags: str) -> None:
         """Start the syncer on the cluster, and wait until the workspace has Deployments and the cluster is Ready."""
-        command = ["kubectl-kcp", "workload", "sync", self.location, "--syncer-image", SYNCER]
+        command = ["kubectl-kcp", "workload", "sync", self.location, "--syncer-image", SYNCER, *flags]
         printed = await self.kcp.run(*command, kubeconfig=self.kcp.kubeconfig(self.path))
         assert printed.code == 0, printed.err
         self.manifest.write_text(printed.out)

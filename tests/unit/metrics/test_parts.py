@@ -23,6 +23,7 @@ from proxy.metrics.snapshot import Family, add, decode, encode
 from proxy.metrics.worker import WorkerMetrics
 from proxy.metrics.workload import LAGS, cluster_families, import_family
 from proxy.server.handshakes import Handshakes
+from proxy.server.tunnels import Tunnels
 from proxy.shard.pki import Authority
 from proxy.tenancy.index import WorkspaceIndex, _slim
 from tests.integration.eventually import eventually
@@ -47,7 +48,7 @@ def worker(index: WorkspaceIndex) -> tuple[WorkerMetrics, RequestMetrics]:
     requests = RequestMetrics(["main"], busiest=SHOWN)
     metrics = WorkerMetrics(
         Path("unused"), requests=requests, index=index, pools=(), connections=lambda: 0, handshakes=Handshakes(),
-        documents=lambda: 0, unready=lambda: None, auditor=None,
+        tunnels=Tunnels(), documents=lambda: 0, unready=lambda: None, auditor=None,
     )  # fmt: skip
     return metrics, requests
 

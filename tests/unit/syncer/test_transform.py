@@ -214,6 +214,10 @@ def test_tokens_of_other_servers_are_left() -> None:
     assert skipped("secrets", obj(type="kubernetes.io/service-account-token"))
     assert not skipped("secrets", obj(type="Opaque"))
     assert not skipped("configmaps", obj(type="kubernetes.io/service-account-token"))
+    shown = obj()
+    assert not skipped("pods", shown)
+    shown["metadata"]["labels"] = {"workloads.kcp.dev/synced-up": "east"}
+    assert skipped("pods", shown), "it has come from a cluster"
 
 
 @pytest.mark.parametrize(

@@ -167,3 +167,32 @@ def test_a_server_that_is_away_is_one_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
     assert "127.0.0.1:1" in done.stderr
+
+
+def test_a_tunnel_is_asked_for() -> None:
+    """What it needs is in the manifest and the role then, and only then."""
+    usual, made = objects(printed()), objects(printed(shown=["pods"], tunnel=True))
+    more = [rule for rule in made["ClusterRole"]["rules"] if rule not in usual["ClusterRole"]["rules"]]  # type: ignore[attr-defined, operator]
+    assert more == [
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+        *(
+            {"apiGroups": [""], "resources": [f"pods/{what}"], "verbs": ["create", "get"]}
+            for what in ("attach", "exec", "portforward")
+        ),
+    ]
+    lines = [line.strip() for line in printed(shown=["pods"], tunnel=True).splitlines()]
+    assert lines[lines.index("- --resources=serviceaccounts") + 1 :][:2] == ["- --sync-up=pods", "- --tunnel"]
+    assert "pods" not in printed()
+    above = rules_above("ocp-sno", SYNCED, ["pods"], tunnel=True)
+    assert above[: len(rules_above("ocp-sno", SYNCED))] == rules_above("ocp-sno", SYNCED)
+    assert above[-1] == {
+        "apiGroups": ["workload.kcp.dev"], "resources": ["workloadclusters/tunnel"],
+        "resourceNames": ["ocp-sno"], "verbs": ["create"],
+    }  # fmt: skip
+
+
+def test_pods_both_ways() -> None:
+    rules = objects(printed(synced=[*SYNCED, "pods"], shown=["pods"]))["ClusterRole"]["rules"]
+    about = [rule for rule in rules if "pods" in rule["resources"]]  # type: ignore[attr-defined]
+    assert [rule["verbs"] for rule in about] == [list(BELOW)]

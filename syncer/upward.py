@@ -1,0 +1,249 @@
+"""Shows in the workspace what the cluster's own controllers have made of its workloads: pods.
+
+The object above is a picture: made, changed and removed by this syncer alone, an admission policy of the shard
+(`manifests/workload/synced-up.yaml`) keeps others off. It has the name of the one below and belongs to the
+WorkloadCluster, with which it goes. What cannot be changed in a picture (a pod's node) makes a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+import orjson
+
+from proxy.kube.client import Object, Resource
+from proxy.kube.errors import StatusError
+from proxy.kube.informer import Informer
+from proxy.kube.workqueue import WorkQueue
+from syncer import shown
+from syncer.apis import Api
+from syncer.names import SYNCED_UP
+from syncer.report import CLUSTERS
+from syncer.sync import LOOK_AGAIN, Key, Sides
+from syncer.transform import merge_patch, status_above
+
+log = logging.getLogger(__name__)
+
+WORKERS = 4
+OWNER_KNOWN = 10.0
+"""Seconds for which it is believed that the WorkloadCluster is there."""
+
+
+class UpSync:
+    """One API resource, namespaced."""
+
+    def __init__(self, api: Api, sides: Sides) -> None:
+        self.api = api
+        self._sides = sides
+        self._resource: Resource = api.resource
+        self._conflicts: set[Key] = set()
+        """Whose places above are taken."""
+        self._told: dict[Key, float] = {}
+        """When the first change below was seen that is not above yet."""
+        self._owner: tuple[float, Object] = (float("-inf"), {})
+        sides.metrics.met(self.name)
+        self._queue: WorkQueue[Key] = WorkQueue(
+            self._reconcile, name=f"sync up {api.name}", workers=WORKERS, max_delay=30.0
+        )
+        retry = self._queue.retry
+        self._up = Informer(
+            sides.above,
+            self._resource,
+            label_selector=f"{SYNCED_UP}={sides.cluster}",
+            transform=shown.above,
+            reconnected=retry,
+        )
+        # Without a selector: nothing about what controllers make says whose it is but its namespace.
+        self._down = Informer(sides.below, self._resource, transform=shown.below(sides.cluster), reconnected=retry)
+        self._up.add_handler(self._above_event)
+        self._down.add_handler(self._below_event)
+        sides.namespaces.on_change(self._namespace_event)
+        sides.metrics.kinds.append(self)
+
+    # what is counted
+
+    @property
+    def name(self) -> str:
+        return f"{self.api.name}/up"
+
+    @property
+    def objects(self) -> int:
+        return len(self._up.store)
+
+    @property
+    def conflicts(self) -> int:
+        return len(self._conflicts)
+
+    @property
+    def depth(self) -> int:
+        return len(self._queue)
+
+    @property
+    def oldest(self) -> float | None:
+        return min(self._told.values(), default=None)
+
+    @property
+    def synced(self) -> bool:
+        return self._up.synced and self._down.synced
+
+    def connected(self, side: str) -> bool:
+        return (self._up if side == "above" else self._down).connected
+
+    # what happens
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self._sides.namespaces.wait_synced()
+        async with asyncio.TaskGroup() as group:
+            for informer in (self._up, self._down):
+                group.create_task(informer.run())
+            # Nothing is done on half a picture: what is missing below would be removed above.
+            await self._up.wait_synced()
+            await self._down.wait_synced()
+            group.create_task(self._queue.run())
+
+    def _above_event(self, kind: str, old: Object | None, new: Object) -> None:
+        self._queue.add(Key(new["namespace"], new["name"]))
+
+    def _below_event(self, kind: str, old: Object | None, new: Object) -> None:
+        if new is shown.FOREIGN:
+            return
+        namespace = self._sides.namespaces.above(new["namespace"])
+        if namespace is not None:
+            key = Key(namespace, new["name"])
+            self._told.setdefault(key, time.monotonic())
+            self._queue.add(key)
+
+    def _namespace_event(self, namespace: str) -> None:
+        physical = self._sides.namespaces.below(namespace)
+        names = {name for where, name in self._up.store if where == namespace}
+        names |= {name for where, name in self._down.store if where == physical}
+        for name in names:
+            self._queue.add(Key(namespace, name))
+
+    async def _reconcile(self, key: Key) -> float | None:
+        try:
+            again = await self._converge(key)
+        except StatusError:
+            self._sides.metrics.retries.labels(self.name).inc()
+            raise
+        began = self._told.pop(key, None)
+        if began is not None and again is None:
+            self._sides.metrics.lag.labels("up", self.name).observe(time.monotonic() - began)
+        return again
+
+    async def _converge(self, key: Key) -> float | None:
+        namespaces = self._sides.namespaces
+        physical = namespaces.below(key.namespace)
+        above = self._up.store.get(key)
+        below = self._down.store.get((physical, key.name))
+        wanted = namespaces.above(physical) is not None and namespaces.is_synced(key.namespace)
+        if not below or below["mine"] or not wanted:
+            self._conflicts.discard(key)
+            if above is not None:
+                await self._remove(above)
+            return None
+        if above is not None and (above["shows"] != below["shows"] or (above["deleting"] and not below["deleting"])):
+            await self._remove(above)
+            return None  # its last event comes
+        fresh = above is None
+        if above is None:
+            if below["deleting"]:
+                return None
+            above = await self._show(key, below)
+            if above is None:
+                return LOOK_AGAIN
+        try:
+            await self._follow(above, below)
+        except StatusError as error:
+            if error.code != 422 or fresh:
+                raise
+            # What has happened below cannot happen to one and the same object.
+            await self._remove(above)
+        return None
+
+    async def _show(self, key: Key, below: Object) -> Object | None:
+        """Make the object above; None where that is not possible now."""
+        obj = shown.shown(below, key.namespace, await self._cluster())
+        obj |= {"apiVersion": self._resource.api_version, "kind": self.api.kind}
+        try:
+            made = await self._sides.above.create(self._resource, obj)
+        except StatusError as error:
+            if error.reason == "AlreadyExists":
+                return await self._find(key)
+            if error.code == 404 or any(cause.get("reason") == "NamespaceTerminating" for cause in _causes(error)):
+                return None
+            raise
+        self._conflicts.discard(key)
+        return shown.above(made)
+
+    async def _find(self, key: Key) -> Object | None:
+        """What stands above, if it is a picture of ours of which no event has come yet."""
+        found = await self._sides.above.get(self._resource, key.name, key.namespace)
+        if (found["metadata"].get("labels") or {}).get(SYNCED_UP) == self._sides.cluster:
+            return shown.above(found)
+        if key not in self._conflicts:
+            log.warning("%s %s/%s of the workspace is another one: it stays", self.api.name, *key)
+        self._conflicts.add(key)
+        return None
+
+    async def _cluster(self) -> Object:
+        """Owner reference to the WorkloadCluster. Raises StatusError where that is gone."""
+        if time.monotonic() - self._owner[0] > OWNER_KNOWN:
+            found = await self._sides.above.get(CLUSTERS, self._sides.cluster)
+            meta = found["metadata"]
+            if meta.get("deletionTimestamp"):
+                raise StatusError(409, f"WorkloadCluster {self._sides.cluster} is being deleted: nothing is shown")
+            owner = {
+                "apiVersion": CLUSTERS.api_version,
+                "kind": "WorkloadCluster",
+                "name": meta["name"],
+                "uid": meta["uid"],
+            }
+            self._owner = time.monotonic(), owner
+        return self._owner[1]
+
+    async def _follow(self, above: Object, below: Object) -> None:
+        """Make the picture say what is below. Raises StatusError 422 where it cannot."""
+        try:
+            status = status_above(orjson.loads(below["status"]), above["generation"], below["generation"])
+            patch: Object = merge_patch(orjson.loads(above["status"]), status)
+            if patch:
+                await self._patch(above, {"status": patch}, subresource="status")
+            meta = {
+                field: changes
+                for field in ("labels", "annotations")
+                if (changes := merge_patch(above[field], below[field]))
+            }
+            if meta:
+                await self._patch(above, {"metadata": meta})
+            if below["deleting"] and not above["deleting"]:
+                await self._delete(above, max(1, below["grace"]))
+        except StatusError as error:
+            # It has gone, or is another one: the event of that is on its way.
+            if error.code not in (404, 409):
+                raise
+
+    async def _patch(self, above: Object, patch: Object, *, subresource: str | None = None) -> None:
+        # Nobody else writes: that it is the same object is enough.
+        patch["metadata"] = {**patch.get("metadata", {}), "uid": above["uid"]}
+        await self._sides.above.patch(self._resource, above["name"], patch, above["namespace"], subresource=subresource)
+
+    async def _remove(self, above: Object) -> None:
+        await self._delete(above, 0)
+
+    async def _delete(self, above: Object, grace: int) -> None:
+        try:
+            await self._sides.above.delete(
+                self._resource, above["name"], above["namespace"], grace=grace, uid=above["uid"]
+            )
+        except StatusError as error:
+            if error.code not in (404, 409):
+                raise
+
+
+def _causes(error: StatusError) -> list[Object]:
+    causes = error.details.get("causes")
+    return causes if isinstance(causes, list) else []
