@@ -34,7 +34,7 @@ OLDEST_SHARD = (1, 34)
 """MutatingAdmissionPolicy is there, if only switched on by hand; from 1.36 it is on."""
 SPACE = 2 * 2**30
 """Bytes that should be free for etcd and logs."""
-SECRET = (".key", ".kubeconfig", ".csv", "server.json")
+SECRET = (".key", ".kubeconfig", ".csv", "server.json", "encryption.yaml")
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,8 @@ class ApiServerFiles:
     client_ca: Path
     front_proxy_ca: Path
     service_account: SigningKey
+    encryption: Path | None = None
+    """EncryptionConfiguration for data in etcd."""
 
 
 def kube_apiserver(
@@ -145,6 +147,7 @@ def kube_apiserver(
         f"--service-cluster-ip-range={service_range}",
         f"--service-node-port-range={node_ports}",
         "--profiling=false",
+        *((f"--encryption-provider-config={files.encryption}",) if files.encryption else ()),
         *((f"--disable-admission-plugins={','.join(admission_off)}",) if admission_off else ()),
         *args,
     ]

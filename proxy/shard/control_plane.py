@@ -21,6 +21,7 @@ from proxy.kube.config import Connection, load_kubeconfig, write_kubeconfig
 from proxy.kube.errors import StatusError
 from proxy.shard import commands
 from proxy.shard.addresses import free_port, is_any, port_is_free, url_host
+from proxy.shard.encryption import encryption_config
 from proxy.shard.pki import Authority, KeyPair, SigningKey, private_folder, signing_key
 from proxy.shard.supervisor import Process, ProcessError, Program
 
@@ -265,6 +266,8 @@ class ControlPlane:
                 client_ca=pki.client_ca.cert_file,
                 front_proxy_ca=pki.front_proxy_ca.cert_file,
                 service_account=pki.service_account,
+                # An etcd that runs elsewhere outlives this folder, and a key in it.
+                encryption=encryption_config(pki.folder) if settings.etcd is None else None,
             ),
             bind_address=settings.bind_address,
             port=self.port,

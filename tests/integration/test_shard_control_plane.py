@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import stat
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.config import Connection
@@ -19,6 +22,7 @@ from proxy.shard.supervisor import Process, ProcessError
 from tests.integration.eventually import eventually
 
 CONFIGMAPS = Resource("", "v1", "configmaps")
+SECRETS = Resource("", "v1", "secrets")
 NAMESPACES = Resource("", "v1", "namespaces", False)
 
 
@@ -166,3 +170,26 @@ async def test_root_ca_of_namespaces_is_the_one_asked_for(tmp_path: Path) -> Non
     async with ControlPlane(settings) as plane, plane.client() as client:
         found = await eventually(lambda: client.get(CONFIGMAPS, "kube-root-ca.crt", "default"), StatusError, timeout=60)
     assert found["data"]["ca.crt"].encode() == proxy.cert
+
+
+async def test_secrets_are_encrypted_at_rest(tmp_path: Path) -> None:
+    """What was there before stays readable; the key is the owner's alone, and in no log or command line."""
+    words = "correct-horse-battery-staple"
+    settings = ControlPlaneSettings(folder=tmp_path / "plane", durable=False, controllers=())
+    open_settings = replace(settings, apiserver_args=("--encryption-provider-config=",))
+    for number, used in enumerate((open_settings, settings, settings)):
+        async with ControlPlane(used) as plane, plane.client() as client:
+            obj = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"s{number}"},
+                   "stringData": {"key": f"{words}-{number}"}}  # fmt: skip
+            await client.create(SECRETS, obj, "default")
+            for before in range(number + 1):
+                found = await client.get(SECRETS, f"s{before}", "default")
+                assert base64.b64decode(found["data"]["key"]).decode() == f"{words}-{before}"
+    kept = b"".join(file.read_bytes() for file in (settings.folder / "etcd").rglob("*") if file.is_file())
+    assert f"{words}-0".encode() in kept
+    assert f"{words}-1".encode() not in kept
+    assert f"{words}-2".encode() not in kept
+    file = settings.folder / "pki" / "encryption.yaml"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    key = yaml.safe_load(file.read_text())["resources"][0]["providers"][0]["secretbox"]["keys"][0]["secret"]
+    assert not [log for log in (settings.folder / "log").iterdir() if key in log.read_text(errors="replace")]
