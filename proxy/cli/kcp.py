@@ -10,6 +10,7 @@ import click
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "start": ("proxy.cli.start", "start"),
+    "kubeconfig": ("proxy.cli.users", "kubeconfig"),
     "shard": ("proxy.cli.shards", "shard"),
     "top": ("proxy.cli.top", "top"),
     "doctor": ("proxy.cli.doctor", "doctor"),
@@ -42,6 +43,7 @@ Examples:
   kcp start                                   all in one: embedded shard and proxy, data in .kcp
   kcp start --bind-address 127.0.0.1          for this machine alone
   kcp start --no-embedded --shard eu=eu.conf  on a kube-apiserver that runs already
+  kcp kubeconfig create alice                 a kubeconfig for somebody else
   kcp shard list                              the shards, and how many workspaces they hold
   kcp top                                     busiest workspaces and physical clusters, live
   kcp doctor                                  what is wrong, and what to do
