@@ -71,15 +71,18 @@ def mapped_identity(user: User, prefix: str) -> tuple[str, tuple[str, ...]]:
     return map_user(user.name, prefix), tuple(map_group(group, prefix) for group in user.groups)
 
 
-def identity_headers(user: User, prefix: str, names: IdentityHeaders, *, privileged: bool) -> list[Header]:
-    """Headers that name the mapped user; ``privileged`` replaces its groups by the one that the shard never asks about.
+def identity_headers(
+    user: User, prefix: str, names: IdentityHeaders, *, privileged: bool, own: bool = False
+) -> list[Header]:
+    """Headers that name the mapped user, ``privileged`` by the group that the shard never asks about. Its own groups
+    are there where it is not, or where they are what is asked for (``own``).
 
     A privileged request is safe only behind the gate, which confines it to the workspace.
     """
     headers = [(names.user, map_user(user.name, prefix).encode())]
     if privileged:
         headers.append((names.group, MASTERS.encode()))
-    else:
+    if own or not privileged:
         headers += [(names.group, map_group(group, prefix).encode()) for group in user.groups]
     return headers
 

@@ -123,6 +123,8 @@ class Discovery:
             found: Document | None = shard.version
         elif root == "":
             found = document({"paths": sorted([*view.paths(), *OTHER_PATHS])}, indented=True)
+        elif view.get(path, JSON) is None:
+            found = None
         else:
             found = view.get(path, discovery_form(accept, path in ("/api", "/apis")))
         return self.nothing_at(workspace, request, path) if found is None else found.reply(request)
@@ -168,19 +170,26 @@ class _Shard:
 def _openapi_reply(
     schemas: Schemas, token: str, view: View, request: Request, path: str, query: str
 ) -> Reply | Awaitable[Reply]:
-    accept = request.header(b"accept")
-    if path == "/openapi/v2":
-        return _when_made(schemas.v2(token, view, openapi_form(accept, True)), request, immutable=False)
+    form = openapi_form(request.header(b"accept"), path == "/openapi/v2")
     if path == "/openapi/v3":
-        openapi_form(accept, False)
         return schemas.index(token, view).reply(request)
+    if path == "/openapi/v2":
+        return (
+            _not_acceptable() if form is None else _when_made(schemas.v2(token, view, form), request, immutable=False)
+        )
     for group, version in view.shown_group_versions():
         if path == f"/openapi/v3/{path_of(group, version)}":
-            openapi_form(accept, False)
+            if form is None:
+                return _not_acceptable()
             named = query.startswith("hash=") and query[5:] == schemas.hash(token, view, group)
             immutable = named and schemas.settled(token, group)
             return _when_made(schemas.v3(token, view, group, version), request, immutable=immutable)
-    return page_not_found()
+    return Reply(404, [], b"") if path.startswith("/openapi/v3/") else page_not_found()
+
+
+def _not_acceptable() -> Reply:
+    """As k8s.io/kube-openapi's handlers say it."""
+    return Reply(406, [(b"vary", b"Accept")], b"")
 
 
 def _when_made(made: Document | Awaitable[Document], request: Request, *, immutable: bool) -> Reply | Awaitable[Reply]:

@@ -36,15 +36,15 @@ def discovery_form(accept: bytes, aggregated: bool) -> str:
 
 
 @lru_cache(maxsize=256)
-def openapi_form(accept: bytes, protobuf: bool) -> str:
-    """JSON, or the protobuf form of version 2 where there is one. Raises StatusError 406."""
+def openapi_form(accept: bytes, protobuf: bool) -> str | None:
+    """JSON, or the protobuf form of version 2 where there is one; None if it is neither that the client takes."""
     for part in accept.split(b",") if accept else [b"*/*"]:
         media = part.partition(b";")[0].strip().lower()
         if media == b"application/json" or media in _ANY:
             return JSON
         if protobuf and media in _OPENAPI_V2_NAMES:
             return OPENAPI_V2_PROTOBUF
-    raise not_acceptable(JSON, *([OPENAPI_V2_PROTOBUF] if protobuf else []))
+    return None
 
 
 def not_acceptable(*offered: str) -> StatusError:

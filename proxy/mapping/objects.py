@@ -139,7 +139,8 @@ def _as_go(value: Object) -> str:
 def map_own_name(name: str, context: Context) -> str:
     """Name of the cluster-scoped object that is written. Raises StatusError for one that is taken or does not fit."""
     info, prefix = context.info, context.prefix
-    if name[:1] in ("-", ".") and info.group != RBAC:
+    meant = info.verb == "create" or name == info.name  # of another name than the path's the shard says so
+    if name[:1] in ("-", ".") and info.group != RBAC and meant:
         raise bad_beginning(name, context)  # behind the prefix it would be legal
     if (info.group, info.resource) == CRDS:
         refuse_native_group(name, name.partition(".")[2])
@@ -243,15 +244,25 @@ def bad_beginning(name: str, context: Context) -> StatusError:
             "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
         )
     kind = CLUSTER_SCOPED.get(info.group, {}).get(info.resource) or context.scopes.kind_of(info.group, info.resource)
-    why = f'Invalid value: "{name}": {rule}'
-    causes = [{"reason": "FieldValueInvalid", "message": why, "field": "metadata.name"}]
+    wrong = {"metadata.name": f'Invalid value: "{name}": {rule}'}
+    if (info.group, info.resource) == ("", "namespaces"):
+        wrong["metadata.labels"] = f'Invalid value: "{name}": {_LABEL_VALUE}'  # its name is one
+    causes = [{"reason": "FieldValueInvalid", "message": why, "field": field} for field, why in wrong.items()]
     details = {"name": name, "group": info.group, "kind": kind, "causes": causes}
     qualified = f"{kind}.{info.group}" if info.group else kind
+    said = ", ".join(f"{field}: {why}" for field, why in wrong.items())
     return StatusError(
         422,
-        f'{qualified} "{name}" is invalid: metadata.name: {why}',
+        f'{qualified} "{name}" is invalid: ' + (f"[{said}]" if len(wrong) > 1 else said),
         details={key: value for key, value in details.items() if value},
     )
+
+
+_LABEL_VALUE = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+)
 
 
 def literal_token(context: Context) -> StatusError:

@@ -42,6 +42,9 @@ class RequestInfo:
     is_resource: bool = False
     path: str = ""
     """The decoded path."""
+    beyond: bool = False
+    """Whether no resource has such a path, one that goes on behind a subresource say: who may ask is told that there is
+    nothing. Names may hold anything then."""
 
     def first(self, key: str) -> str:
         """First value of a query parameter, as Go's ``url.Values.Get``."""
@@ -138,18 +141,16 @@ def _resource(info: RequestInfo, group: str, version: str, rest: list[str], meth
     info.group, info.version = group, version
     if rest[0] == "namespaces" and len(rest) >= 2:
         info.namespace = rest[1]
-        if len(rest) == 2 or (len(rest) == 3 and rest[2] in NAMESPACE_SUBRESOURCES):
-            if group:
-                return
+        if len(rest) == 2 or rest[2] in NAMESPACE_SUBRESOURCES:
+            info.beyond = bool(group)
             parts = rest
         else:
             parts = rest[2:]
-            if parts[0] == "namespaces":
-                raise StatusError(404, NOT_THERE)
+            info.beyond = parts[0] == "namespaces"
     else:
         parts = rest
-    if len(parts) > 3 or not _RESOURCE.match(parts[0]) or (len(parts) == 3 and not _RESOURCE.match(parts[2])):
-        raise StatusError(404, NOT_THERE)
+    if len(parts) > 3 or not _RESOURCE.match(parts[0]) or (len(parts) > 2 and not _RESOURCE.match(parts[2])):
+        info.beyond = True
     info.is_resource = True
     info.resource = parts[0]
     info.name = parts[1] if len(parts) > 1 else ""

@@ -27,7 +27,7 @@ ALLOWED = {
     "update": _WRITES,
     "patch": _WRITES | {"force"},
     "delete": _DELETES,
-    "deletecollection": _LISTS | _DELETES | {"limit", "continue"},
+    "deletecollection": _LISTS | _DELETES | {"limit", "continue", "watch", "allowWatchBookmarks", "sendInitialEvents"},
 }
 """A kube-apiserver ignores keys that it does not know; here they are dropped, so that none can gain a meaning."""
 REFUSED = frozenset({"shardSelector"})

@@ -83,7 +83,7 @@ def map_request(
     Raises StatusError for everything that cannot be mapped without doubt.
     """
     prefix = f"{token}-"
-    if info.group in REFUSED_GROUPS:
+    if info.group in REFUSED_GROUPS or info.beyond:
         raise StatusError(404, NOT_THERE)
     refuse_hidden(info.group, info.resource, info.subresource, info.name)
     if info.group in NATIVE_GROUPS and not _has_route(method, info):

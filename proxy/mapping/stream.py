@@ -8,6 +8,7 @@ in this order (``creationTimestamp`` or a name always stands before ``labels``):
     "matchLabels":{"0.kcp.dev/w":"TOKEN"}, all that a label selector of RBAC has besides its matchExpressions
     ,"0.kcp.dev/w":"TOKEN"                 a user's label sorts before it
     "0.kcp.dev/w":"TOKEN"                  alone in another map
+    ,"f:0.kcp.dev/w":{}                    a field of whoever was there before the first apply (``managedFields``)
 
 A token is plain ASCII, so no JSON escape can hide it.
 """
@@ -19,14 +20,18 @@ from typing import TypeAlias
 
 from proxy.mapping.token import LABEL
 
-Patterns: TypeAlias = tuple[bytes, bytes, bytes, bytes, bytes, bytes]
+Patterns: TypeAlias = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes]
 
 
 _STATUS = (b'{"kind":"Status"', b'{\n  "kind": "Status"')
 """How a Status begins; a shard indents those that are not in the form that was asked for."""
 _LABEL_NAME = LABEL.encode()
+_FIELD = f',"f:{LABEL}":{{}}'.encode()
 _ESCAPED = rb'\\+"' + re.escape(LABEL).encode() + rb'\\+":\\+"k[a-z2-7]{8}\\+"'
-_QUOTED = re.compile(_ESCAPED + rb"," + rb'|,\\+"labels\\+":\{' + _ESCAPED + rb"\}" + rb"|,?" + _ESCAPED)
+_ESCAPED_FIELD = rb',\\+"f:' + re.escape(LABEL).encode() + rb'\\+":\{\}'
+_QUOTED = re.compile(
+    _ESCAPED + rb"," + rb'|,\\+"labels\\+":\{' + _ESCAPED + rb"\}" + rb"|,?" + _ESCAPED + rb"|" + _ESCAPED_FIELD
+)
 
 
 def patterns(token: str) -> Patterns:
@@ -38,6 +43,7 @@ def patterns(token: str) -> Patterns:
         f'"matchLabels":{{{label}}},'.encode(),
         f",{label}".encode(),
         label.encode(),
+        _FIELD,
         f"{token}-".encode(),
     )
 
@@ -48,13 +54,15 @@ def strip_bytes(data: bytes, token: str) -> bytes:
 
 
 def _remove(data: bytes, patterns: Patterns) -> bytes:
-    followed, only, selector, last, label, prefix = patterns
+    followed, only, selector, last, label, field, prefix = patterns
     if followed in data:
         data = data.replace(followed, b"")
     if label in data:
         data = data.replace(only, b"")
         if label in data:
             data = data.replace(selector, b"").replace(last, b"").replace(label, b"")
+    if field in data:
+        data = data.replace(field, b"")
     if data.startswith(_STATUS) and _LABEL_NAME in data:
         data = _QUOTED.sub(b"", data)  # a message quotes an object
     return data.replace(prefix, b"")

@@ -239,13 +239,11 @@ class WorkspaceGateway:
             return health
         self._require_discovery(workspace)
         query = target.partition(b"?")[2].decode("latin-1")
-        reply = self._discovery.reply(workspace, request, info.path, query)
+        # Everybody who may enter may read what there is, and no more than read.
+        reads = request.method == b"GET"
+        reply = self._discovery.reply(workspace, request, info.path, query) if reads else None
         if reply is not None:
-            request.record.allowed = True
-            if not isinstance(reply, Reply):
-                request.record.asked += (DOCUMENT,)
-                reply = yield reply
-            return reply
+            return (yield from self._document(request, reply))
         request.record.step = PERMISSION
         attributes = Attributes(info.verb, "", "", "", "", "", False, info.path)
         allowed = self._authorizer.allowed(user, access, workspace, attributes)
@@ -255,14 +253,26 @@ class WorkspaceGateway:
         if not allowed:
             request.record.allowed = False
             raise forbidden(user, info)
+        reply = None if reads else self._discovery.reply(workspace, request, info.path, query)
+        if reply is not None:
+            return (yield from self._document(request, reply))
         request.record.allowed = True
         return self._discovery.nothing_at(workspace, request, info.path)
+
+    def _document(self, request: Request, reply: Reply | Awaitable[Reply]) -> Flow:
+        request.record.step = DOCUMENT
+        request.record.allowed = True
+        if isinstance(reply, Reply):
+            return reply
+        request.record.asked += (DOCUMENT,)
+        made: Reply = yield reply
+        return made
 
     def _resource(self, request: Request, info: RequestInfo, user: User, access: Access, workspace: Workspace) -> Flow:
         request.record.step = DISCOVERY
         discovery = self._discovery
         group, version, resource = info.group, info.version, info.resource
-        if not discovery.serves(workspace, group, version, resource):
+        if not info.beyond and not discovery.serves(workspace, group, version, resource):
             self._require_discovery(workspace)
             request.record.asked += (DISCOVERY,)
             yield discovery.refresh(workspace, group, version, resource)
@@ -277,9 +287,13 @@ class WorkspaceGateway:
             request.record.allowed = False
             raise forbidden(user, info)
         request.record.allowed = True
-        if not discovery.serves(workspace, group, version, resource):
+        if info.beyond or not discovery.serves(workspace, group, version, resource):
             return discovery.nothing_at(workspace, request, info.path)
         if not info.verb:
+            if group not in NATIVE_GROUPS and scopes.resource_is_cluster_scoped(group, resource) is bool(
+                info.namespace
+            ):
+                return discovery.nothing_at(workspace, request, info.path)
             raise no_such_method(info)
         if workspace.phase == DELETING and info.verb in WRITES:
             raise forbidden(user, info, f'"{workspace.path}" is being deleted')
@@ -341,7 +355,9 @@ class WorkspaceGateway:
         endpoint = self._endpoints[workspace.shard]
         privileged = access is Access.ADMIN or not mapped.own_identity
         headers = mapped.headers
-        headers += identity_headers(user, workspace.prefix, endpoint.identity, privileged=privileged)
+        headers += identity_headers(
+            user, workspace.prefix, endpoint.identity, privileged=privileged, own=mapped.own_identity
+        )
         if endpoint.authorization is not None:
             headers.append((b"authorization", endpoint.authorization))
         if request.record.trace is not None:  # of which the transport tells the shard

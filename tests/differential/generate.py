@@ -11,7 +11,7 @@ from urllib.parse import quote
 import yaml
 
 from tests.differential import spoil
-from tests.differential.kinds import CRD, KINDS, NAMESPACES, Kind, Object
+from tests.differential.kinds import CRD, KINDS, NAMESPACES, OWN, Kind, Object
 from tests.differential.spoil import dump
 from tests.differential.step import GUEST, MASTER, WORLD, Step
 
@@ -35,6 +35,8 @@ class Sequence:
         self._touched: dict[str, int] = {}
         self._lists: dict[str, int] = {}
         self.steps: list[Step] = []
+        if self._rng.random() < 0.4:
+            self._create(next(kind for kind in KINDS if kind.group == CRD))
         while len(self.steps) < number:
             self._add()
 
@@ -45,7 +47,7 @@ class Sequence:
         ways: tuple[tuple[Callable[[Kind], None], int], ...] = (
             (self._create, 22), (self._get, 8), (self._list, 12), (self._watch, 3), (self._update, 8),
             (self._patch, 16), (self._apply, 8), (self._delete, 7), (self._delete_collection, 1),
-            (self._subresource, 7), (self._review, 4), (self._strange, 8),
+            (self._subresource, 7), (self._review, 4), (self._strange, 8), (self._document, 2),
         )  # fmt: skip
         rng.choices([way for way, _ in ways], [weight for _, weight in ways])[0](kind)
 
@@ -97,7 +99,7 @@ class Sequence:
 
     def _name(self, kind: Kind) -> str:
         if kind.group == CRD:
-            return f"things.{WORLD}.example.org"
+            return f"things.{OWN}"
         return kind.name(self._rng)
 
     def _body(self, kind: Kind, namespace: str | None, name: str | None) -> Object:
@@ -451,12 +453,26 @@ class Sequence:
         query = rng.choice(("", "", "", "?dryRun=All", "?fieldValidation=Strict"))
         self._step("POST", f"{path}/{plural}{query}", self._accept(TABLE) | {"Content-Type": media}, raw)
 
+    def _document(self, kind: Kind) -> None:
+        """Discovery and OpenAPI of groups that CRDs make."""
+        rng = self._rng
+        group = rng.choice((OWN, "example.com"))
+        version = rng.choice(("v1", "v1", "v1beta1"))
+        path = rng.choice((f"/apis/{group}", f"/apis/{group}/{version}", f"/openapi/v3/apis/{group}/{version}"))
+        headers = self._accept(YAML, TABLE, "*/*", "", *(spoil.ACCEPTS if path.startswith("/apis") else ()))
+        pairs = tuple((name, value) for name, value in headers.items() if value)
+        user = GUEST if rng.random() < 0.2 else MASTER
+        self.steps.append(
+            Step(self._next, rng.choice(("GET", "GET", "GET", "HEAD")), path, pairs, user=user, late=True)
+        )
+        self._next += 1
+
     def _strange(self, kind: Kind) -> None:
         """Paths and methods that are rarely used, or not there."""
         rng = self._rng
         if rng.random() < 0.6:
             path = rng.choice(spoil.PATHS).replace("@ns@", NAMESPACES[0])
-            user = GUEST if rng.random() < 0.2 and not path.endswith("/x/y/z") else MASTER
+            user = GUEST if rng.random() < 0.2 else MASTER
             self.steps.append(Step(self._next, "GET", path, (("Accept", "application/json"),), user=user))
             self._next += 1
             return

@@ -48,7 +48,7 @@ async def two_sides(folder: Path) -> AsyncIterator[tuple[Side, Side]]:
         installation = Installation(kcp.root, folder)
         stack.push_async_callback(installation.close)
         parent = await installation.create("root", "differential", "Organization")
-        path = await installation.create(parent, "one")
+        path = await installation.create(parent, "one", "Cluster")
         sides = (
             Side("plain", plane.server, TOKENS),
             Side("workspace", f"{installation.url}/clusters/{path}", TOKENS),

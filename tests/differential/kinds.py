@@ -14,6 +14,8 @@ Object = dict[str, Any]
 CRD = "apiextensions.k8s.io"
 RBAC = "rbac.authorization.k8s.io"
 NAMESPACES = (f"{WORLD}a", f"{WORLD}b")
+OWN = f"{WORLD}.example.org"
+"""Group of the CRDs that sequences make on their way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,16 @@ def _none(rng: Random) -> Object:
 
 
 def _crd(rng: Random) -> Object:
-    return {"spec": crd_spec(f"{WORLD}.example.org", "things", "Thing", rng.choice(("Namespaced", "Cluster")))}
+    spec = crd_spec(OWN, "things", "Thing", rng.choice(("Namespaced", "Namespaced", "Cluster")))
+    if rng.random() < 0.3:
+        spec["versions"][0]["subresources"] = {"status": {}}
+    if rng.random() < 0.3:
+        spec["names"] |= {"shortNames": ["th"], "categories": ["all"], "singular": "thing"}
+    if rng.random() < 0.3:
+        size = {"type": "integer", "maximum": 2, "description": "how big it is"}
+        properties = {"spec": {"type": "object", "properties": {"size": size}}}
+        spec["versions"][0]["schema"] = {"openAPIV3Schema": {"type": "object", "properties": properties}}
+    return {"spec": spec}
 
 
 def crd_spec(group: str, plural: str, kind: str, scope: str) -> Object:
@@ -226,6 +237,8 @@ KINDS = (
     Kind("example.com", "v1", "gadgets", "Gadget", _gadget, namespaced=False, weight=4, subresources=("status",)),
     Kind("", "v1", "namespaces", "Namespace", _none, False, 3, ("status", "finalize"), prefix="n"),
     Kind(CRD, "v1", "customresourcedefinitions", "CustomResourceDefinition", _crd, False, 2, ("status",)),
+    Kind(OWN, "v1", "things", "Thing", _gadget, weight=4, subresources=("status",)),
+    Kind(OWN, "v1", "things", "Thing", _gadget, False, 1),
 )
 """CustomResourceDefinitions have names of their own (`generate`)."""
 

@@ -33,7 +33,7 @@ _VARYING = (
     (re.compile(r"(ResourceVersion in (?:precondition|object meta): )\d+"), r"\1RV"),
     (re.compile(r'(resource ?[vV]ersion:? "?)\d+'), r"\1RV"),
     (re.compile(r" \([^()]* \.\.\.\)"), " (beginning of the body)"),
-    (re.compile(r"(Too large resource version: )(\d+), current: \d+"), r"\1\2, current: RV"),
+    (re.compile(r"(Too large resource version: \w+, current: )\d+"), r"\1RV"),
 )
 _UNORDERED = frozenset({"managedFields", "resourceRules", "nonResourceRules", "resources", "groups"})
 """By time, or not at all."""
@@ -67,8 +67,8 @@ class Normaliser:
         return Seen((f"HTTP {answer.status}", *headers, *body.splitlines()))
 
     def _body(self, answer: Answer, watch: bool, everywhere: bool, limited: bool) -> str:
-        if watch and answer.status == 200:
-            lines = [json.loads(line) for line in answer.body.splitlines() if line.strip()]
+        lines = _lines(answer.body) if watch and answer.status == 200 else None
+        if lines is not None:
             events = [line for line in lines if self._of_interest(line, everywhere)]
             return "\n".join(_dump(self._value(event)) for event in events)
         try:
@@ -77,8 +77,8 @@ class Normaliser:
             return self._text(answer.body.decode("utf-8", "backslashreplace"))
         if everywhere and isinstance(value, dict):
             for key in ("items", "rows"):
-                if isinstance(value.get(key), list):
-                    value[key] = [] if limited else [item for item in value[key] if self._belongs(item)]
+                if isinstance(value.get(key), list) or (key in value and value[key] is None):
+                    value[key] = [] if limited else [item for item in value[key] or () if self._belongs(item)]
             if limited and isinstance(value.get("metadata"), dict):
                 value["metadata"].pop("remainingItemCount", None)
                 value["metadata"].pop("continue", None)
@@ -87,6 +87,8 @@ class Normaliser:
         return f"{form}, {end}\n{_dump(self._value(value))}"
 
     def _of_interest(self, event: Any, everywhere: bool) -> bool:
+        if not isinstance(event, dict):
+            return True
         what = event.get("object") or {}
         if event.get("type") == "BOOKMARK":  # those in between come when they come
             rows = what.get("rows") or [{"object": what}]
@@ -128,6 +130,14 @@ class Normaliser:
         for pattern, word in _VARYING:
             text = pattern.sub(word, text)
         return _generated(text)
+
+
+def _lines(body: bytes) -> list[Any] | None:
+    """Events of a watch; None for anything else, which it is of an object with a name."""
+    try:
+        return [json.loads(line) for line in body.splitlines() if line.strip()]
+    except ValueError:
+        return None
 
 
 _SUFFIX = re.compile(r"\b(gen-)[bcdfghjklmnpqrstvwxz2456789]{5}\b")

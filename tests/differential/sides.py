@@ -15,7 +15,7 @@ from yarl import URL
 from tests.differential.step import Memory, Step
 
 QUIET = 0.25
-"""Seconds without an event after which a watch is cut."""
+"""Seconds without an event after which a watch is cut at first; longer if the two sides are then not alike."""
 LONGEST = 60.0
 """Seconds for one answer."""
 
@@ -52,20 +52,28 @@ class Side:
         if self._session is not None:
             await self._session.close()
 
-    async def play(self, step: Step, memory: Memory, body: bytes | None = None) -> Answer:
+    async def play(self, step: Step, memory: Memory, body: bytes | None = None, quiet: float = QUIET) -> Answer:
+        """``quiet``: seconds without an event after which a watch is cut."""
         headers = {"Authorization": f"Bearer {self.tokens[step.user]}"}
         target = memory.resolve(step.target)
         pairs = [*headers.items(), *((name, memory.resolve(value)) for name, value in step.headers)]
         sent = memory.resolve_body(step.body) if body is None else body
         try:
-            answer = await self.ask(step.method, target, pairs, sent, watch=is_watch(target))
+            answer = await self.ask(step.method, target, pairs, sent, watch=is_watch(target), quiet=quiet)
         except aiohttp.ClientConnectionError as error:
             answer = Answer(0, (), f"no answer: {type(error).__name__}".encode())
         memory.learn(step.id, answer.json())
         return answer
 
     async def ask(
-        self, method: str, target: str, headers: list[tuple[str, str]], body: bytes = b"", *, watch: bool = False
+        self,
+        method: str,
+        target: str,
+        headers: list[tuple[str, str]],
+        body: bytes = b"",
+        *,
+        watch: bool = False,
+        quiet: float = QUIET,
     ) -> Answer:
         if self._session is None:
             self._session = aiohttp.ClientSession(
@@ -83,7 +91,7 @@ class Side:
                 content = await answer.read()
                 ended = True
             else:
-                content, ended = await _watched(answer)
+                content, ended = await _watched(answer, quiet)
             if answer.headers.get("Content-Encoding") == "gzip" and method != "HEAD":
                 content = gzip.decompress(content)
             return Answer(answer.status, got, content, ended)
@@ -93,7 +101,8 @@ class Side:
         return await self.ask("GET", target, [("Authorization", f"Bearer {self.tokens['master']}")])
 
     async def send(self, method: str, target: str, body: Any = None, query: str = "") -> Answer:
-        headers = [("Authorization", f"Bearer {self.tokens['master']}"), ("Content-Type", "application/json")]
+        media = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        headers = [("Authorization", f"Bearer {self.tokens['master']}"), ("Content-Type", media)]
         return await self.ask(method, target + query, headers, b"" if body is None else orjson.dumps(body))
 
 
@@ -101,14 +110,14 @@ def is_watch(target: str) -> bool:
     return re.search(r"[?&]watch=(?!false|0)", target) is not None
 
 
-async def _watched(answer: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-    """What comes until it is quiet."""
-    pieces: list[bytes] = []
+async def _watched(answer: aiohttp.ClientResponse, quiet: float) -> tuple[bytes, bool]:
+    """What comes until it is ``quiet``, in whole lines."""
+    told = b""
     while True:
         try:
-            piece = await asyncio.wait_for(answer.content.readany(), QUIET)
+            piece = await asyncio.wait_for(answer.content.readany(), quiet if told[-1:] in (b"", b"\n") else None)
         except TimeoutError:
-            return b"".join(pieces), False
+            return told, False
         if not piece:
-            return b"".join(pieces), True
-        pieces.append(piece)
+            return told, True
+        told += piece

@@ -31,6 +31,8 @@ class Step:
     user: str = MASTER
     settle: str = ""
     """A path that is asked afterwards until both sides are at rest: controllers act behind it."""
+    late: bool = False
+    """Whether answers follow what was done before in each server's own time: it is asked again until they are alike."""
     protobuf: bool = False
     """Whether the JSON body is to be sent as protobuf, if the plain side can write it so."""
 

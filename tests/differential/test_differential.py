@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.differential.compare import compare
+from tests.differential.documents import compare_documents
 from tests.differential.ground import two_sides
 from tests.differential.sides import Side
 
@@ -20,6 +21,12 @@ REQUESTS = 1100
 async def sides(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Side, Side]]:
     async with two_sides(tmp_path_factory.mktemp("differential")) as sides:
         yield sides
+
+
+async def test_documents_are_the_same(sides: tuple[Side, Side]) -> None:
+    found = await compare_documents(*sides)
+    assert not found.differences, "\n\n".join(found.differences[:10])
+    assert found.compared > 300
 
 
 @pytest.mark.parametrize("seed", SEEDS)

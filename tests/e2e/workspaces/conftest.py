@@ -8,12 +8,14 @@ import pytest
 import pytest_asyncio
 
 from proxy.kube.config import load_kubeconfig
+from proxy.kube.errors import StatusError
 from proxy.shard.commands import SHARD_CONTROLLERS
 from proxy.shard.control_plane import ControlPlane, full_cluster
 from tests.e2e.workspaces.installation import TOKEN_FILE, Installation
 from tests.e2e.workspaces.natives import NAMESPACE
 from tests.e2e.workspaces.places import Places
-from tests.e2e.workspaces.twins import Api, Twins
+from tests.e2e.workspaces.twins import RBAC, Api, Twins
+from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp
 
 
@@ -38,7 +40,16 @@ async def kcp(kcp_process: Kcp, tmp_path_factory: pytest.TempPathFactory) -> Asy
 async def plain(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ControlPlane]:
     """An ordinary control plane, of which nobody cleans up: cluster-scoped names must be a test's own."""
     folder = tmp_path_factory.mktemp("plain")
-    async with ControlPlane(full_cluster(folder, durable=False, scheduler=False)) as plane:
+    async with ControlPlane(full_cluster(folder, durable=False, scheduler=False)) as plane, plane.client() as client:
+
+        async def aggregated() -> bool:
+            names = ("view", "edit", "admin")
+            view, edit, admin = [
+                (await client.request("GET", f"{RBAC}/clusterroles/{name}")).get("rules") or () for name in names
+            ]
+            return bool(view) and all(rule in edit for rule in view) and all(rule in admin for rule in edit)
+
+        await eventually(aggregated, StatusError, timeout=60)
         yield plane
 
 

@@ -55,6 +55,11 @@ def test_a_privileged_request_carries_one_group_and_the_mapped_name() -> None:
         (b"x-remote-user", b"kabcdefgh-alice"),
         (b"x-remote-group", b"system:masters"),
     ]
+    # Where it asks about itself, its own groups are there as well.
+    assert identity_headers(user, PREFIX, FRONT_PROXY, privileged=True, own=True)[2:] == [
+        (b"x-remote-group", b"kabcdefgh-dev"),
+        (b"x-remote-group", b"kabcdefgh-system:authenticated"),
+    ]
 
 
 def test_an_unprivileged_request_carries_mapped_groups_alone() -> None:

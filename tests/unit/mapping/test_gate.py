@@ -39,6 +39,7 @@ def begin(start: str) -> str:
 
 
 INSIDE: list[tuple[str, str, Any]] = [
+    ("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {"metadata": {"name": "x"}}),
     ("GET", f"/api/v1/namespaces/{P}default", None),
     ("GET", f"/api/v1/namespaces/{P}default/pods/p/status", None),
     ("GET", f"/apis/{P}karpenter-x.example.com/v1/planets/{P}p", None),

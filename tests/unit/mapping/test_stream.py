@@ -17,7 +17,7 @@ pieces = st.sampled_from(
     [
         f"{TOKEN}-", TOKEN, "k3fq", "-", '"', ",", "{", "}", "}\n", f"{{{LABEL}}}",
          f',"labels":{{{LABEL}}}', f'{LABEL},', f',{LABEL}', f'"a":"b",{LABEL}', f'"a":"b",{LABEL},"c":"d"',
-         f'"matchLabels":{{{LABEL}}},',
+         f'"matchLabels":{{{LABEL}}},', ',"f:0.kcp.dev/w":{}', ',"f:0.kcp', '".":{},"f:0.kcp.dev/w":{},"f:app":{}',
           ',"labels":{', '"0.kcp.dev/w":"', "x", "default",
         '"namespace":"', f'"{TOKEN}-default"', "kotheroth-",
     ]
