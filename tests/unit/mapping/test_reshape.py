@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -95,3 +97,14 @@ def test_filters_in_a_row(size: int) -> None:
     chain = Chain(Indented(), Indented())
     out = b"".join(chain.feed(body[at : at + size]) for at in range(0, len(body), size)) + chain.flush()
     assert out == indented(body)
+
+
+@pytest.mark.parametrize("make", [Indented, Yaml])
+def test_a_string_whose_end_is_yet_to_come_is_kept_back_at_once(make: Callable[[], Filter]) -> None:
+    """It was tried in 2ⁿ ways once: a second for 24 bytes, and twice that for each more."""
+    reshaped = make()
+    began = time.process_time()
+    got = reshaped.feed(b'{"text":"' + b"x" * 24)
+    assert time.process_time() - began < 0.2
+    got += reshaped.feed(b"y" * 50_000) + reshaped.feed(b'"}') + reshaped.flush()
+    assert yaml.safe_load(got) == {"text": "x" * 24 + "y" * 50_000}
