@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help start install binaries test unit check demo bench faults differential picture lock clean
+.PHONY: help start install binaries test unit check demo bench faults differential fuzz picture lock clean
 
 help:            ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -66,6 +66,9 @@ faults: install .venv/developing  ## kill processes and cut networks under load,
 
 differential: install .venv/developing  ## random requests to a workspace and to a kube-apiserver: SEED=7 REQUESTS=3000
 	@$(BIN)/python -m tests.differential $(if $(SEED),--seed $(SEED)) $(if $(REQUESTS),--requests $(REQUESTS))
+
+fuzz: .venv/developing  ## damaged and foreign bytes for all that reads them, ten minutes (ARGS="--seconds 60 --target mapping")
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 picture: install .venv/developing  ## draw the README's picture of a dashboard (six minutes)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/picture.txt
