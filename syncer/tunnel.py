@@ -13,6 +13,7 @@ import logging
 import random
 import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -27,8 +28,14 @@ from syncer.namespaces import Namespaces
 log = logging.getLogger(__name__)
 
 PROTOCOL = "kcp-tunnel"
+INSTANCE = b"kcp-instance"
+"""Header of the answer: which proxy, of several behind one address, has the tunnel."""
 WAITING = 2
-"""Tunnels that wait."""
+"""Tunnels that wait at each proxy, whichever of its workers they land in."""
+ENOUGH = 8
+"""Connections in a row that are one too many where they land: by then all proxies should be known."""
+LOOK = 30.0
+"""Seconds until one is opened to see whether there is a new proxy."""
 MOST = 256
 """Those that are in use at a time."""
 SOONEST, LATEST = 0.1, 10.0
@@ -77,23 +84,35 @@ class Tunnel:
         self._dial_above = Dialer(above.connection)
         self._dial_below = Dialer(below.connection)
         self._room = asyncio.Semaphore(MOST)
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()
+        """By proxy; one that is known and has none stands here as well."""
+        self._lacking = asyncio.Event()
         self._complaint = ""
 
     async def run(self) -> None:
         """Keep tunnels open until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(WAITING):
-                group.create_task(self._keep(group))
+            await self._keep(group)
 
     async def _keep(self, group: asyncio.TaskGroup) -> None:
-        """One that waits, and another as soon as that is used."""
+        """Open tunnels until each proxy has enough of them. Where a connection lands is not ours to say, so those that
+        are one too many are closed again, and after some of these in a row all proxies should be known."""
         delay = SOONEST
+        vain, look = 0, True
         while True:
+            if vain >= ENOUGH or (not look and self._enough()):
+                if vain >= ENOUGH:
+                    self._waiting = +self._waiting  # proxies that were not met once are no more
+                vain, look = 0, False
+                self._lacking.clear()
+                try:
+                    async with asyncio.timeout(LOOK):
+                        await self._lacking.wait()
+                except TimeoutError:
+                    vain, look = ENOUGH - 1, True
             await self._room.acquire()
             try:
-                tunnel = await self._open()
-                head = await self._wait(tunnel)
+                tunnel, proxy = await self._open()
             except BaseException as error:
                 self._room.release()
                 if not isinstance(error, OSError | StatusError):
@@ -104,10 +123,24 @@ class Tunnel:
                 continue
             self._complain("")
             delay = SOONEST
-            if head is None:
-                self._room.release()  # it has waited for long enough: a new one proves anew who we are
-            else:
-                group.create_task(self._use(tunnel, head))
+            if self._waiting[proxy] >= WAITING:
+                tunnel.transport.close()
+                self._room.release()
+                vain += 1
+                continue
+            if proxy not in self._waiting:
+                vain, look = 0, True
+            self._count(proxy, 1)
+            group.create_task(self._serve(tunnel, proxy))
+
+    def _enough(self) -> bool:
+        return bool(self._waiting) and all(count >= WAITING for count in self._waiting.values())
+
+    def _count(self, proxy: str, change: int) -> None:
+        self._waiting[proxy] += change
+        self._waits(sum(self._waiting.values()))
+        if change < 0:
+            self._lacking.set()
 
     def _complain(self, what: str) -> None:
         if what and what != self._complaint:
@@ -116,8 +149,8 @@ class Tunnel:
             log.info("tunnel to the workspace: works again")
         self._complaint = what
 
-    async def _open(self) -> Peer:
-        """Raises OSError, and StatusError where the workspace refuses it."""
+    async def _open(self) -> tuple[Peer, str]:
+        """A tunnel, and the proxy that has it. Raises OSError, and StatusError where the workspace refuses it."""
         tunnel = await self._dial_above.open()
         try:
             path = f"{self._dial_above.path}/apis/workload.kcp.dev/v1alpha1/workloadclusters/{self._cluster}/tunnel"
@@ -140,28 +173,27 @@ class Tunnel:
         except BaseException:
             tunnel.transport.abort()
             raise
-        return tunnel
+        named = (value for name, value in headers_of(answer[1:]) if name == INSTANCE)
+        return tunnel, next(named, b"").decode("latin-1")[:64]
 
-    async def _wait(self, tunnel: Peer) -> list[bytes] | None:
-        """The head of the request that comes; None where the other side has let go of the tunnel after a while.
-
-        Raises ConnectionError where it does so at once.
-        """
+    async def _serve(self, tunnel: Peer, proxy: str) -> None:
+        """Wait for the request that comes through it, and carry that out."""
         began = time.monotonic()
-        self._waiting += 1
-        self._waits(self._waiting)
         try:
-            return await tunnel.head()
+            head = await tunnel.head()
         except ConnectionError:
+            head = None  # it has waited for long enough: a new one proves anew who we are
             if time.monotonic() - began < AT_ONCE:
-                raise
-            return None
+                await asyncio.sleep(AT_ONCE)
         except BaseException:
             tunnel.transport.abort()
             raise
         finally:
-            self._waiting -= 1
-            self._waits(self._waiting)
+            self._count(proxy, -1)
+        if head is None:
+            self._room.release()
+        else:
+            await self._use(tunnel, head)
 
     async def _use(self, tunnel: Peer, head: list[bytes]) -> None:
         """Carry out the request whose head that is."""

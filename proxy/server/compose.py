@@ -22,7 +22,7 @@ from proxy.kube.config import load_kubeconfig
 from proxy.metrics.requests import RequestMetrics
 from proxy.metrics.worker import WorkerMetrics
 from proxy.server.gateway import WorkspaceGateway
-from proxy.server.handover import Handover
+from proxy.server.handover import Handover, instance_of
 from proxy.server.messages import Observer
 from proxy.server.pool import ShardEndpoint
 from proxy.server.reach import Reach
@@ -73,7 +73,7 @@ class Worker:
         self._authorizer = Authorizer(self.index, clients)
         self._discovery = Discovery(clients)
         self._classes = Classes(clients)
-        self._tunnels = Tunnels()
+        self._tunnels = Tunnels(instance_of(settings.run_folder))
         self._handover = Handover(self._tunnels, Path(settings.run_folder), name) if settings.run_folder else None
         gateway = WorkspaceGateway(
             index=self.index,

@@ -247,7 +247,8 @@ class Front(asyncio.Protocol):
     def _switch(self, answer: Answer, decision: Switch) -> None:
         """The connection is somebody else's from here on."""
         answer.record.status = SWITCHING
-        self.write(b"%bconnection: Upgrade\r\nupgrade: %b\r\n\r\n" % (SWITCHING_LINE, decision.protocol))
+        headers = [(b"connection", b"Upgrade"), (b"upgrade", decision.protocol), *decision.headers]
+        self.write(b"%b%b\r\n" % (SWITCHING_LINE, b"".join(b"%b: %b\r\n" % header for header in headers)))
         self._over()
         decision.take(self._transport)
 

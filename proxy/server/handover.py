@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
+import os
+import socket
 from pathlib import Path
 
 from proxy.kube.pipe import Pipe
@@ -22,6 +25,11 @@ MAX_QUESTION = 512
 """Bytes."""
 PATIENCE = 1.0
 """Seconds for a sibling to answer."""
+
+
+def instance_of(folder: str | None) -> str:
+    """Names the workers that share ``folder``, all over the world; without one, this process."""
+    return hashlib.sha256(f"{socket.gethostname()}:{folder or os.getpid()}".encode()).hexdigest()[:16]
 
 
 class Handover:

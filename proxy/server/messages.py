@@ -194,6 +194,7 @@ class Switch:
     protocol: bytes
     """As in the header ``Upgrade``."""
     take: Callable[[asyncio.Transport], None]
+    headers: list[Header] = field(default_factory=list)
 
 
 Decision = Reply | Forward | Produce | Switch

@@ -15,7 +15,7 @@ from proxy.mapping.natives import refuse_hidden
 from proxy.mapping.paths import RequestInfo, not_allowed
 from proxy.server.messages import Forward, Header, Request, Switch
 from proxy.server.replies import unavailable
-from proxy.server.tunnels import PROTOCOL, Tunnels
+from proxy.server.tunnels import INSTANCE, PROTOCOL, Tunnels
 from proxy.tenancy.index import Workspace
 
 PODS = Resource("", "v1", "pods")
@@ -87,7 +87,8 @@ class Reach:
         tunnels, token, name = self._tunnels, workspace.token, info.name
         if not tunnels.room(token, name):
             raise StatusError(429, f"enough tunnels to cluster {name} wait already")
-        return Switch(PROTOCOL, lambda transport: tunnels.accept(token, name, transport))
+        headers = [(INSTANCE, tunnels.instance.encode())]
+        return Switch(PROTOCOL, lambda transport: tunnels.accept(token, name, transport), headers)
 
 
 def reached(info: RequestInfo) -> bool:

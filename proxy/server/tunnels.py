@@ -22,6 +22,9 @@ from proxy.server.upstream import Sink, Upstream, request_bytes
 log = logging.getLogger(__name__)
 
 PROTOCOL = b"kcp-tunnel"
+INSTANCE = b"kcp-instance"
+"""Header of the answer to who opens one: names the workers that share their tunnels. Of several proxies behind one
+address each needs its own."""
 Key = tuple[str, str]
 """Token of a workspace and name of a WorkloadCluster."""
 PATIENCE = 3.0
@@ -113,9 +116,10 @@ class Cluster:
 
 
 class Tunnels:
-    """Of one worker; ``ask(key)`` gives one of a sibling's, or None."""
+    """Of one worker; ``ask(cluster)`` gives one of a sibling's, or None. ``instance``: names it and its siblings."""
 
-    def __init__(self) -> None:
+    def __init__(self, instance: str = "") -> None:
+        self.instance = instance
         self.ask: Callable[[Cluster], Awaitable[Tunnel | None]] | None = None
         self._clusters: dict[Key, Cluster] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -153,10 +157,10 @@ class Tunnels:
         cluster.arrived.set()
 
     def pop(self, token: str, name: str) -> Tunnel | None:
-        """The one that has waited for the shortest time."""
+        """The one that has waited for the longest time: a syncer may let go of the newest, being one too many."""
         waiting = self.cluster(token, name).waiting
         while waiting:
-            tunnel = waiting.pop()
+            tunnel = waiting.popleft()
             if not tunnel.transport.is_closing():
                 return tunnel
         return None
@@ -179,7 +183,8 @@ class Tunnels:
                 if time.monotonic() > deadline:
                     raise _away(cluster.key[1])
                 try:
-                    await asyncio.wait_for(cluster.arrived.wait(), LOOK)
+                    async with asyncio.timeout(LOOK):
+                        await cluster.arrived.wait()
                 except TimeoutError:
                     pass
         finally:

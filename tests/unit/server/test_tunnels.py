@@ -7,6 +7,7 @@ through. What comes of it on real clusters is seen in tests/e2e/workloads.
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -25,7 +26,8 @@ from proxy.server.front import Front
 from proxy.server.handover import Handover
 from proxy.server.messages import Decision, Forward, Request, Switch
 from proxy.server.settings import Limits
-from proxy.server.tunnels import Tunnels
+from proxy.server.tunnels import INSTANCE, Tunnels
+from syncer import tunnel as syncers
 from syncer.namespaces import Namespaces
 from syncer.tunnel import WAITING, Tunnel
 from tests.integration.eventually import eventually
@@ -46,7 +48,8 @@ class Passes:
 
     def decide(self, request: Request) -> Decision:
         if request.method == b"POST" and request.target.endswith(b"/tunnel"):
-            return Switch(b"kcp-tunnel", lambda transport: self.tunnels.accept(TOKEN, CLUSTER, transport))
+            headers = [(INSTANCE, self.tunnels.instance.encode())]
+            return Switch(b"kcp-tunnel", lambda transport: self.tunnels.accept(TOKEN, CLUSTER, transport), headers)
         upgrade = bool(request.header(b"upgrade"))
         hop = [(b"connection", b"Upgrade"), (b"upgrade", b"SPDY/3.1")] if upgrade else []
         return Forward(
@@ -406,3 +409,66 @@ async def test_tunnels_are_renewed_and_bounded(world: World) -> None:
         return not world.tunnels[0]._clusters
 
     await eventually(forgotten, timeout=5)
+
+
+async def test_every_proxy_behind_one_address_gets_its_own(world: World) -> None:
+    """Nobody says how many there are, nor where a connection lands; one that comes later is met as well."""
+    proxies = [Tunnels(f"proxy-{number}") for number in range(3)]
+    met = proxies[:2]
+    connections = 0
+
+    def land() -> asyncio.Protocol:
+        nonlocal connections
+        connections += 1
+        return Front(Passes(random.choice(met)), {}, Limits(), set())
+
+    server = await asyncio.get_running_loop().create_server(land, "127.0.0.1", 0)
+    world.ports[0] = server.sockets[0].getsockname()[1]
+    world.tunnels[0] = proxies[0]
+
+    async def covered() -> bool:
+        return [proxy.waiting for proxy in met] == [WAITING] * len(met)
+
+    random.seed(7)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(syncers, "LOOK", 0.1)
+        async with world.syncer():
+            await eventually(covered, timeout=10)
+            met.append(proxies[2])
+            await eventually(covered, timeout=10)
+            for proxy in proxies:
+                tunnel = proxy.pop(TOKEN, CLUSTER)
+                assert tunnel is not None
+                tunnel.abandon()
+            await eventually(covered, timeout=10)
+            # One that has gone is not looked for without end.
+            gone = met.pop()
+            gone.close()
+            await asyncio.sleep(0.5)
+            before = connections
+            await asyncio.sleep(1.0)
+            assert connections - before < 25
+            await eventually(covered, timeout=10)
+    server.close()
+    for proxy in proxies:
+        proxy.close()
+
+
+async def test_one_proxy_is_not_asked_without_need(world: World) -> None:
+    """A tunnel that is used is followed by another, and that is all."""
+    opened = 0
+    accept = world.tunnels[0].accept
+
+    def count(token: str, name: str, transport: asyncio.Transport) -> None:
+        nonlocal opened
+        opened += 1
+        accept(token, name, transport)
+
+    async with world.syncer():
+        await asyncio.sleep(0.3)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(world.tunnels[0], "accept", count)
+            for _ in range(5):
+                assert (await world.asks(0, LOG))[0] == 200
+            await asyncio.sleep(0.3)
+    assert opened == 5
