@@ -14,12 +14,14 @@ import orjson
 
 from proxy.kube.errors import StatusError
 from proxy.mapping.names import (
+    MAX_NAME,
     NATIVE_GROUPS,
     map_api_group,
     map_api_version,
     map_cluster_name,
     map_crd_name,
     map_namespace,
+    too_long,
 )
 from proxy.mapping.natives import PRIORITY_CLASSES, refuse_system_class
 from proxy.mapping.paths import RequestInfo
@@ -144,6 +146,8 @@ def map_own_name(name: str, context: Context) -> str:
         raise bad_beginning(name, context)  # behind the prefix it would be legal
     if (info.group, info.resource) == CRDS:
         refuse_native_group(name, name.partition(".")[2])
+        if len(name) > MAX_NAME:
+            raise too_long("CustomResourceDefinition", CRDS[0], name, MAX_NAME)
         return map_crd_name(name, prefix)
     if (info.group, info.resource) == ("", "namespaces"):
         return map_namespace(name, prefix)
