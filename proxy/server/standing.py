@@ -90,10 +90,10 @@ class Standing:
         info, user, workspace = record.info, record.user, self._index.get(record.workspace)
         if info is None or user is None or workspace is None or forward.streaming or forward.body:
             return
-        # Default roles, which RBAC's objects wait for, and impersonation have reasons of their own; so has root where
-        # it is meant by a path that names no workspace.
+        # Default roles, which RBAC's objects wait for, pods that are reached where they run, and impersonation have
+        # reasons of their own; so has root where it is meant by a path that names no workspace.
         named = request.target.startswith(CLUSTERS) or user.workspace_token is not None
-        if info.group == RBAC or record.acting_as is not None or not named:
+        if info.group == RBAC or info.subresource or record.acting_as is not None or not named:
             return
         attributes = attributes_of(info, workspace.prefix, Scopes(self._discovery, workspace))
         credentials = self._authenticator.lease(request, workspace)

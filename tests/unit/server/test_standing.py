@@ -148,6 +148,7 @@ def test_time_goes_by(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     "target",
     [
         b"/api/v1/namespaces/default/configmaps/one",
+        b"/clusters/root:team/api/v1/namespaces/default/pods/one/log",
         b"/clusters/root:team/apis/rbac.authorization.k8s.io/v1/clusterroles/one",
     ],
 )
