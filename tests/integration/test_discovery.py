@@ -227,8 +227,11 @@ async def test_nothing_names_the_workspace_on_the_shard_or_another_one(front: Fr
 )  # fmt: skip
 async def test_what_is_not_there(front: Front, path: str) -> None:
     status, headers, body = await get(front, ONE, path)
-    assert (status, body) == (404, b"404 page not found\n")
-    assert headers["Content-Type"].startswith("text/plain")
+    if path.startswith("/openapi"):  # kube-openapi says no word about it
+        assert (status, body) == (404, b"")
+    else:
+        assert (status, body) == (404, b"404 page not found\n")
+        assert headers["Content-Type"].startswith("text/plain")
 
 
 @pytest.mark.parametrize("path", ["/api/v2", "/apis/rbac.authorization.k8s.io/v9"])
