@@ -6,10 +6,13 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from proxy.kube.client import Client
+from proxy.kube.config import load_kubeconfig
 from proxy.shard.addresses import free_port
 
 COMMAND = (sys.executable, "-m", "proxy.cli.kcp")
@@ -35,6 +38,11 @@ class Kcp:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    def client(self, path: str) -> Client:
+        """The administrator's, of the workspace at ``path``."""
+        everywhere = load_kubeconfig(self.kubeconfig, "system:admin")
+        return Client(replace(everywhere, server=f"{everywhere.server}/clusters/{path}"))
 
     async def begin(self) -> None:
         """Start it and wait for nothing."""

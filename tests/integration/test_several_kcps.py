@@ -7,14 +7,13 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from proxy.cli.controlling import LEASE, LEASE_SECONDS, NAMESPACE
-from proxy.kube.client import Client, Object, Resource
-from proxy.kube.config import load_kubeconfig
+from proxy.kube.client import Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.leadership import LEASES
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
@@ -53,11 +52,6 @@ async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
             yield Two(shard, {kcp.pid: kcp for kcp in (first, second)})
 
 
-def client_of(kcp: Kcp, path: str) -> Client:
-    everywhere = load_kubeconfig(kcp.kubeconfig, "system:admin")
-    return Client(replace(everywhere, server=f"{everywhere.server}/clusters/{path}"))
-
-
 def workspace(name: str) -> Object:
     return {"apiVersion": WORKSPACES.api_version, "kind": "Workspace", "metadata": {"name": name},
             "spec": {"type": "Universal"}}  # fmt: skip
@@ -65,7 +59,7 @@ def workspace(name: str) -> Object:
 
 async def make_workspace(kcp: Kcp, name: str) -> None:
     """Until it is Ready."""
-    async with client_of(kcp, HERE) as client:
+    async with kcp.client(HERE) as client:
         await client.create(WORKSPACES, workspace(name))
 
         async def ready() -> bool:
@@ -76,7 +70,7 @@ async def make_workspace(kcp: Kcp, name: str) -> None:
 
 async def test_what_one_has_written_the_other_reads_at_once(two: Two) -> None:
     one, other = two.kcps.values()
-    async with client_of(one, HERE) as here, client_of(other, HERE) as there:
+    async with one.client(HERE) as here, other.client(HERE) as there:
         for number in range(100):
             obj: Object = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"c-{number}"}}
             made = await here.create(CONFIGMAPS, obj, "default")
@@ -92,7 +86,7 @@ async def test_workspace_made_by_one_is_entered_by_the_other(two: Two) -> None:
     one, other = two.kcps.values()
     for number in range(5):
         await make_workspace(one, f"w-{number}")
-        async with client_of(other, f"{HERE}:w-{number}") as there:
+        async with other.client(f"{HERE}:w-{number}") as there:
             assert await there.list(CONFIGMAPS, "default")
 
 
@@ -132,7 +126,7 @@ async def test_root_is_found_wherever_its_shard_stands_in_the_list(two: Two, tmp
     async with ControlPlane(ControlPlaneSettings(folder=tmp_path / "new", durable=False)) as new:
         (folder / "aa.kubeconfig").symlink_to(new.kubeconfig)
         async with Kcp(tmp_path / "c", "--no-embedded", "--shards-directory", str(folder), "--workers", "1") as kcp:
-            async with client_of(kcp, HERE) as client:
+            async with kcp.client(HERE) as client:
                 assert "handed-over" in {item["metadata"]["name"] for item in (await client.list(WORKSPACES))["items"]}
             async with new.client() as client:
                 assert not (await client.list(LOGICAL_CLUSTERS))["items"]

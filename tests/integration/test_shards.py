@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from proxy.kube.client import Client, Object, Resource
-from proxy.kube.config import load_kubeconfig
+from proxy.kube.client import Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from proxy.tenancy.api import CLUSTER_WORKSPACES, SCHEDULED, SHARDS, WORKSPACES
@@ -29,11 +27,6 @@ class Pair:
     def __init__(self, kcp: Kcp, eu: ControlPlane) -> None:
         self.kcp, self.eu = kcp, eu
 
-    def client(self, path: str) -> Client:
-        """Of the workspace at ``path``."""
-        everywhere = load_kubeconfig(self.kcp.kubeconfig, "system:admin")
-        return Client(replace(everywhere, server=f"{everywhere.server}/clusters/{path}"))
-
     async def shard(self, *arguments: str) -> str:
         """What ``kcp shard …`` prints."""
         code, output, errors = await run_kcp("shard", *arguments, "--root-directory", str(self.kcp.root))
@@ -41,7 +34,7 @@ class Pair:
         return output
 
     async def label(self, shard: str, labels: dict[str, str | None]) -> None:
-        async with self.client("root") as client:
+        async with self.kcp.client("root") as client:
             await client.patch(SHARDS, shard, {"metadata": {"labels": labels}})
 
     async def make(self, name: str, shard: Object | None = None) -> None:
@@ -52,11 +45,11 @@ class Pair:
             "metadata": {"name": name},
             "spec": spec,
         }
-        async with self.client(HERE) as client:
+        async with self.kcp.client(HERE) as client:
             await client.create(WORKSPACES, workspace)
 
     async def details(self, name: str) -> Object:
-        async with self.client(HERE) as client:
+        async with self.kcp.client(HERE) as client:
             return await client.get(CLUSTER_WORKSPACES, name)
 
     async def place(self, name: str) -> str:
@@ -132,7 +125,7 @@ async def test_new_workspaces_go_where_there_is_room_and_leave(pair: Pair) -> No
     table = (await pair.shard("list")).splitlines()
     assert table[0].split() == ["NAME", "READY", "WORKSPACES", "MAXIMUM", "CORDONED"]
     assert [line.split()[:3] for line in table[1:]] == [["eu", "True", "4"], ["root", "True", "4"]]
-    async with pair.client(HERE) as client:
+    async with pair.kcp.client(HERE) as client:
         await client.delete(WORKSPACES, "five")
 
     await _counted(pair, root=3, eu=4)
@@ -151,7 +144,7 @@ async def test_selector_and_name(pair: Pair) -> None:
 
 
 async def test_object_of_a_shard_is_made_again(pair: Pair) -> None:
-    async with pair.client("root") as client:
+    async with pair.kcp.client("root") as client:
         before = (await client.get(SHARDS, "eu"))["metadata"]["uid"]
         await client.delete(SHARDS, "eu")
 
@@ -169,7 +162,7 @@ async def test_loss_of_a_shard_leaves_the_others_working(pair: Pair) -> None:
     await server.stop()
     running = False
     try:
-        async with pair.client(f"{HERE}:there") as there, pair.client(f"{HERE}:here") as here:
+        async with pair.kcp.client(f"{HERE}:there") as there, pair.kcp.client(f"{HERE}:here") as here:
             with pytest.raises(StatusError) as refused:
                 await there.list(CONFIGMAPS)
             assert refused.value.code == 503
