@@ -17,6 +17,7 @@ import yaml
 
 from proxy.binaries import find
 from tests.e2e.workspaces.installation import Outcome
+from tests.integration.eventually import eventually
 
 T = TypeVar("T")
 
@@ -65,6 +66,14 @@ class Side:
         outcome = await self.run(find("kubectl"), *arguments, stdin=stdin)
         assert outcome.code == 0, f"{self.name}: kubectl {' '.join(arguments)}: {outcome.text}"
         return outcome.out
+
+    async def established(self, *crds: str) -> None:
+        """``kubectl wait`` for CRDs; again where it gives up: on one so new that its ``status.conditions`` is null."""
+        command = ("wait", "--for=condition=Established", "--timeout=30s", *(f"crd/{name}" for name in crds))
+        await eventually(lambda: self._succeeds(*command), timeout=60, interval=0.3)
+
+    async def _succeeds(self, *arguments: str) -> bool:
+        return (await self.run(find("kubectl"), *arguments)).code == 0
 
     async def get(self, *arguments: str) -> Any:
         """``kubectl get ... -o json``, decoded."""

@@ -94,7 +94,7 @@ async def _prepare(us: Operators) -> None:
     peerings = (_peering("KopfPeering", "Namespaced"), _peering("ClusterKopfPeering", "Cluster"))
     await us.apply(definition(GROUP), *peerings)
     names = (f"tools.{GROUP}", *(peering["metadata"]["name"] for peering in peerings))
-    await us.side.kubectl("wait", "--for=condition=Established", *(f"crd/{name}" for name in names))
+    await us.side.established(*names)
     for namespace in ("kopf-a", "kopf-b"):
         await us.side.kubectl("create", "namespace", namespace)
         await us.apply(_in(namespace, tool(GROUP, "saw")))
@@ -131,7 +131,7 @@ async def _in_all_namespaces(us: Operators) -> list[Any]:
         await us.box("kopf-b", size="1", by="third")
         results += [await us.saw("kopf-a", phase="Inspected", size=5), await us.saw("kopf-b", phase="Inspected")]
         await us.apply(definition(LATE))
-        await us.side.kubectl("wait", "--for=condition=Established", f"crd/tools.{LATE}")
+        await us.side.established(f"tools.{LATE}")
         await us.side.kubectl("create", "namespace", "kopf-c")
         await us.apply(_in("kopf-c", tool(LATE, "saw", size=7)))
         await us.box("kopf-c", size="7", by="third")

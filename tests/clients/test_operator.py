@@ -61,7 +61,7 @@ async def _objects(side: Side) -> list[Any]:
 async def _play(side: Side) -> list[Any]:
     operator = program("operator")
     await side.kubectl("apply", "-f", "-", stdin=orjson.dumps(CRD).decode())
-    await side.kubectl("wait", "--for=condition=Established", "crd/squads.example.com")
+    await side.established("squads.example.com")
     await side.kubectl("create", "namespace", "teams")
     results = []
     async with side.running(operator):
