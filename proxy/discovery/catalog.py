@@ -8,7 +8,7 @@ range). What runs on nodes is there in a workspace of type Cluster, or where it 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,4 +131,41 @@ def select(
                 versions.append(Version(version.name, entries))
         if versions:
             kept.append(Group(group.name, tuple(versions)))
+    return kept
+
+
+_NO_WRITES = frozenset({"delete", "deletecollection", "get", "list", "watch"})
+
+
+def without_writes(groups: Iterable[Group], left: Collection[GroupVersionResource]) -> list[Group]:
+    """The same, with the verbs of reading and deleting alone for what is ``left``."""
+    if not left:
+        return list(groups)
+    return [
+        Group(
+            group.name,
+            tuple(
+                Version(
+                    version.name,
+                    tuple(
+                        _read_only(entry) if (group.name, version.name, entry["resource"]) in left else entry
+                        for entry in version.resources
+                    ),
+                )
+                for version in group.versions
+            ),
+        )
+        for group in groups
+    ]
+
+
+def _read_only(entry: Entry) -> Entry:
+    kept = {**entry, "verbs": [verb for verb in entry["verbs"] if verb in _NO_WRITES]}
+    subresources = [
+        {**sub, "verbs": verbs}
+        for sub in entry.get("subresources") or ()
+        if (verbs := [verb for verb in sub["verbs"] if verb in _NO_WRITES])
+    ]
+    if "subresources" in kept:
+        kept["subresources"] = subresources
     return kept

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from cachetools import LRUCache
 
-from proxy.discovery.catalog import Resource, resources_of, select
+from proxy.discovery.catalog import Resource, resources_of, select, without_writes
 from proxy.discovery.crds import groups_of_crds
 from proxy.discovery.documents import Document, document
 from proxy.discovery.negotiate import JSON, discovery_form, openapi_form
@@ -75,6 +75,10 @@ class Discovery:
     def serves(self, workspace: Place, group: str, version: str, resource: str) -> bool:
         """Whether the workspace has the resource; ``group`` plain. Its CRDs count from their creation."""
         return (group, version, resource) in self.view(workspace).served
+
+    def is_left(self, workspace: Place, group: str, version: str, resource: str) -> bool:
+        """Whether what there is of the resource may only be read and deleted: no cluster imports it any more."""
+        return (group, version, resource) in self.view(workspace).left
 
     def group_version_exists(self, workspace: Place, group: str, version: str) -> bool:
         return (group, version) in self.view(workspace).group_versions
@@ -161,8 +165,9 @@ class _Shard:
         key = (wanted, imports, shapes)
         view = self._shared.get(key)
         if view is None:
-            native = select(self.catalog.native, wanted, imports)
-            view = self._shared[key] = View([*native, *groups_of_crds(shapes)], shapes)
+            native = select(self.catalog.native, wanted, {imported.type for imported in imports})
+            left = {imported.type for imported in imports if imported.left and imported.type[::2] not in wanted}
+            view = self._shared[key] = View(without_writes([*native, *groups_of_crds(shapes)], left), shapes, left)
         holding.view = (wanted, view)
         return view
 

@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxy.discovery.catalog import Group, GroupVersionResource, groups_of
 from proxy.discovery.catalog import Resource as GroupResource
@@ -28,8 +28,18 @@ BUILT_IN_EVERY = 60.0
 """Seconds between looks at the resources that are built into the shard: they change when it is upgraded."""
 SETTLED_AFTER = 5.0
 """Seconds after which a shard's OpenAPI says what its CRDs say; 1 as a rule."""
+NOT_IMPORTED = "NotImported"
+"""Reason of condition Published, of a type whose last import is gone while there are objects of it."""
 CATCH_UP = 0.5
 """Seconds that a watch gets to bring what a direct look has seen."""
+
+
+class Import(NamedTuple):
+    """A type that a workspace has published."""
+
+    type: GroupVersionResource
+    left: bool
+    """Whether no cluster imports it any more: what there is of it can be read and deleted."""
 
 
 class Holding:
@@ -41,7 +51,7 @@ class Holding:
         self.crds: dict[str, Shape] = {}
         """By the CRD's name on the shard."""
         self.crds_changed = time.monotonic()
-        self.imports: dict[str, GroupVersionResource] = {}
+        self.imports: dict[str, Import] = {}
         """Published ones, by the NegotiatedAPIResource's name on the shard."""
         self.view: tuple[frozenset[GroupResource], View] | None = None
         """What its type gives, and all that it serves; None after each change."""
@@ -223,8 +233,9 @@ def _slim(obj: Object, kept: Any) -> Object:
 def _slim_import(obj: Object) -> Object:
     spec: dict[str, Any] = obj.get("spec") or {}
     version = spec.get("groupVersion") or {}
-    conditions = {item["type"]: item["status"] for item in (obj.get("status") or {}).get("conditions") or ()}
+    conditions = {item["type"]: item for item in (obj.get("status") or {}).get("conditions") or ()}
     published = None
-    if conditions.get("Published") == "True":
-        published = (version.get("group", ""), version.get("version", ""), spec.get("plural", ""))
+    if conditions.get("Published", {}).get("status") == "True":
+        kind = (version.get("group", ""), version.get("version", ""), spec.get("plural", ""))
+        published = Import(kind, conditions["Published"].get("reason") == NOT_IMPORTED)
     return _slim(obj, published)

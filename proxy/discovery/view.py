@@ -6,10 +6,10 @@ version, in the shapes of k8s.io/apiserver's ``endpoints/discovery``. ``storageV
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from proxy.discovery.catalog import Entry, Group, Version
+from proxy.discovery.catalog import Entry, Group, GroupVersionResource, Version
 from proxy.discovery.crds import Shape
 from proxy.discovery.documents import Document, document
 
@@ -20,9 +20,13 @@ AGGREGATED_BETA = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupD
 class View:
     """Made once for all workspaces of a shard that have the same; ``shapes``: their own CRDs, established or not."""
 
-    def __init__(self, groups: Iterable[Group], shapes: Iterable[Shape] = ()) -> None:
+    def __init__(
+        self, groups: Iterable[Group], shapes: Iterable[Shape] = (), left: Collection[GroupVersionResource] = ()
+    ) -> None:
         self.groups = tuple(groups)
         self.shapes = tuple(shapes)
+        self.left = frozenset(left)
+        """What can be read and deleted only."""
         private = {(shape.group, version, shape.plural) for shape in self.shapes for version, _ in shape.versions}
         self.shown = frozenset(
             (group.name, version.name, entry["resource"])

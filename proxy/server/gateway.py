@@ -34,6 +34,7 @@ from proxy.mapping.request import Attributes, MappedRequest, attributes_of, map_
 from proxy.mapping.token import token_of
 from proxy.server.filters import filters, shaped
 from proxy.server.instead import produce_instead
+from proxy.server.leaving import no_writes, produce_leaving
 from proxy.server.listing import produce_list
 from proxy.server.messages import (
     ADDRESS,
@@ -299,6 +300,9 @@ class WorkspaceGateway:
             raise forbidden(user, info, f'"{workspace.path}" is being deleted')
         if info.subresource and reached(info):
             return (yield from self._reach_out(request, info, user, access, workspace, attributes))
+        left = info.verb in WRITES and discovery.is_left(workspace, group, version, resource)
+        if left and (info.verb == "create" or not info.name):
+            raise no_writes(info)
         request.record.step = MAPPING
         mapped = map_request(
             info, workspace.token, method=request.method, headers=request.headers, body=request.body, scopes=scopes,
@@ -316,7 +320,7 @@ class WorkspaceGateway:
         request.record.step = GATE
         gate_mapped(request.method, mapped, workspace.token)
         request.record.step = SHARD
-        return self._forward(request, info, mapped, user, access, workspace)
+        return self._forward(request, info, mapped, user, access, workspace, left=left)
 
     def _reach_out(
         self,
@@ -351,6 +355,8 @@ class WorkspaceGateway:
         user: User,
         access: Access,
         workspace: Workspace,
+        *,
+        left: bool,
     ) -> Decision:
         endpoint = self._endpoints[workspace.shard]
         privileged = access is Access.ADMIN or not mapped.own_identity
@@ -378,6 +384,12 @@ class WorkspaceGateway:
                 return forward(target)
 
             return shaped(produce_list(mapped.listing, page), mapped.form)
+        if left:
+            look = mapped.target.partition(b"?")[0]
+            if info.subresource:
+                look = look.rpartition(b"/")[0]
+            gate(b"GET", look, b"", workspace.token)
+            return shaped(produce_leaving(look, forward(mapped.target), info, workspace.token), mapped.form)
         if info.verb in WRITES and (info.group not in NATIVE_GROUPS or info.group in KCP_GROUPS):
             return shaped(produce_settled(forward(mapped.target), workspace.token), mapped.form)
         if info.resource == "selfsubjectreviews" and info.verb == "create":

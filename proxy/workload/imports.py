@@ -5,7 +5,7 @@ becomes a CRD of the workspace, with all versions that are imported. A CRD that 
 negotiated resource is then Enforced, and its schema is what imports are measured by.
 
 Imports go with their WorkloadCluster (they name it as their owner). A type that no cluster imports any more stays
-served as long as there are objects of it, so that these can be read, moved and deleted; with the last one it goes.
+as long as there are objects of it: they can be read and deleted, no others made; with the last one it goes.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class Outcome(NamedTuple):
 
 SERVED = Outcome(True)
 NOT_WANTED = Outcome(False, "NotPublished", "spec.publish is false")
-UNUSED = Outcome(True, "NotImported", "no cluster imports it any more: it is served until its objects are gone")
+UNUSED = Outcome(True, "NotImported", "no cluster imports it any more: its objects can be read and deleted")
 IN_USE = Outcome(True, "InUse", "spec.publish is false, but there are objects: it is served until they are gone")
 
 

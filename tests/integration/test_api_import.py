@@ -106,7 +106,7 @@ async def test_a_type_goes_with_its_cluster_and_its_last_object(shard: ControlPl
         await eventually(lambda: client.create(resource, widget, workspace.mapped("one")), StatusError, timeout=60)
         await client.delete(CLUSTERS, cluster["metadata"]["name"])
         await gone(client, IMPORTS, workspace.mapped("widgets.east.v1.example.com"))
-        expected = ("True", "NotImported", "no cluster imports it any more: it is served until its objects are gone")
+        expected = ("True", "NotImported", "no cluster imports it any more: its objects can be read and deleted")
         await reaches(lambda: condition(workspace, NEGOTIATED, WIDGETS, "Published"), expected)
         await asyncio.sleep(1)
         assert await client.get(resource, "w", workspace.mapped("one")), "readable as long as there is one"

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from proxy.discovery.catalog import groups_of, resources_of, select
+from proxy.discovery.catalog import groups_of, resources_of, select, without_writes
 from proxy.discovery.crds import Shapes, groups_of_crds
 from proxy.discovery.view import AGGREGATED, AGGREGATED_BETA, View
 from tests.unit.discovery.shard_documents import CORE, OTHERS, crd
@@ -43,6 +43,19 @@ def test_serves_crds_before_they_are_shown(view: View) -> None:
 def test_scopes(view: View) -> None:
     assert view.cluster_scoped_resources == {("example.com", "gadgets")}
     assert view.cluster_scoped_kinds == {("example.com", "Gadget")}
+
+
+def test_what_no_cluster_imports_any_more_is_read_and_deleted(view: View) -> None:
+    left = {("example.com", "v1", "widgets"), ("", "v1", "pods")}
+    now = View(without_writes(view.groups, left), view.shapes, left)
+    kept = ["delete", "deletecollection", "get", "list", "watch"]
+    resources = {item["name"]: sorted(item["verbs"]) for item in get(now, "/apis/example.com/v1")["resources"]}
+    assert resources == {"widgets": kept, "widgets/scale": ["get"], "widgets/status": ["get"]}
+    assert get(now, "/apis/example.com/v1alpha1") == get(view, "/apis/example.com/v1alpha1"), "another version"
+    core = {item["name"]: sorted(item["verbs"]) for item in get(now, "/api/v1")["resources"]}
+    assert "create" not in core["pods"]
+    assert "create" in core["configmaps"]
+    assert now.served == view.served
 
 
 def test_aggregated(view: View) -> None:
