@@ -7,8 +7,7 @@ from collections.abc import Collection
 
 from proxy.kube.client import Client
 from proxy.kube.workqueue import WorkQueue
-from syncer.namespaces import Namespaces
-from syncer.report import CLUSTERS
+from syncer.namespaces import CLUSTERS, Namespaces
 from syncer.role import Mode
 from syncer.sync import KindSync
 

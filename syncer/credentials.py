@@ -14,7 +14,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.config import ConfigError, Connection
@@ -37,7 +37,8 @@ class Credentials:
     """Of ``account`` in ``namespace`` of the workspace; ``above`` gets each new token.
 
     ``secret``: namespace and name of the Secret below, or None if the token is to stay as it is. ``reload`` reads what
-    the syncer was started with again. ``expires`` is told when the token ends, in seconds since 1970.
+    the syncer was started with again. ``expires`` is told when the token ends, in seconds since 1970. ``issue`` gives a
+    new token, where somebody does that: then none is kept.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Credentials:
         lifetime: float = LIFETIME,
         reload: Callable[[], Connection] | None = None,
         expires: Callable[[float], object] = lambda moment: None,
+        issue: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self._above = above
         self._below = below
@@ -60,6 +62,7 @@ class Credentials:
         self._lifetime = lifetime
         self._reload = reload
         self._expires = expires
+        self._issue = issue
         self._unsaved: str | None = None
 
     async def choose(self) -> None:
@@ -76,12 +79,12 @@ class Credentials:
 
     async def run(self) -> None:
         """Replace the token in time, until cancelled."""
-        if self._secret is None:
+        if self._secret is None and self._issue is None:
             return
         complaint = ""
         while True:
             try:
-                wait = await self._step()
+                wait = await (self._step() if self._issue is None else self._follow(self._issue))
                 complaint = ""
             except StatusError as error:
                 if str(error) != complaint:
@@ -113,6 +116,15 @@ class Credentials:
         self._unsaved = None
         log.info("the token of the workspace was renewed")
         return min(max(self._lifetime * PART, 1.0), AGAIN)
+
+    async def _follow(self, issue: Callable[[], Awaitable[str]]) -> float:
+        """Seconds until the token that there is now has lived half of its life, or a new one."""
+        left = expiry(self._above.connection.token or "") - time.time()
+        wait = left - self._lifetime / 2
+        if wait > 0:
+            return min(wait, self._lifetime / 2)
+        self._use(await issue())
+        return AGAIN
 
     def _use(self, token: str) -> None:
         self._above.connection = dataclasses.replace(self._above.connection, token=token)

@@ -84,16 +84,30 @@ def schema_of(schemas: dict[str, Object], gvk: Object) -> Object:
     among them."""
     for candidate in schemas.values():
         if gvk in (candidate.get(_GVK) or ()):
-            whole = structural(candidate, schemas)
+            whole = structural(candidate, schemas, Budget())
             # Metadata is the API server's own affair in a structural schema.
             whole.get("properties", {})["metadata"] = {"type": "object"}
             return whole
     return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 
-def structural(schema: Object, schemas: dict[str, Object], within: tuple[str, ...] = ()) -> Object:
+MOST = 100_000
+"""Parts of a schema. Kubernetes' own largest have some thousands; types that hold others twice double at each step."""
+
+
+class Budget:
+    """What a schema may still grow by: a cluster says what it likes."""
+
+    def __init__(self, left: int = MOST) -> None:
+        self.left = left
+
+
+def structural(schema: Object, schemas: dict[str, Object], budget: Budget, within: tuple[str, ...] = ()) -> Object:
     """``schema`` without references. A type that holds itself (``within`` names those on the way) is left open there:
-    structural schemas are finite."""
+    structural schemas are finite. So is what is beyond the ``budget``."""
+    budget.left -= 1
+    if budget.left < 0:
+        return {"x-kubernetes-preserve-unknown-fields": True}
     if len(schema.get("allOf") or ()) == 1:
         schema = {**schema["allOf"][0], **{key: value for key, value in schema.items() if key != "allOf"}}
     reference = str(schema.get("$ref") or "").rpartition("/")[2]
@@ -108,14 +122,14 @@ def structural(schema: Object, schemas: dict[str, Object], within: tuple[str, ..
     if schema.get("properties"):
         kept["type"] = "object"
         kept["properties"] = {
-            name: structural(value, schemas, within) for name, value in sorted(schema["properties"].items())
+            name: structural(value, schemas, budget, within) for name, value in sorted(schema["properties"].items())
         }
     if isinstance(schema.get("additionalProperties"), dict):
         kept["type"] = "object"
-        kept["additionalProperties"] = structural(schema["additionalProperties"], schemas, within)
+        kept["additionalProperties"] = structural(schema["additionalProperties"], schemas, budget, within)
     if isinstance(schema.get("items"), dict):
         kept["type"] = "array"
-        kept["items"] = structural(schema["items"], schemas, within)
+        kept["items"] = structural(schema["items"], schemas, budget, within)
     if "type" not in kept and "x-kubernetes-int-or-string" not in kept:
         kept["x-kubernetes-preserve-unknown-fields"] = True
     return kept

@@ -11,7 +11,7 @@ import time
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from syncer.names import CLUSTER_LABEL, finalizer
-from syncer.report import CLUSTERS
+from syncer.namespaces import CLUSTERS
 from syncer.role import SEVERAL, elsewhere
 
 REMEMBERED = 1.0

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import uvloop
 
 from proxy.kube.config import SERVICE_ACCOUNT, ConfigError, Connection, in_cluster, load_kubeconfig
 from proxy.logs import CONSOLE, FORMATS, formatter
+from syncer.metrics import ready, serve
 from syncer.runner import Settings, Syncer
 
 UP = ("pods",)
@@ -143,16 +146,15 @@ def main(
             token_secret=secret_name(token_secret) if token_secret else None,
             token_lifetime=duration(token_lifetime),
             lease_duration=duration(lease_duration),
-            metrics_address=address(metrics_bind_address),
-            metrics_token_file=metrics_token_file,
             reload=lambda: workspace_connection(from_kubeconfig, from_cluster),
         )
+        scraped = address(metrics_bind_address)
     except ConfigError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_until_stopped(Syncer(settings)))
+            runner.run(until_stopped(_run(Syncer(settings), scraped, metrics_token_file)))
     except OSError as error:
         click.echo(f"error: --metrics-bind-address {metrics_bind_address}: {error.strerror}", err=True)
         sys.exit(1)
@@ -190,8 +192,18 @@ def workspace_connection(kubeconfig: str, workspace: str) -> Connection:
     return connection
 
 
-async def _until_stopped(syncer: Syncer) -> None:
-    task = asyncio.create_task(syncer.run())
+async def _run(syncer: Syncer, scraped: tuple[str, int] | None, token_file: Path | None) -> None:
+    """Raises OSError where the address for metrics cannot be used."""
+    metrics = syncer.metrics
+    async with contextlib.AsyncExitStack() as stack:
+        if scraped is not None:
+            await stack.enter_async_context(serve(metrics.registry, lambda: ready(metrics), *scraped, token_file))
+        await syncer.run()
+
+
+async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
+    """Do ``work`` until a signal ends it."""
+    task = asyncio.create_task(work)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)

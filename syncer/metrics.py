@@ -10,7 +10,7 @@
 | ``kcp_syncer_retries_total`` | resource | attempts that failed |
 | ``kcp_syncer_requests_total`` | side, method, code | requests to the workspace (above) and to the cluster (below) |
 | ``kcp_syncer_connected`` | side | 1 while all watches of the side are open |
-| ``kcp_syncer_leading`` | | 1 while this syncer is the one that works for its cluster |
+| ``kcp_syncer_leading`` | | how many clusters this syncer is the one to work for: 1, or 0 while it stands by |
 | ``kcp_syncer_token_expiry_timestamp_seconds`` | | when its token of the workspace ends |
 | ``kcp_syncer_events_dropped_total`` | | Events that were not written to the workspace |
 | ``kcp_syncer_build_info`` | version, python | 1 |
@@ -24,8 +24,9 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections import Counter as Tally
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -66,12 +67,23 @@ class Kind(Protocol):
     def connected(self, side: str) -> bool: ...
 
 
-class Metrics:
-    """Of one syncer."""
+class Level:
+    """A number that is what it was set to last."""
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def set(self, value: float) -> None:
+        self.value = value
+
+
+class Registry:
+    """Of one process. What is counted is the sum of all that it syncs; what is there now is read of each."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.kinds: list[Kind] = []
+        self.pairs: list[Metrics] = []
+        """Of a workspace and a cluster each."""
         self.lag = Histogram(
             "kcp_syncer_lag_seconds",
             "From the event of a change on one side until it is on the other.",
@@ -79,22 +91,11 @@ class Metrics:
             registry=self.registry,
             buckets=BUCKETS,
         )
-        self._slowest = dict.fromkeys(DIRECTIONS, 0.0)
-        """Since they were asked for."""
         self.retries = self._counter("kcp_syncer_retries", "Attempts that failed.", "resource")
         self.requests = self._counter("kcp_syncer_requests", "Requests to either side.", "side", "method", "code")
         self.dropped = self._counter("kcp_syncer_events_dropped", "Events that were not written to the workspace.")
-        self.tunnels = Gauge("kcp_syncer_tunnels_waiting", "Tunnels that wait for a request.", registry=self.registry)
         self.tunnel_requests = self._counter(
             "kcp_syncer_tunnel_requests", "Requests that came through a tunnel.", "subresource", "code"
-        )
-        self.leading = Gauge(
-            "kcp_syncer_leading", "Whether this syncer is the one that works for its cluster.", registry=self.registry
-        )
-        self.token_expiry = Gauge(
-            "kcp_syncer_token_expiry_timestamp_seconds",
-            "When the syncer's token of the workspace ends.",
-            registry=self.registry,
         )
         for side in SIDES:
             for method in METHODS:
@@ -104,7 +105,42 @@ class Metrics:
         )
         build.labels(own_version(), platform.python_version()).set(1)
         ProcessCollector(registry=self.registry)
-        self.registry.register(_Kinds(self))
+        self.registry.register(_Pairs(self.pairs))
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+
+class Metrics:
+    """Of one workspace and one cluster."""
+
+    def __init__(self, process: Registry | None = None) -> None:
+        """``process``: where it counts; for itself alone if there is none."""
+        self.process = process or Registry()
+        self.kinds: list[Kind] = []
+        self.leading = Level()
+        self.token_expiry = Level()
+        self.tunnels = Level()
+        self.lag = self.process.lag
+        self.retries = self.process.retries
+        self.requests = self.process.requests
+        self.dropped = self.process.dropped
+        self.tunnel_requests = self.process.tunnel_requests
+        self._slowest = dict.fromkeys(DIRECTIONS, 0.0)
+        """Since they were asked for."""
+
+    @contextmanager
+    def read(self) -> Iterator[None]:
+        """While this is counted among what is there now."""
+        self.process.pairs.append(self)
+        try:
+            yield
+        finally:
+            self.process.pairs.remove(self)
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        return self.process.registry
 
     def met(self, resource: str) -> None:
         """What is counted of a resource begins at nought, before there is anything to count."""
@@ -125,45 +161,54 @@ class Metrics:
         since = min((kind.oldest for kind in self.kinds if kind.oldest is not None), default=None)
         return {**found, "oldest": 0.0 if since is None else time.monotonic() - since}
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(name, text, labels, registry=self.registry)
-
     def connected(self, side: str) -> bool:
         """Whether all watches of that side are open."""
         return bool(self.kinds) and all(kind.connected(side) for kind in self.kinds)
 
 
-class _Kinds(Collector):
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+class _Pairs(Collector):
+    def __init__(self, pairs: list[Metrics]) -> None:
+        self._pairs = pairs
 
     def collect(self) -> Iterator[Metric]:
         now = time.monotonic()
-        gauges = {
-            name: GaugeMetricFamily(f"kcp_syncer_{name}", text, labels=("resource",))
-            for name, text in (
-                ("objects", "Objects that stand below as they are asked for above."),
-                ("conflicts", "Objects whose place below is taken by somebody else's."),
-                ("queue_depth", "Objects that wait or are worked on."),
-                ("oldest_pending_seconds", "Age of the oldest change that is not on the other side yet."),
-            )
-        }
-        for kind in self._metrics.kinds:
-            gauges["objects"].add_metric((kind.name,), kind.objects)
-            gauges["conflicts"].add_metric((kind.name,), kind.conflicts)
-            gauges["queue_depth"].add_metric((kind.name,), kind.depth)
-            oldest = kind.oldest
-            gauges["oldest_pending_seconds"].add_metric((kind.name,), 0.0 if oldest is None else now - oldest)
-        yield from gauges.values()
+        objects, conflicts, depth = Tally[str](), Tally[str](), Tally[str]()
+        oldest: dict[str, float] = {}
+        for kind in (kind for pair in self._pairs for kind in pair.kinds):
+            objects[kind.name] += kind.objects
+            conflicts[kind.name] += kind.conflicts
+            depth[kind.name] += kind.depth
+            age = 0.0 if kind.oldest is None else now - kind.oldest
+            oldest[kind.name] = max(oldest.get(kind.name, 0.0), age)
+        told: tuple[tuple[str, str, Mapping[str, float]], ...] = (
+            ("objects", "Objects that stand below as they are asked for above.", objects),
+            ("conflicts", "Objects whose place below is taken by somebody else's.", conflicts),
+            ("queue_depth", "Objects that wait or are worked on.", depth),
+            ("oldest_pending_seconds", "Age of the oldest change that is not on the other side yet.", oldest),
+        )
+        for name, text, values in told:
+            family = GaugeMetricFamily(f"kcp_syncer_{name}", text, labels=("resource",))
+            for resource, value in values.items():
+                family.add_metric((resource,), value)
+            yield family
         connected = GaugeMetricFamily("kcp_syncer_connected", "Whether all watches are open.", labels=("side",))
         for side in SIDES:
-            connected.add_metric((side,), float(self._metrics.connected(side)))
+            # One that stands by for another has none.
+            working = [pair for pair in self._pairs if pair.leading.value]
+            connected.add_metric((side,), float(bool(working) and all(pair.connected(side) for pair in working)))
         yield connected
+        text = "Clusters that this syncer is the one to work for."
+        yield GaugeMetricFamily("kcp_syncer_leading", text, sum(pair.leading.value for pair in self._pairs))
+        ends = [pair.token_expiry.value for pair in self._pairs if pair.token_expiry.value]
+        text = "When the syncer's token of the workspace ends, the first one of several."
+        yield GaugeMetricFamily("kcp_syncer_token_expiry_timestamp_seconds", text, min(ends, default=0.0))
+        text = "Tunnels that wait for a request."
+        yield GaugeMetricFamily("kcp_syncer_tunnels_waiting", text, sum(pair.tunnels.value for pair in self._pairs))
 
 
 def ready(metrics: Metrics) -> dict[str, bool]:
     """What has to hold for ``/readyz``. A syncer that stands by for another is ready for that."""
-    if not metrics.leading._value.get():
+    if not metrics.leading.value:
         return {"standing-by": True}
     return {
         "kinds-known": bool(metrics.kinds) and all(kind.synced for kind in metrics.kinds),
@@ -172,24 +217,30 @@ def ready(metrics: Metrics) -> dict[str, bool]:
 
 
 @asynccontextmanager
-async def serve(metrics: Metrics, host: str, port: int, token_file: Path | None = None) -> AsyncIterator[int]:
-    """Answer scrapes and probes; the port. ``token_file``: holds the bearer token that scrapes need. Raises OSError
-    where the address cannot be used."""
+async def serve(
+    registry: CollectorRegistry,
+    checks: Callable[[], Mapping[str, bool]],
+    host: str,
+    port: int,
+    token_file: Path | None = None,
+) -> AsyncIterator[int]:
+    """Answer scrapes and probes; the port. ``checks``: what has to hold for ``/readyz``. ``token_file``: holds the
+    bearer token that scrapes need. Raises OSError where the address cannot be used."""
     scrapers = TokenFile(token_file)
 
     async def scrape(request: web.Request) -> web.Response:
         if not scrapers.allows(request.headers.get("Authorization", "")):
             return web.Response(text="Unauthorized\n", status=401, headers={"WWW-Authenticate": 'Bearer realm="kcp"'})
         encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return web.Response(body=encoder(metrics.registry), headers={"Content-Type": content_type})
+        return web.Response(body=encoder(registry), headers={"Content-Type": content_type})
 
     async def live(request: web.Request) -> web.Response:
         return web.Response(text="ok")
 
     async def check(request: web.Request) -> web.Response:
-        checks = ready(metrics)
-        good = all(checks.values())
-        lines = [f"[{'+' if holds else '-'}]{name} {'ok' if holds else 'failed'}" for name, holds in checks.items()]
+        found = checks()
+        good = all(found.values())
+        lines = [f"[{'+' if holds else '-'}]{name} {'ok' if holds else 'failed'}" for name, holds in found.items()]
         verbose = "verbose" in request.query or not good
         return web.Response(text="\n".join(lines) + "\n" if verbose else "ok", status=200 if good else 503)
 

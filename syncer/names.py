@@ -57,6 +57,11 @@ def namespace_of(annotations: dict[str, str], workspace: str) -> str | None:
         return None
 
 
+def syncer_id(workspace: str, cluster: str) -> str:
+    """Name of what is made on the physical cluster for the syncer itself."""
+    return "kcpsync" + hashlib.sha224((workspace + cluster).encode()).hexdigest()
+
+
 def name_below(plural: str, name: str) -> str:
     return RENAMED.get((plural, name), name)
 

@@ -19,6 +19,7 @@ from syncer.role import Mode, Role, role_of, selector
 log = logging.getLogger(__name__)
 
 NAMESPACES = Resource("", "v1", "namespaces", namespaced=False)
+CLUSTERS = Resource("workload.kcp.dev", "v1alpha1", "workloadclusters", namespaced=False)
 
 
 class Foreign(StatusError):
@@ -36,7 +37,7 @@ class Namespaces:
     """``owner``: owner reference that namespaces below get (``--on-removal=delete``), or None.
 
     ``empty_for``: seconds for which a namespace without any object of ours stays; ``counted`` tells whether all objects
-    of ours are known."""
+    of ours are known; ``stays``: nothing is removed below once the WorkloadCluster is deleted."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Namespaces:
         owner: Object | None = None,
         empty_for: float = EMPTY_FOR,
         counted: Callable[[], bool] = lambda: True,
+        stays: bool = False,
     ) -> None:
         self._above = above
         self._below = below
@@ -64,6 +66,7 @@ class Namespaces:
         """Namespaces below that nothing of ours stands in, by `time.monotonic`."""
         self._empty_for = empty_for
         self._counted = counted
+        self._stays = stays
         self._listeners: list[Callable[[str], None]] = []
         self._queue: WorkQueue[str] = WorkQueue(self._reconcile, name="namespaces", workers=2, max_delay=30.0)
         retry = self._queue.retry
@@ -238,7 +241,22 @@ class Namespaces:
         await self._delete(below)
         return None
 
+    async def may_remove(self) -> None:
+        """To be asked before anything is removed below: with the WorkloadCluster its namespaces lose their label, and
+        then what is to stay would seem to have left. Raises StatusError 409."""
+        if not self._stays:
+            return
+        try:
+            cluster = await self._above.get(CLUSTERS, self._cluster)
+            if not cluster["metadata"].get("deletionTimestamp"):
+                return
+        except StatusError as error:
+            if error.code != 404:
+                raise
+        raise StatusError(409, f"WorkloadCluster {self._cluster} is deleted: what stands below stays")
+
     async def _delete(self, below: Object) -> None:
+        await self.may_remove()
         try:
             await self._below.delete(NAMESPACES, below["metadata"]["name"], uid=below["metadata"]["uid"])
         except StatusError as error:

@@ -8,14 +8,14 @@ import datetime
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
-from proxy.kube.client import METADATA_LIST, Client, Object, Resource
+from proxy.kube.client import METADATA_LIST, Client, Object
 from proxy.kube.errors import StatusError
 from syncer.apis import EVERYTHING, HASH, IMPORTS, Api, find_apis, import_of
 from syncer.definitions import Definitions
+from syncer.namespaces import CLUSTERS
 
 log = logging.getLogger(__name__)
 
-CLUSTERS = Resource("workload.kcp.dev", "v1alpha1", "workloadclusters", namespaced=False)
 HEARTBEAT = 20.0
 """Seconds."""
 SOON, LATER = 2.0, 10.0

@@ -8,7 +8,7 @@ import itertools
 import logging
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +16,13 @@ from proxy.kube.client import Client, Object
 from proxy.kube.config import SERVICE_ACCOUNT, Connection
 from proxy.kube.errors import StatusError
 from proxy.kube.leadership import DURATION, Leadership
+from proxy.kube.turns import Turn
 from syncer.apis import Api
 from syncer.arrivals import Arrivals
 from syncer.credentials import LIFETIME, Credentials
 from syncer.events import Events
 from syncer.finalizers import Finalizers
-from syncer.metrics import Metrics, serve
+from syncer.metrics import Metrics, Registry
 from syncer.namespaces import EMPTY_FOR, NAMESPACES, Namespaces
 from syncer.report import ABOVE, Report, explain
 from syncer.sync import KindSync, Sides
@@ -36,7 +37,7 @@ _NUMBERS = itertools.count(1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One syncer: one workspace, one cluster."""
+    """One workspace, one cluster."""
 
     workspace: str
     """Path, e.g. ``root:telcops:team-a``."""
@@ -68,12 +69,19 @@ class Settings:
     """Seconds that a renewed token is good for."""
     lease_duration: float = DURATION
     """Seconds after which another syncer takes over from one that is not heard of."""
-    metrics_address: tuple[str, int] | None = None
-    """Host and port of metrics and health checks."""
-    metrics_token_file: Path | None = None
-    """Holds the bearer token that scrapes of metrics need."""
     reload: Callable[[], Connection] | None = None
     """Reads the connection to the workspace again: its token may have been replaced."""
+    issue: Callable[[], Awaitable[str]] | None = None
+    """Gives a new token of the workspace, good for ``token_lifetime``, where somebody does; none is kept below then."""
+    identity: str | None = None
+    """Who this syncer is, for its Lease; None: the process or pod that it runs in."""
+    stays: bool = False
+    """Whether what was synced is left alone once the WorkloadCluster is deleted; else it goes while the syncer runs."""
+    turn_above: Turn = contextlib.nullcontext
+    turn_below: Turn = contextlib.nullcontext
+    """Taken by each request to either side, where that is shared with others."""
+    largest: int | None = None
+    """Bytes of an answer of the cluster, where it is not to be trusted with our memory."""
 
     @property
     def account(self) -> str:
@@ -81,22 +89,27 @@ class Settings:
 
 
 class Syncer:
-    def __init__(self, settings: Settings) -> None:
+    """Syncs one workspace with one cluster: a process has one of them, or many."""
+
+    def __init__(self, settings: Settings, process: Registry | None = None) -> None:
+        """``process``: where it counts, with others."""
         self._settings = settings
-        self.metrics = Metrics()
+        self.metrics = Metrics(process)
 
     async def run(self) -> None:
-        """Sync until cancelled. Raises OSError where the address for metrics cannot be used."""
+        """Sync until cancelled."""
         settings, metrics = self._settings, self.metrics
-        async with contextlib.AsyncExitStack() as stack:
-            above = await stack.enter_async_context(
-                Client(settings.above, user_agent="kcp-syncer", observe=self._count("above"))
-            )
-            below = await stack.enter_async_context(
-                Client(settings.below, user_agent="kcp-syncer", observe=self._count("below"))
-            )
-            if settings.metrics_address is not None:
-                await stack.enter_async_context(serve(metrics, *settings.metrics_address, settings.metrics_token_file))
+        agent = "kcp-syncer"
+        async with (
+            Client(settings.above, user_agent=agent, observe=self._count("above"), turn=settings.turn_above) as above,
+            Client(
+                settings.below,
+                user_agent=agent,
+                observe=self._count("below"),
+                turn=settings.turn_below,
+                largest=settings.largest,
+            ) as below,
+        ):
             credentials = Credentials(
                 above,
                 below,
@@ -106,12 +119,13 @@ class Syncer:
                 lifetime=settings.token_lifetime,
                 reload=settings.reload,
                 expires=metrics.token_expiry.set,
+                issue=settings.issue,
             )
             leadership = Leadership(
                 above,
                 namespace=settings.account_namespace,
                 name=settings.account,
-                identity=await identity(below),
+                identity=settings.identity or await identity(below),
                 work="syncing this cluster",
                 # In the workspace, because two syncers for one cluster by mistake may well run on two clusters. Without
                 # it nothing can be done that would be wrong later, and to start anew is to read everything again.
@@ -121,9 +135,10 @@ class Syncer:
                 explain=lambda error: explain(error, ABOVE, f"Lease {settings.account_namespace}/{settings.account}"),
             )
             await credentials.choose()
-            async with asyncio.TaskGroup() as group:
-                group.create_task(credentials.run())
-                group.create_task(leadership.run(lambda: self._work(above, below)))
+            with metrics.read():
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(credentials.run())
+                    group.create_task(leadership.run(lambda: self._work(above, below)))
 
     def _count(self, side: str) -> Callable[[str, int, float], None]:
         counter = self.metrics.requests
@@ -146,6 +161,7 @@ class Syncer:
             owner=await own_namespace(below) if settings.delete_on_removal else None,
             empty_for=settings.empty_namespace_delay,
             counted=lambda: bool(metrics.kinds) and all(kind.synced for kind in metrics.kinds),
+            stays=settings.stays,
         )
         sides = Sides(
             above=above,

@@ -406,6 +406,7 @@ class KindSync:
     async def _delete(self, below: Object) -> None:
         if below["deleting"]:
             return
+        await self._sides.namespaces.may_remove()
         try:
             await self._sides.below.delete(
                 self._resource, below["name"], below["namespace"], propagation="Background", uid=below["uid"]

@@ -43,7 +43,12 @@ class Place:
     """URL of the workspace; pods get host and port of it."""
 
 
-KEPT_ABOVE = frozenset({"kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token", "helm.sh/release.v1"})
+KEPT_ABOVE = frozenset(
+    {
+        "kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token", "helm.sh/release.v1",
+        "workload.kcp.dev/kubeconfig",
+    }
+)  # fmt: skip
 """Types of Secrets that mean something only to the API server, or the client of it, that they were made by."""
 EXACT: dict[tuple[str, str], tuple[str, ...]] = {("", "configmaps"): ("data", "binaryData"), ("", "secrets"): ("data",)}
 """Fields to which nobody adds anything below: programs read all that they find there."""

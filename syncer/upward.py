@@ -20,7 +20,7 @@ from proxy.kube.workqueue import WorkQueue
 from syncer import shown
 from syncer.apis import Api
 from syncer.names import SYNCED_UP
-from syncer.report import CLUSTERS
+from syncer.namespaces import CLUSTERS
 from syncer.sync import LOOK_AGAIN, Key, Sides
 from syncer.transform import merge_patch, status_above
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 import string
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from proxy.cli.rest import RestClient
 from proxy.cli.workload_status import status
 from proxy.cli.ws import quote, split
 from proxy.kube.errors import StatusError
+from syncer.names import syncer_id
 
 ALWAYS = ("configmaps", "deployments.apps", "secrets", "serviceaccounts")
 """Resources that are synced without being asked for."""
@@ -311,11 +311,6 @@ def ensure(client: RestClient, path: str, obj: dict[str, Any], *, update: bool =
             changed = {key: value for key, value in obj.items() if key not in ("metadata", "apiVersion", "kind")}
             where = f"{path}/{quote(obj['metadata']['name'])}"
             client.request("PATCH", where, changed, content_type="application/merge-patch+json")
-
-
-def syncer_id(workspace: str, cluster: str) -> str:
-    """Name of what is made on the physical cluster."""
-    return "kcpsync" + hashlib.sha224((workspace + cluster).encode()).hexdigest()
 
 
 def manifest(

@@ -6,6 +6,7 @@ controllers, syncer and workers need plain JSON, any group, and identity headers
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 import urllib.parse
@@ -21,6 +22,7 @@ from yarl import URL
 
 from proxy.kube.config import Connection
 from proxy.kube.errors import StatusError
+from proxy.kube.turns import Turn
 
 Object = dict[str, Any]
 Body = dict[str, Any] | list[Any] | bytes | None
@@ -78,17 +80,20 @@ class Client:
         *,
         headers: Mapping[str, str] | None = None,
         user_agent: str = "kcp",
-        connections: int = 64,
         observe: Callable[[str, int, float], None] | None = None,
+        turn: Turn = contextlib.nullcontext,
+        largest: int | None = None,
     ) -> None:
         """``observe(method, code, seconds)`` is told of each request, watches too when they begin; code 0: no answer.
 
-        ``connection`` may be replaced by one that differs in its token alone.
+        ``connection`` may be replaced by one that differs in its token alone. Each request but watches takes a
+        ``turn``. ``largest``: bytes of an answer, or of a watch's event, from a server that may be anybody's.
         """
         self.connection = connection
         self._observe = observe
         self._headers = {"User-Agent": user_agent, "Accept": "application/json", **(headers or {})}
-        self._connections = connections
+        self.turn = turn
+        self._largest = largest
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -109,7 +114,9 @@ class Client:
             context = self.connection.ssl_context()
             # limit=0: watches hold connections for good; a bound on them would starve plain requests.
             connector = aiohttp.TCPConnector(
-                limit=0, ssl=context if context is not None else False, socket_factory=_socket
+                limit=0,
+                ssl=context if context is not None else False,
+                socket_factory=sockets(self.connection.guard),
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
@@ -151,21 +158,25 @@ class Client:
         data = body if isinstance(body, bytes) or body is None else orjson.dumps(body)
         if data is not None:
             send["Content-Type"] = content_type
+        async with self.turn():
+            return await self._send(method, self._url(path, params), data, send, timeout)
+
+    async def _send(self, method: str, url: URL, data: bytes | None, headers: CIMultiDict[str], timeout: float) -> Any:
         began, code = time.monotonic(), 0
         try:
             async with self._open().request(
                 method,
-                self._url(path, params),
+                url,
                 data=data,
-                headers=send,
+                headers=headers,
                 timeout=aiohttp.ClientTimeout(total=timeout),
                 server_hostname=self.connection.tls_server_name,
                 allow_redirects=False,
             ) as response:
-                raw = await response.read()
+                raw = await self._whole(response)
                 code = response.status
                 value = _decode(raw)
-                if code >= 400:
+                if code >= 300:  # no API server sends anybody elsewhere
                     raise StatusError.of_body(code, value)
                 return value
         except TimeoutError as error:
@@ -175,6 +186,21 @@ class Client:
         finally:
             if self._observe is not None:
                 self._observe(method, code, time.monotonic() - began)
+
+    async def _whole(self, response: aiohttp.ClientResponse) -> bytes:
+        """The answer's body. Raises StatusError 502 where it is larger than any may be."""
+        if self._largest is None:
+            return await response.read()
+        pieces, size = [], 0
+        async for chunk in response.content.iter_any():
+            size += len(chunk)
+            self._check(size)
+            pieces.append(chunk)
+        return b"".join(pieces)
+
+    def _check(self, size: int) -> None:
+        if self._largest is not None and size > self._largest:
+            raise StatusError(502, f"{self.connection.server} sends more than {self._largest >> 20} MiB at once")
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
         return await self._object("GET", resource.path(namespace, name))
@@ -331,12 +357,13 @@ class Client:
                 headers=send,
                 timeout=limits,
                 server_hostname=self.connection.tls_server_name,
+                allow_redirects=False,
             ) as response:
                 if self._observe is not None:
                     self._observe("WATCH", response.status, time.monotonic() - began)
-                if response.status >= 400:
-                    raise StatusError.of_body(response.status, _decode(await response.read()))
-                async for line in _lines(response.content):
+                if response.status >= 300:
+                    raise StatusError.of_body(response.status, _decode(await self._whole(response)))
+                async for line in _lines(response.content, self._check):
                     event: Object = orjson.loads(line)
                     if event["type"] == "ERROR":
                         status = event["object"]
@@ -364,18 +391,30 @@ def keep_alive(connection: socket.socket) -> None:
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _socket(address: tuple[Any, ...]) -> socket.socket:
-    made = socket.socket(*address[:3])
-    keep_alive(made)
-    return made
+def sockets(guard: Callable[[str], None] | None) -> Callable[[tuple[Any, ...]], socket.socket]:
+    """Makes sockets for addresses as `socket.getaddrinfo` gives them, those that ``guard`` lets pass. Here, and not
+    where a name is looked up: it may mean another address the next time."""
+
+    def make(address: tuple[Any, ...]) -> socket.socket:
+        if guard is not None:
+            guard(address[4][0])
+        made = socket.socket(*address[:3])
+        keep_alive(made)
+        return made
+
+    return make
 
 
-async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+async def _lines(stream: aiohttp.StreamReader, check: Callable[[int], None]) -> AsyncIterator[bytes]:
+    """``check`` is called with the size of a line that grows."""
     # StreamReader.readline fails over its buffer's limit, and events may be megabytes: pieces are kept until a line
     # is whole.
     pieces: list[bytes] = []
+    size = 0
     async for chunk in stream.iter_any():
         *whole, rest = chunk.split(b"\n")
+        size = len(rest) if whole else size + len(rest)
+        check(size)
         for line in whole:
             if pieces:
                 pieces.append(line)

@@ -9,7 +9,7 @@ import base64
 import os
 import ssl
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ class Connection:
     """Read again for each new request, as tokens in pods are rotated."""
     insecure: bool = False
     tls_server_name: str | None = None
+    guard: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
+    """Called with each address (no name) that is about to be connected to; raises OSError for one that must not be."""
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """Context for the client side, or None for plain http."""
@@ -65,7 +67,8 @@ def _load_cert_chain(context: ssl.SSLContext, cert: bytes, key: bytes) -> None:
         for path, data in ((cert_file, cert), (key_file, key)):
             path.touch(mode=0o600)
             path.write_bytes(data)
-        context.load_cert_chain(cert_file, key_file)
+        # Without a password OpenSSL asks for one, on the terminal, where a key is encrypted.
+        context.load_cert_chain(cert_file, key_file, password="")
 
 
 def load_kubeconfig(source: str | Path | Mapping[str, Any], context: str | None = None) -> Connection:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from urllib.parse import urlsplit
 
-from proxy.kube.client import keep_alive
+from proxy.kube.client import sockets
 from proxy.kube.config import Connection
 from proxy.kube.pipe import pause, resume
 
@@ -81,6 +82,7 @@ class Dialer:
     def __init__(self, connection: Connection) -> None:
         self._server = urlsplit(connection.server)
         self._name = connection.tls_server_name
+        self._sockets = sockets(connection.guard)
         self._tls: ssl.SSLContext | None = connection.ssl_context()
         if self._tls is not None:
             self._tls.set_alpn_protocols(["http/1.1"])
@@ -98,16 +100,39 @@ class Dialer:
     async def open(self) -> Peer:
         """Raises OSError (TimeoutError among them)."""
         host = self._server.hostname or ""
+        loop = asyncio.get_running_loop()
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            transport, peer = await asyncio.get_running_loop().create_connection(
-                Peer,
-                host,
-                self._server.port or (443 if self._tls else 80),
-                ssl=self._tls,
-                server_hostname=(self._name or host) if self._tls else None,
-            )
-        keep_alive(transport.get_extra_info("socket"))
+            connected = await self._connect(host, self._server.port or (443 if self._tls else 80))
+            name = (self._name or host) if self._tls else None
+            try:
+                _, peer = await loop.create_connection(Peer, sock=connected, ssl=self._tls, server_hostname=name)
+            except BaseException:
+                connected.close()
+                raise
         return peer
+
+    async def _connect(self, host: str, port: int) -> socket.socket:
+        """To the first address of ``host`` that answers. Raises OSError, for the last one."""
+        loop = asyncio.get_running_loop()
+        failure: OSError = OSError(f"{host} has no address")
+        for address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            try:
+                made = self._sockets(address)
+            except OSError as error:
+                failure = error
+                continue
+            try:
+                made.setblocking(False)
+                await loop.sock_connect(made, address[4])
+            except OSError as error:
+                made.close()
+                failure = error
+            except BaseException:
+                made.close()
+                raise
+            else:
+                return made
+        raise failure
 
 
 def headers_of(lines: list[bytes]) -> list[tuple[bytes, bytes]]:

@@ -24,7 +24,7 @@ from proxy.kube.errors import StatusError
 from proxy.shard.addresses import free_port
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from syncer.names import physical_namespace
-from syncer.report import CLUSTERS
+from syncer.namespaces import CLUSTERS
 from tests.bench.system import System
 from tests.faults.relay import Relay
 

@@ -11,8 +11,7 @@ from typing import Any
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from syncer.names import CLUSTER_LABEL, finalizer, physical_namespace
-from syncer.namespaces import NAMESPACES
-from syncer.report import CLUSTERS
+from syncer.namespaces import CLUSTERS, NAMESPACES
 from syncer.runner import Settings, Syncer
 from tests.integration.eventually import eventually
 

@@ -13,6 +13,7 @@ from proxy.kube.client import Client, Object, Resource
 from proxy.kube.config import Connection, load_kubeconfig
 from proxy.kube.errors import StatusError
 from proxy.mapping.token import LABEL
+from syncer.metrics import ready, serve
 from syncer.runner import Settings, Syncer
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp
@@ -59,9 +60,9 @@ async def syncing(kcp: Kcp, port: int) -> AsyncIterator[None]:
             below=below,
             resources=("configmaps", "deployments.apps"),
             poll=1.0,
-            metrics_address=("127.0.0.1", port),
         )
-        tasks = [asyncio.create_task(Syncer(settings).run())]
+        syncer = Syncer(settings)
+        tasks = [asyncio.create_task(syncer.run()), asyncio.create_task(_scraped(syncer, port))]
         try:
             deployment = named(DEPLOYMENTS, "Deployment", "changes", spec=IDLE)
             deployment["metadata"]["namespace"] = "default"
@@ -76,6 +77,11 @@ async def syncing(kcp: Kcp, port: int) -> AsyncIterator[None]:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _scraped(syncer: Syncer, port: int) -> None:
+    async with serve(syncer.metrics.registry, lambda: ready(syncer.metrics), "127.0.0.1", port):
+        await asyncio.Event().wait()
 
 
 IDLE = {

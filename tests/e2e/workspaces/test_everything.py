@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from proxy.kube.config import load_kubeconfig
-from syncer.report import CLUSTERS
+from syncer.namespaces import CLUSTERS
 from syncer.runner import Settings, Syncer
 from tests.e2e.workspaces.installation import Installation
 from tests.e2e.workspaces.natives import NATIVES

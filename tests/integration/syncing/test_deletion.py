@@ -8,8 +8,7 @@ import pytest
 
 from proxy.kube.errors import StatusError
 from syncer.names import CLUSTER_LABEL, finalizer
-from syncer.namespaces import NAMESPACES
-from syncer.report import CLUSTERS
+from syncer.namespaces import CLUSTERS, NAMESPACES
 from tests.integration.eventually import eventually
 from tests.integration.syncer_pair import CONFIGMAPS, DEPLOYMENTS, Pair, absent, application, until
 

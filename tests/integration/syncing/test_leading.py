@@ -13,6 +13,7 @@ from proxy.kube.client import Client, Object, Resource
 from proxy.kube.config import Connection
 from proxy.kube.leadership import LEASES
 from syncer.credentials import Credentials, expiry
+from syncer.metrics import ready, serve
 from syncer.namespaces import NAMESPACES
 from tests.integration.eventually import eventually
 from tests.integration.syncer_pair import (
@@ -163,7 +164,8 @@ def _anonymous(connection: Connection, token: str) -> Connection:
 async def test_what_it_tells_of_itself(pair: Pair, unused_tcp_port: int) -> None:
     address = f"http://127.0.0.1:{unused_tcp_port}"
     async with (
-        pair.syncer("configmaps", "deployments.apps", metrics_address=("127.0.0.1", unused_tcp_port)),
+        pair.syncer("configmaps", "deployments.apps") as syncer,
+        serve(syncer.metrics.registry, lambda: ready(syncer.metrics), "127.0.0.1", unused_tcp_port),
         aiohttp.ClientSession() as session,
     ):
 

@@ -15,8 +15,7 @@ from proxy.kube.client import Object
 from proxy.kube.errors import StatusError
 from proxy.shard.control_plane import ControlPlane
 from syncer.names import CLUSTER_LABEL
-from syncer.namespaces import NAMESPACES
-from syncer.report import CLUSTERS
+from syncer.namespaces import CLUSTERS, NAMESPACES
 from syncer.role import MOVE, SEVERAL, SPEC_DIFF, STATE, STATUS
 from tests.integration.eventually import eventually
 from tests.integration.syncer_pair import ACCOUNTS, CONFIGMAPS, DEPLOYMENTS, Pair, application

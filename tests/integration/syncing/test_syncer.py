@@ -21,8 +21,7 @@ from syncer import runner
 from syncer.apis import IMPORTS
 from syncer.definitions import CRDS
 from syncer.names import CLUSTER_LABEL, LOCATOR, TOKEN_SECRET, UID, locator, physical_namespace
-from syncer.namespaces import NAMESPACES
-from syncer.report import CLUSTERS
+from syncer.namespaces import CLUSTERS, NAMESPACES
 from tests.integration.eventually import eventually
 from tests.integration.syncer_pair import (
     ACCOUNTS,

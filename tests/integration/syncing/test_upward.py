@@ -7,8 +7,7 @@ import pytest
 from proxy.kube.client import Object, Resource
 from proxy.kube.errors import StatusError
 from syncer.names import SHOWS, SYNCED_UP
-from syncer.namespaces import NAMESPACES
-from syncer.report import CLUSTERS
+from syncer.namespaces import CLUSTERS, NAMESPACES
 from tests.integration.eventually import eventually
 from tests.integration.syncer_pair import CONFIGMAPS, Pair, absent, until
 

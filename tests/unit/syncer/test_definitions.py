@@ -9,7 +9,7 @@ import pytest
 from proxy.kube.client import Object, Resource
 from proxy.kube.errors import StatusError
 from syncer.apis import HASH, Api, import_of
-from syncer.definitions import Definition, schema_of, structural
+from syncer.definitions import MOST, Budget, Definition, schema_of, structural
 from syncer.report import ABOVE, BELOW, LATER, SOON, Trouble, explain, troubles
 from syncer.tokens import LIFETIME, RENEW_AT, seconds_left
 
@@ -70,12 +70,22 @@ def test_a_type_that_holds_itself_ends_somewhere() -> None:
     reference = {"$ref": "#/components/schemas/tree"}
     names = [f"child{number}" for number in range(20)]
     schemas: dict[str, Object] = {"tree": {"type": "object", "properties": dict.fromkeys(names, reference)}}
-    whole = structural(reference, schemas)
+    whole = structural(reference, schemas, Budget())
     assert whole["properties"]["child0"] == {"x-kubernetes-preserve-unknown-fields": True}
 
 
+def test_types_that_double_at_each_step_end_somewhere() -> None:
+    schemas: dict[str, Object] = {
+        f"t{step}": {"properties": {key: {"$ref": f"#/components/schemas/t{step + 1}"} for key in "ab"}}
+        for step in range(60)
+    }
+    budget = Budget(1000)
+    assert structural({"$ref": "#/components/schemas/t0"}, schemas, budget)["type"] == "object"
+    assert -budget.left < MOST
+
+
 def test_any_value() -> None:
-    assert structural({"description": "Any JSON."}, {}) == {"x-kubernetes-preserve-unknown-fields": True}
+    assert structural({"description": "Any JSON."}, {}, Budget()) == {"x-kubernetes-preserve-unknown-fields": True}
 
 
 def api(**changes: object) -> Api:

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from proxy.cli.flags import Plain
-from proxy.cli.workload import BELOW, by_group, manifest, rules_above, rules_of_its_own, syncer_id
+from proxy.cli.workload import BELOW, by_group, manifest, rules_above, rules_of_its_own
+from syncer.names import syncer_id
 
 SYNCED = ["configmaps", "deployments.apps", "secrets", "serviceaccounts"]
 
