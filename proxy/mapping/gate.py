@@ -67,9 +67,10 @@ def gate(method: bytes, target: bytes, body: bytes, token: str, content_type: by
 
 
 def gate_mapped(method: bytes, mapped: MappedRequest, token: str) -> None:
-    """`gate` for a mapped request; a listing's pages have continue tokens of their own, which are checked as well."""
-    if mapped.listing is not None:
-        query = b"continue=" + mapped.listing.start.encode()
+    """`gate` for a mapped request; a listing's pages have targets of their own, which are checked as well."""
+    if mapped.listing is not None and method != b"DELETE":
+        selected = urllib.parse.urlencode(mapped.listing.query)
+        query = selected.encode() if mapped.listing.selected else b"continue=" + mapped.listing.start.encode()
         gate(method, mapped.listing.path.encode() + b"?" + query, b"", token)
         return
     content_type = next((value for name, value in mapped.headers if name == b"content-type"), b"")

@@ -11,6 +11,7 @@ from typing import Any
 from proxy.kube.errors import StatusError
 from proxy.mapping.objects import RULES, Context, map_object, special
 from proxy.mapping.shape import Object
+from proxy.mapping.token import LABEL
 
 MAX_STEPS = 100
 MAX_OPERATIONS = 10_000
@@ -55,7 +56,18 @@ def _operation(operation: Object | None, context: Context) -> Object | None:
     mapped["path"], value = _map_at(path, operation.get("value"), context)
     if "value" in operation:
         mapped["value"] = value
+    if steps_of(path) == ["metadata", "labels"] and not moves:
+        _keep_label(mapped, context)
     return mapped
+
+
+def _keep_label(operation: Object, context: Context) -> None:
+    """All labels at once hold the internal one as well, which the client does not know: a test would never be true."""
+    value = operation.get("value")
+    if operation["op"] == "remove":
+        operation["op"], value = "replace", {}
+    if isinstance(value, dict | None):
+        operation["value"] = {**(value or {}), LABEL: context.prefix[:-1]}
 
 
 def steps_of(pointer: str) -> list[str]:

@@ -42,14 +42,16 @@ class Listing:
     limit: int
     """Objects that the client wants at most; 0 for all."""
     start: str
-    """Continue token of the first page."""
+    """Continue token of the first page; empty where it begins at the beginning."""
     token: str
     not_older_than: int = 0
     """Resource version that the client has seen."""
     continued: bool = False
-    """Whether the first page goes on from a client's own continue token."""
+    """Whether the first page begins where the client said: the shard has the right words if it is not there."""
     custom: bool = False
     """Whether it is of custom resources, whose lists always say where they go on."""
+    selected: bool = False
+    """Whether its query selects the workspace's own; then there is one page, of ``limit`` and one more."""
 
 
 class _Meta(msgspec.Struct, rename={"resource_version": "resourceVersion", "continue_": "continue"}):
@@ -97,10 +99,26 @@ class Page:
     """From behind the metadata up to the first item; plain."""
     items: list[msgspec.Raw]
     """Still with prefix and label."""
+    rows: bool
+    """Whether they are those of a Table."""
+
+    def cut(self, limit: int) -> str:
+        """Leave ``limit`` items, if there are more; the continue token of what follows them then, else empty. Raises
+        StatusError 500."""
+        if len(self.items) <= limit:
+            return ""
+        del self.items[limit:]
+        try:
+            meta = _metadata(self.items[-1], self.rows)
+            key = f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name
+            return make_token(f"{key}\0", int(self.resource_version))
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise _unreadable(error) from error
 
 
-def make_token(prefix: str, version: int = LATEST) -> str:
-    token = orjson.dumps({"v": "meta.k8s.io/v1", "rv": version, "start": prefix})
+def make_token(start: str, version: int = LATEST) -> str:
+    """``start``: the first key, or what it begins with."""
+    token = orjson.dumps({"v": "meta.k8s.io/v1", "rv": version, "start": start})
     return base64.urlsafe_b64encode(token).rstrip(b"=").decode()
 
 
@@ -131,27 +149,36 @@ def check_token(value: str, prefix: str) -> str:
     return base64.urlsafe_b64encode(again).rstrip(b"=").decode()
 
 
-def split_page(body: bytes, token: str) -> Page:
-    """Cut an answer to what is the workspace's own. Raises StatusError 500 for an answer that cannot be read."""
+def split_page(body: bytes, token: str, *, selected: bool = False) -> Page:
+    """Cut an answer to what is the workspace's own, which is all of one that was ``selected``. Raises StatusError 500
+    for an answer that cannot be read."""
     try:
         page = _envelope.decode(body)
         rows = page.kind == "Table"
         items = (page.rows if rows else page.items) or []
         prefix = f"{token}-"
         # One by one: the place where others begin is not worth guessing, at a microsecond each.
-        own = list(takewhile(lambda raw: _own(raw, prefix, rows), items))
+        own = items if selected else list(takewhile(lambda raw: _own(raw, prefix, rows), items))
     except msgspec.MsgspecError as error:
-        raise StatusError(500, f"a list from the shard cannot be read: {error}") from error
+        raise _unreadable(error) from error
     more = page.metadata.continue_ if len(own) == len(items) else ""
     columns = b'"columnDefinitions":' + bytes(page.columns) + b"," if bytes(page.columns) else b""
     head = orjson.dumps({"kind": page.kind, "apiVersion": page.api_version})[:-1] + b',"metadata":'
     between = b"," + columns + (b'"rows":[' if rows else b'"items":[')
     version = page.metadata.resource_version
-    return Page(strip_bytes(head, token), version, more, strip_bytes(between, token), own)
+    return Page(strip_bytes(head, token), version, more, strip_bytes(between, token), own, rows)
+
+
+def _unreadable(error: Exception) -> StatusError:
+    return StatusError(500, f"a list from the shard cannot be read: {error}")
+
+
+def _metadata(raw: msgspec.Raw, row: bool) -> _Named:
+    return (_row.decode(raw).object if row else _item.decode(raw)).metadata
 
 
 def _own(raw: msgspec.Raw, prefix: str, row: bool) -> bool:
-    meta = (_row.decode(raw).object if row else _item.decode(raw)).metadata
+    meta = _metadata(raw, row)
     return (meta.namespace or meta.name).startswith(prefix)
 
 

@@ -124,6 +124,8 @@ def map_field_selector(selector: str, prefix: str, *, cluster_scoped: bool, crds
     Grammar: ``k8s.io/apimachinery/pkg/fields.ParseSelector``. Raises StatusError 400.
     """
     terms = []
+    if re.fullmatch(r"(?:[^\\]|\\.)*", selector, re.DOTALL) is None:
+        return selector  # it ends within an escape
     for term in re.findall(r"(?:[^,\\]|\\.)+", selector, re.DOTALL):
         match = re.match(r"\s*([A-Za-z0-9.\[\]/_-]+)(==|!=|=)(.*)\Z", term, re.DOTALL)
         if match is None:

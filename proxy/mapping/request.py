@@ -53,7 +53,8 @@ class MappedRequest:
     own_identity: bool = False
     """To be sent with the user's own rights: the shard checks escalation, or answers what that user may do."""
     listing: Listing | None = None
-    """Set where the answer is put together from pages (`proxy.mapping.listing`)."""
+    """Set where the answer is put together from pages, or, of a deletion, says that more follows
+    (`proxy.mapping.listing`)."""
     form: Form = Form.COMPACT
     """What is to be made of the shard's compact JSON."""
 
@@ -114,7 +115,7 @@ def map_request(
         body, content_type = map_body(body, content_type, context)
         sent.append((b"content-type", content_type.encode()))
     own = info.verb not in DELETES and (info.group == RBAC or _is_review(info))
-    return MappedRequest(target.encode(), sent, body, attributes, own, None, asked.form)
+    return MappedRequest(target.encode(), sent, body, attributes, own, listing, asked.form)
 
 
 FORWARDED = frozenset({b"user-agent", b"traceparent", b"tracestate"})
@@ -199,7 +200,26 @@ def _confined(
     mapped += [("continue", parameters["continue"])] if parameters.get("continue") else []
     selector = parameters.get("labelSelector")
     mapped.append(("labelSelector", f"{mine},{selector}" if selector else mine))
-    return mapped, None
+    return mapped, _selected(info, path, mapped, parameters, token)
+
+
+def _selected(
+    info: RequestInfo, path: str, query: list[tuple[str, str]], parameters: dict[str, str], token: str
+) -> Listing | None:
+    """What a client wants a limited number of: the shard would say whether anything follows there, be it somebody
+    else's."""
+    limit = parameters.get("limit", "")
+    # What is good enough from a server's cache comes without pages, as from there.
+    unlimited = not limit.strip("0") or not _is_number(limit) or parameters.get("resourceVersion") == "0"
+    if unlimited or info.verb not in ("list", "deletecollection"):
+        return None
+    of_page = {"limit", "continue"}
+    kept = tuple(
+        pair for pair in query if pair[0] not in of_page and (info.verb == "list" or pair[0].endswith("Selector"))
+    )
+    custom = info.group not in NATIVE_GROUPS
+    start = parameters.get("continue", "")
+    return Listing(path, kept, int(limit), start, token, continued=True, custom=custom, selected=True)
 
 
 def _is_plain_list(parameters: dict[str, str]) -> bool:
@@ -219,7 +239,8 @@ def _is_number(text: str) -> bool:
 
 def page_target(listing: Listing, next_token: str, limit: int) -> bytes:
     """Request target of one page."""
-    query = [*listing.query, ("limit", str(limit)), ("continue", next_token), ("pretty", "false")]
+    start = [("continue", next_token)] if next_token else []
+    query = [*listing.query, ("limit", str(limit)), *start, ("pretty", "false")]
     return f"{listing.path}?{urllib.parse.urlencode(query)}".encode()
 
 

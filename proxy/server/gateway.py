@@ -35,7 +35,7 @@ from proxy.mapping.token import token_of
 from proxy.server.filters import filters, shaped
 from proxy.server.instead import produce_instead
 from proxy.server.leaving import no_writes, produce_leaving
-from proxy.server.listing import produce_list
+from proxy.server.listing import produce_deleted, produce_list
 from proxy.server.messages import (
     ADDRESS,
     DISCOVERY,
@@ -381,8 +381,10 @@ class WorkspaceGateway:
 
             def page(target: bytes) -> Forward:
                 gate(b"GET", target, b"", workspace.token)
-                return forward(target)
+                return Forward(workspace.shard, b"GET", target, headers, idempotent=True)
 
+            if method == b"DELETE":
+                return shaped(produce_deleted(mapped.listing, forward(mapped.target), page), mapped.form)
             return shaped(produce_list(mapped.listing, page), mapped.form)
         if left:
             look = mapped.target.partition(b"?")[0]

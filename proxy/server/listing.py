@@ -8,7 +8,7 @@ from collections.abc import Callable
 import orjson
 
 from proxy.kube.errors import StatusError
-from proxy.mapping.listing import FIRST_PAGE, PAGE, Listing, join_items, list_metadata, split_page
+from proxy.mapping.listing import FIRST_PAGE, PAGE, Listing, Page, join_items, list_metadata, split_page
 from proxy.mapping.request import page_target
 from proxy.mapping.stream import strip_bytes
 from proxy.server.messages import Exchange, Forward, Header, Produce
@@ -25,71 +25,78 @@ def produce_list(listing: Listing, forward: Callable[[bytes], Forward]) -> Produ
     return Produce(functools.partial(_run, listing, forward))
 
 
+def produce_deleted(listing: Listing, deletion: Forward, look: Callable[[bytes], Forward]) -> Produce:
+    """An answer to the deletion of a limited number; ``look(target)`` reads."""
+    return Produce(functools.partial(_deleted, listing, deletion, look))
+
+
+async def _deleted(listing: Listing, deletion: Forward, look: Callable[[bytes], Forward], exchange: Exchange) -> None:
+    answer = await exchange.fetch(deletion)
+    body = strip_bytes(answer.body, listing.token)
+    if answer.status == 200:
+        page = split_page(answer.body, listing.token, selected=True)
+        if page.next and not (await _next(listing, look, exchange, page.next, 1)).items:
+            page.next = ""
+        meta = list_metadata(page.resource_version, page.next, always=listing.custom)
+        items = strip_bytes(join_items(page.items, listing.token), listing.token)
+        body = page.head + meta + page.between + items + b"]}\n"
+    await exchange.start(answer.status, _headers(answer.headers, listing.token))
+    await exchange.write(body)
+    await exchange.end()
+
+
 async def _run(listing: Listing, forward: Callable[[bytes], Forward], exchange: Exchange) -> None:
-    left = listing.limit
-    token = listing.start
-    version = ""
-    first = True
-    while True:
-        page_size = FIRST_PAGE if first else PAGE
-        size = min(left, page_size) if left else page_size
-        answer = await exchange.fetch(forward(page_target(listing, token, size)))
-        if answer.status == 410 and first and not listing.continued:
-            raise _too_old()
-        if answer.status != 200 and first:
-            await exchange.start(answer.status, _headers(answer.headers, listing.token))
-            await exchange.write(strip_bytes(answer.body, listing.token))
-            await exchange.end()
-            return
-        if answer.status != 200:
-            raise _failure(answer.status, answer.body, listing.token)
-        page = split_page(answer.body, listing.token)
-        if first and page.resource_version.isdigit() and int(page.resource_version) < listing.not_older_than:
-            raise _too_new(listing.not_older_than, page.resource_version)
-        left = left - len(page.items) if listing.limit else 0
-        whole = not page.next or (listing.limit > 0 and left <= 0)
+    # Whether anything follows what the client wants is seen from one more: the shard's word, said of all that it
+    # holds, would tell of others.
+    left = listing.limit + 1 if listing.limit else 0
+    size = left if listing.selected else FIRST_PAGE if not left else min(left, FIRST_PAGE)
+    answer = await exchange.fetch(forward(page_target(listing, listing.start, size)))
+    if answer.status == 410 and not listing.continued:
+        raise _too_old()
+    if answer.status != 200:
+        await exchange.start(answer.status, _headers(answer.headers, listing.token))
+        await exchange.write(strip_bytes(answer.body, listing.token))
+        await exchange.end()
+        return
+    page = split_page(answer.body, listing.token, selected=listing.selected)
+    if page.resource_version.isdigit() and int(page.resource_version) < listing.not_older_than:
+        raise _too_new(listing.not_older_than, page.resource_version)
+    if listing.selected:
+        page.next = ""
+    # The metadata, written first, says where a list with a client's limit goes on. One without is always whole.
+    while listing.limit and page.next and len(page.items) <= listing.limit:
+        more = await _next(listing, forward, exchange, page.next, min(left - len(page.items), PAGE))
+        page.items += more.items
+        page.next = more.next
+    going_on = page.cut(listing.limit) if listing.limit else ""
+    await exchange.start(200, _headers(answer.headers, listing.token))
+    partial = _META in page.head
+    # The version is that of the first page: the later ones are read at the same one.
+    head = page.head + list_metadata(page.resource_version, going_on, always=listing.custom and not partial)
+    body = strip_bytes(join_items(page.items, listing.token), listing.token)
+    token = "" if listing.limit else page.next
+    if not token and not body and partial and not page.rows:
+        await exchange.write(head + b',"items":null}\n')  # as Go writes a list that was never begun
+        await exchange.end()
+        return
+    await exchange.write(head + page.between + body)
+    while token:
+        page = await _next(listing, forward, exchange, token, PAGE)
         body = strip_bytes(join_items(page.items, listing.token), listing.token)
-        if first:
-            # The version is that of the first page: the later ones are read at the same one. A client's own limit
-            # ends the list with a token to go on from; without one the list is always whole.
-            version = page.resource_version
-            going_on = page.next if listing.limit and whole else ""
-            if listing.limit and not whole:
-                body, page.next, left = await _rest(listing, forward, exchange, page.next, left, body)
-                going_on, whole = page.next, True
-            await exchange.start(200, _headers(answer.headers, listing.token))
-            partial = _META in page.head
-            head = page.head + list_metadata(version, going_on, always=listing.custom and not partial)
-            if whole and not body and partial and b'"items":' in page.between:
-                await exchange.write(head + b',"items":null}\n')  # as Go writes a list that was never begun
-                await exchange.end()
-                return
-            await exchange.write(head + page.between + body)
-            first = False
-        elif body:
+        if body:
             await exchange.write(b"," + body)
-        if whole:
-            break
         token = page.next
     await exchange.write(b"]}\n")
     await exchange.end()
 
 
-async def _rest(
-    listing: Listing, forward: Callable[[bytes], Forward], exchange: Exchange, token: str, left: int, body: bytes
-) -> tuple[bytes, str, int]:
-    """The further pages of a list with a client's limit above the size of a page, of which the metadata, written
-    first, must say where to go on."""
-    while token and left > 0:
-        answer = await exchange.fetch(forward(page_target(listing, token, min(left, PAGE))))
-        if answer.status != 200:
-            raise _failure(answer.status, answer.body, listing.token)
-        page = split_page(answer.body, listing.token)
-        more = strip_bytes(join_items(page.items, listing.token), listing.token)
-        body = b",".join(part for part in (body, more) if part)
-        left -= len(page.items)
-        token = page.next
-    return body, token, left
+async def _next(
+    listing: Listing, forward: Callable[[bytes], Forward], exchange: Exchange, token: str, size: int
+) -> Page:
+    answer = await exchange.fetch(forward(page_target(listing, token, size)))
+    if answer.status != 200:
+        raise _failure(answer.status, answer.body, listing.token)
+    return split_page(answer.body, listing.token, selected=listing.selected)
 
 
 def _too_new(wanted: int, current: str) -> StatusError:

@@ -81,5 +81,6 @@ def form_of(request: Request) -> Form:
 def in_form(body: bytes, form: Form) -> tuple[list[Header], bytes]:
     """Content type and body of an answer whose compact JSON is ``body``."""
     if form is Form.YAML:
-        return [YAML], yaml_of(body)
+        in_order = orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS)  # as sigs.k8s.io/yaml has them
+        return [YAML], yaml_of(in_order)
     return [JSON], indented(body) if form is Form.INDENTED else body

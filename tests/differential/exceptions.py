@@ -93,6 +93,16 @@ KNOWN: tuple[Known, ...] = (
         lambda step, plain, workspace, changed: all(_is_set(line) for line in changed),
     ),
     Known(
+        "labels that are there",
+        "a JSON patch finds labels in each object: the shard's own stands there",
+        lambda step, plain, workspace, changed: (
+            plain.status == 422
+            and workspace.status == 200
+            and "json-patch" in _media(step)
+            and b'"/metadata/labels' in step.body
+        ),
+    ),
+    Known(
         "evaluation errors of rules reviews",
         "a workspace's administrator is asked about as the shard's",
         lambda step, plain, workspace, changed: (

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+import yaml
 
 from tests.differential.sides import Answer
 from tests.differential.step import WORLD, Memory
@@ -69,11 +72,13 @@ class Normaliser:
     def _body(self, answer: Answer, watch: bool, everywhere: bool, limited: bool) -> str:
         lines = _lines(answer.body) if watch and answer.status == 200 else None
         if lines is not None:
-            events = [line for line in lines if self._of_interest(line, everywhere)]
-            return "\n".join(_dump(self._value(event)) for event in events)
+            events = [self._value(line) for line in lines if self._of_interest(line, everywhere)]
+            return "\n".join(map(_dump, _in_order(events)))
         try:
             value = json.loads(answer.body)
         except ValueError:
+            value = _of_yaml(answer)
+        if value is None:
             return self._text(answer.body.decode("utf-8", "backslashreplace"))
         if everywhere and isinstance(value, dict):
             for key in ("items", "rows"):
@@ -114,7 +119,7 @@ class Normaliser:
             return {self._text(name): self._value(part, name) for name, part in value.items()}
         if isinstance(value, list):
             values = [self._value(item) for item in value]
-            return sorted(values, key=_dump) if key in _UNORDERED else values
+            return sorted(values, key=_dump) if key in _UNORDERED else _in_order(values)
         if not isinstance(value, str):
             return value
         if key in _VERSIONS:
@@ -132,6 +137,16 @@ class Normaliser:
         return _generated(text)
 
 
+def _of_yaml(answer: Answer) -> Any:
+    """What YAML says, in which the order of keys means nothing; None for what is none."""
+    if not answer.header("content-type").startswith("application/yaml"):
+        return None
+    try:
+        return json.loads(json.dumps(yaml.load(answer.body, yaml.CSafeLoader)))
+    except (ValueError, TypeError, yaml.YAMLError):
+        return None
+
+
 def _lines(body: bytes) -> list[Any] | None:
     """Events of a watch; None for anything else, which it is of an object with a name."""
     try:
@@ -140,12 +155,28 @@ def _lines(body: bytes) -> list[Any] | None:
         return None
 
 
-_SUFFIX = re.compile(r"\b(gen-)[bcdfghjklmnpqrstvwxz2456789]{5}\b")
+_SUFFIX = re.compile(r"\b(gen-|Gen_)[bcdfghjklmnpqrstvwxz2456789]{5}\b")
 """What generateName appends."""
 
 
 def _generated(text: str) -> str:
     return _SUFFIX.sub(r"\1GENERATED", text)
+
+
+def _in_order(values: list[Any]) -> list[Any]:
+    """Objects, rows or events, of which those with generated names stand together in an order of chance."""
+    ordered: list[Any] = []
+    for chance, run in itertools.groupby(values, _is_generated):
+        ordered += sorted(run, key=_dump if chance else lambda _: 0)
+    return ordered
+
+
+def _is_generated(value: Any) -> bool:
+    while isinstance(value, dict) and "metadata" not in value:
+        rows = value.get("rows")
+        value = rows[0] if isinstance(rows, list) and rows else value.get("object")
+    meta = value.get("metadata") if isinstance(value, dict) else None
+    return isinstance(meta, dict) and str(meta.get("name", "")).endswith("GENERATED")
 
 
 _dump: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, indent=1, sort_keys=True).encode

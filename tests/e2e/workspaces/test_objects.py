@@ -140,6 +140,41 @@ async def test_long_lists_come_in_pages_and_whole(kcp: Installation) -> None:
     assert len(table.out.splitlines()) == len(whole["items"])
 
 
+async def test_a_list_ends_where_its_workspace_does(kcp: Installation) -> None:
+    """Whatever others have behind it on the shard, a page that is full does not say that more follows."""
+    clients = [kcp.client(await kcp.fresh()) for _ in range(2)]  # one of them is not the last
+    table = "application/json;as=Table;g=meta.k8s.io;v=v1"
+    roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+    for client in clients:
+        await client.create(CRDS, crd("integer"))
+        for name in ("a", "b", "c"):
+            await client.create(CONFIGMAPS, {"metadata": {"name": name, "labels": {"part": "end"}}}, "default")
+            await client.request("POST", roles, body={"metadata": {"name": name, "labels": {"part": "end"}}})
+    for client in clients:
+        crds = f"/apis/{CRDS.api_version}/{CRDS.plural}"
+        for path, selector in (("/api/v1/configmaps", ""), ("/api/v1/configmaps", "&labelSelector=part"),
+                               ("/api/v1/configmaps", "&fieldSelector=metadata.name%3Da"),
+                               (roles, ""), (roles, "&labelSelector=part"), (crds, "")):  # fmt: skip
+            for headers in (None, {"Accept": table}):
+                whole = await client.request("GET", f"{path}?limit=500{selector}", headers=headers)
+                assert "continue" not in whole["metadata"]
+                found = whole.get("items") or whole["rows"]
+                last = await client.request("GET", f"{path}?limit={len(found)}{selector}", headers=headers)
+                assert {**last, "metadata": None} == {**whole, "metadata": None}
+                assert "continue" not in last["metadata"], path
+                if len(found) == 1:
+                    continue
+                one = await client.request("GET", f"{path}?limit={len(found) - 1}{selector}", headers=headers)
+                rest = f"{path}?limit=1{selector}&continue={one['metadata']['continue']}"
+                other = await client.request("GET", rest, headers=headers)
+                assert (one.get("items") or one["rows"]) + (other.get("items") or other["rows"]) == found
+                assert "continue" not in other["metadata"], path
+        for limit, more in ((2, True), (1, False)):
+            gone = await client.request("DELETE", f"{roles}?labelSelector=part&limit={limit}")
+            assert len(gone["items"]) == limit
+            assert bool(gone["metadata"].get("continue")) is more
+
+
 @pytest.mark.parametrize(
     "start",
     ["", "kube-system", "kube-system/extension-apiserver-authentication", "/kube-system", "{own}../kube-system"],

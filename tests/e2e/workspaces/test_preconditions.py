@@ -133,3 +133,29 @@ async def test_server_side_apply(twins: Twins, kind: str) -> None:
         return [brief(answer) for answer in answers], sorted(owners)
 
     await twins.same(scenario)
+
+
+async def test_all_labels_at_once(twins: Twins) -> None:
+    """A JSON patch compares and changes those that the client knows of."""
+    labels = "/metadata/labels"
+    patches: list[list[dict[str, Any]]] = [
+        [{"op": "test", "path": labels, "value": {"a": "b"}}],
+        [{"op": "test", "path": labels, "value": None}, {"op": "add", "path": labels, "value": {"a": "b"}}],
+        [{"op": "test", "path": labels, "value": None}],
+        [{"op": "test", "path": labels, "value": {"a": "c"}}],
+        [{"op": "test", "path": labels, "value": {"a": "b"}}, {"op": "replace", "path": labels, "value": {"c": "d"}}],
+        [{"op": "replace", "path": labels, "value": {"e": "f"}}, {"op": "test", "path": labels, "value": {"e": "f"}}],
+        [{"op": "remove", "path": labels}, {"op": "test", "path": labels, "value": None}],
+        [{"op": "test", "path": labels}],
+    ]
+
+    async def scenario(api: Api) -> Any:
+        seen = []
+        for path in (f"{DEFAULT}/configmaps", f"{RBAC}/clusterroles"):
+            await api.must("POST", path, {"metadata": {"name": "labelled"}})
+            for patch in patches:
+                seen.append(brief(await api.ask("PATCH", f"{path}/labelled", patch, content_type=JSON_PATCH)))
+            await api.must("DELETE", f"{path}/labelled")
+        return seen
+
+    await twins.same(scenario)

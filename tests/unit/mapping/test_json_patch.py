@@ -119,6 +119,26 @@ def test_operations_that_cannot_be_mapped(where: str, operation: dict[str, Any],
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize(
+    ("operation", "op", "labels"),
+    [
+        ({"op": "test", "value": {"a": "b"}}, "test", {"a": "b"}),
+        ({"op": "test", "value": None}, "test", {}),
+        ({"op": "test"}, "test", {}),
+        ({"op": "add", "value": {"a": "b"}}, "add", {"a": "b"}),
+        ({"op": "replace", "value": {}}, "replace", {}),
+        ({"op": "remove"}, "replace", {}),
+    ],
+)
+def test_all_labels_at_once_hold_the_internal_one(operation: dict[str, Any], op: str, labels: dict[str, str]) -> None:
+    mapped = one(MAP, path="/metadata/labels", **operation)
+    assert mapped == {"op": op, "path": "/metadata/labels", "value": {**labels, "0.kcp.dev/w": P[:-1]}}
+
+
+def test_labels_that_are_none_are_left_to_the_shard() -> None:
+    assert one(MAP, op="add", path="/metadata/labels", value="x")["value"] == "x"
+
+
 def test_harmless_moves_pass() -> None:
     assert one(MAP, op="move", from_="/data/a", path="/data/b") == {"op": "move", "path": "/data/b", "from": "/data/a"}
     assert one(BINDING, op="copy", from_="/metadata/labels/a", path="/metadata/annotations/b")["op"] == "copy"

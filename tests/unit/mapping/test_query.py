@@ -97,7 +97,7 @@ def test_field_selectors_of_crds() -> None:
     assert map_field_selector("metadata.name=w.a.b", P, cluster_scoped=True, crds=True) == f"metadata.name=w.{P}a.b"
 
 
-@pytest.mark.parametrize("selector", ["a", "=b", "a~b", "a=b,c"])
+@pytest.mark.parametrize("selector", ["a", "=b", "a~b", "a=b,c", "a=b\\"])
 def test_what_is_no_field_selector_goes_on_for_the_shard_to_say_so(selector: str) -> None:
     assert map_field_selector(selector, P, cluster_scoped=False) == selector
 

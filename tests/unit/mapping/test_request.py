@@ -10,7 +10,8 @@ import pytest
 
 from proxy.kube.errors import StatusError
 from proxy.mapping.forms import NONE, Form, accepted
-from proxy.mapping.gate import gate_mapped
+from proxy.mapping.gate import gate, gate_mapped
+from proxy.mapping.request import page_target
 from tests.unit.mapping.support import TOKEN, P, send, sent_body, target
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -46,7 +47,7 @@ MINE = f"labelSelector=0.kcp.dev%2Fw%3D{TOKEN}"
         ("GET", "/api/v1/pods?fieldSelector=metadata.namespace%3Da",
          f"/api/v1/pods?fieldSelector=metadata.namespace%3D{P}a&{MINE}"),
         ("GET", CRDS, f"{CRDS}?{MINE}"),
-        ("GET", f"{CRDS}?limit=500", f"{CRDS}?limit=500&{MINE}"),
+        ("GET", f"{CRDS}?limit=500&resourceVersion=0", f"{CRDS}?limit=500&resourceVersion=0&{MINE}"),
         ("DELETE", f"{RBAC}/clusterroles", f"{RBAC}/clusterroles?{MINE}"),
         ("DELETE", "/api/v1/namespaces/a/configmaps", f"/api/v1/namespaces/{P}a/configmaps"),
     ],
@@ -118,9 +119,33 @@ def test_what_is_no_continue_token_goes_on_behind_the_selector_for_the_shard_to_
     token: str, selector: str
 ) -> None:
     request = send("GET", f"/api/v1/pods?limit=5&continue={token}{selector}")
-    assert request.listing is None
-    assert MINE in target(request)
+    assert request.listing is not None
+    assert page_target(request.listing, request.listing.start, 6).startswith(f"/api/v1/pods?{MINE}".encode())
     gate_mapped(b"GET", request, TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "page"),
+    [
+        ("GET", f"{CRDS}?limit=5", f"{CRDS}?{MINE}&limit=6&pretty=false"),
+        ("GET", "/api/v1/pods?limit=5&labelSelector=a&resourceVersion=7",
+         f"/api/v1/pods?resourceVersion=7&{MINE}%2Ca&limit=6&pretty=false"),
+        ("DELETE", f"{RBAC}/clusterroles?limit=5&labelSelector=a&dryRun=All",
+         f"{RBAC}/clusterroles?{MINE}%2Ca&limit=6&pretty=false"),
+    ],
+)  # fmt: skip
+def test_the_end_of_what_is_selected_and_limited_is_looked_for(method: str, path: str, page: str) -> None:
+    request = send(method, path)
+    assert request.listing is not None
+    assert request.listing.selected
+    assert page_target(request.listing, request.listing.start, 6).decode() == page
+    gate_mapped(method.encode(), request, TOKEN)
+    gate(b"GET", page.encode(), b"", TOKEN)
+
+
+@pytest.mark.parametrize("query", ["labelSelector=a", "labelSelector=a&limit=0", "labelSelector=a&limit=5&watch=1"])
+def test_what_is_selected_without_limit_goes_on_as_it_is(query: str) -> None:
+    assert send("GET", f"/api/v1/pods?{query}").listing is None
 
 
 def test_attributes_are_the_shards() -> None:

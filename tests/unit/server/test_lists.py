@@ -93,3 +93,10 @@ async def test_what_is_known_here_is_said_where_the_shard_agrees(status: int, bo
     told = Told(Response(status, [(b"warning", b"unknown field"), (b"date", b"now")], NOT_FOUND))
     await produce_instead(forward(b"/x"), TOKEN, b"known").run(told)
     assert (told.status, told.body, told.headers, told.ended) == (status, body, [(b"warning", b"unknown field")], True)
+
+
+async def test_what_is_known_here_is_not_said_in_another_form() -> None:
+    other = b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{}}'
+    told = Told(Response(201, [], other))
+    await produce_instead(forward(b"/x"), TOKEN, b"known").run(told)
+    assert told.body == other
