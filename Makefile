@@ -61,7 +61,7 @@ demo: install .venv/developing binaries  ## the whole story: two teams, two phys
 bench: install .venv/developing  ## measure beside the direct kube-apiserver; writes build/bench.json
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-faults: install .venv/developing  ## kill processes and cut networks under load, then compare both sides (SEED=7, ARGS="--seconds 300")
+faults: install .venv/developing  ## kill processes, cut networks, fill disks under load, then compare both sides (SEED=7, ARGS="--seconds 300")
 	@$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 differential: install .venv/developing  ## random requests to a workspace and to a kube-apiserver: SEED=7 REQUESTS=3000

@@ -27,7 +27,7 @@ from syncer.names import CLUSTER_LABEL, MANAGER, is_taken, name_above, name_belo
 from syncer.namespaces import Namespaces
 from syncer.role import STATUS, Mode, Role, adapt, runs, selector, status_here
 from syncer.tokens import Tokens
-from syncer.transform import Place, down, merge_patch, needs_token, status_above, surplus
+from syncer.transform import Place, down, merge_patch, needs_token, status_above, surplus, without_refused
 
 log = logging.getLogger(__name__)
 
@@ -434,9 +434,7 @@ class KindSync:
                 return
             patch = {"metadata": {"uid": above["uid"], "annotations": {STATUS + self._sides.cluster: text}}}
         try:
-            await self._sides.above.patch(
-                self._resource, above["name"], patch, above["namespace"], subresource=subresource
-            )
+            await self._tell(above, patch, subresource)
         except StatusError as error:
             # 404: gone meanwhile; 409: it has changed, and its event is on its way.
             if error.code not in (404, 409):
@@ -445,3 +443,18 @@ class KindSync:
         began = self._told.pop(key, None)
         if began is not None:
             self._sides.metrics.arrived("up", self.api.name, time.monotonic() - began)
+
+    async def _tell(self, above: Object, patch: Object, subresource: str | None) -> None:
+        async def told(patch: Object) -> None:
+            await self._sides.above.patch(
+                self._resource, above["name"], patch, above["namespace"], subresource=subresource
+            )
+
+        try:
+            await told(patch)
+        except StatusError as error:
+            # The object below was made again, where a count begins anew, and the one above has been there all along.
+            left = without_refused(patch.get("status") or {}, error)
+            if error.code != 422 or not left:
+                raise
+            await told({**patch, "status": left})

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from proxy.kube.errors import StatusError
 from syncer.names import CLUSTER_LABEL, RENAMED, SYNCED_UP, TOKEN_SECRET, UID, name_below
 from syncer.role import SPEC_DIFF, STATUS
 
@@ -228,3 +230,11 @@ def merge_patch(before: Object, after: Object) -> Object:
         elif key not in before or old != value:
             patch[key] = value
     return patch
+
+
+def without_refused(status: Object, error: StatusError) -> Object:
+    """A patch of a status without the fields that an API server names as invalid; empty if it names none of them."""
+    causes = error.details.get("causes")
+    named = [str(cause.get("field") or "") for cause in causes] if isinstance(causes, list) else []
+    refused = {re.split(r"[.\[]", field)[1] for field in named if field.startswith("status.")}
+    return {key: value for key, value in status.items() if key not in refused} if refused & status.keys() else {}

@@ -10,11 +10,13 @@ import signal
 import time
 from collections.abc import Callable
 
+from tests.faults import disk
 from tests.faults.load import Load
 from tests.faults.rig import Rig
 
 KILLED = ("syncer", "worker", "shard apiserver", "shard etcd", "physical apiserver", "physical etcd")
 CUT = ("cut above", "cut below")
+OTHERS = ("shard full", "physical full", "clock", "rival", "restore")
 PAUSE = (1.5, 4.0)
 """Seconds between two faults, and until so much was done in between:"""
 WORK = 20
@@ -23,6 +25,10 @@ GIVEN_UP = 20.0
 LONG = (3.0, 8.0)
 """Seconds that a cut lasts. What is cut off dies meanwhile, so that its watches cannot be resumed: an API server that
 has started anew knows nothing of what happened before."""
+FULL = (2.0, 5.0)
+"""Seconds that a disk is full."""
+WRONG = 3600.0
+"""Seconds by which a clock is wrong at most."""
 
 
 class Faults:
@@ -41,7 +47,7 @@ class Faults:
         waiting: list[str] = []
         while time.monotonic() - self._began < seconds:
             if not waiting:
-                waiting = [*KILLED, *CUT]
+                waiting = [*KILLED, *CUT, *OTHERS]
                 self._random.shuffle(waiting)
             await self._work()
             await self._do(waiting.pop())
@@ -53,18 +59,60 @@ class Faults:
             await asyncio.wait_for(self._load.more(WORK), GIVEN_UP)
 
     async def _do(self, fault: str) -> None:
-        if fault in CUT:
-            await self._cut(fault)
-        elif fault == "syncer":
-            self._tell("kill syncer")
-            self._rig.kill_syncer()
-            await asyncio.sleep(self._random.uniform(0, 1))
-            self._rig.start_syncer()
-        else:
-            self._kill(fault)
+        match fault.split():
+            case ["syncer"]:
+                await self._restart_syncer("kill syncer")
+            case ["clock"]:
+                ahead = self._random.uniform(-WRONG, WRONG)
+                await self._restart_syncer(f"kill syncer, its clock is wrong by {ahead:.0f} s afterwards", ahead)
+            case ["rival"]:
+                await self._rival()
+            case ["restore"]:
+                await self._restore()
+            case ["cut", side]:
+                await self._cut(side)
+            case [side, "full"]:
+                await self._full(side)
+            case _:
+                self._kill(fault)
 
-    async def _cut(self, fault: str) -> None:
-        side = fault.split()[1]
+    async def _restart_syncer(self, told: str, ahead: float = 0) -> None:
+        self._tell(told)
+        self._rig.kill_syncer()
+        await asyncio.sleep(self._random.uniform(0, 1))
+        self._rig.start_syncer(ahead)
+
+    async def _rival(self) -> None:
+        """Started by mistake, it waits, then has to lead, and is gone."""
+        self._tell("start a second syncer for the cluster")
+        self._rig.start_rival()
+        await self._work()
+        self._tell("kill the first syncer")
+        self._rig.kill_syncer()
+        await self._work()
+        self._rig.start_syncer()
+        self._tell("start the first syncer, kill the second")
+        self._rig.kill_rival()
+
+    async def _restore(self) -> None:
+        self._tell("stop physical cluster for a backup")
+        copy = await self._rig.back_up()
+        for _ in range(3):
+            await self._work()
+        self._tell("restore physical cluster from the backup")
+        await self._rig.restore(copy)
+
+    async def _full(self, side: str) -> None:
+        long = self._random.uniform(*FULL)
+        self._tell(f"disk of {side} etcd is full for {long:.1f} s")
+        folder = self._rig.etcd_folders[side]
+        await disk.fill(folder)
+        try:
+            await asyncio.sleep(long)
+        finally:
+            await disk.free(folder)
+
+    async def _cut(self, side: str) -> None:
         long = self._random.uniform(*LONG)
         self._tell(f"cut the syncer off from what is {side} for {long:.1f} s")
         self._rig.relays[side].cut()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import subprocess
 import sys
 from contextlib import AsyncExitStack
@@ -50,6 +51,7 @@ class Rig:
         self._flags = flags
         self._stack = AsyncExitStack()
         self._syncer: subprocess.Popen[bytes] | None = None
+        self._rival: subprocess.Popen[bytes] | None = None
 
     @property
     def above(self) -> Client:
@@ -76,9 +78,10 @@ class Rig:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._syncer is not None:
-            self._syncer.kill()
-            self._syncer.wait()
+        for syncer in (self._syncer, self._rival):
+            if syncer is not None:
+                syncer.kill()
+                syncer.wait()
         await self._stack.aclose()
 
     # the syncer
@@ -132,16 +135,32 @@ class Rig:
         config["users"][0]["user"] = {"token": token}
         write_kubeconfig(self.folder / "below.kubeconfig", config)
 
-    def start_syncer(self) -> None:
-        command = [sys.executable, "-c", "from syncer.main import main; main()", *self._arguments]
-        with (self.folder / "syncer.log").open("ab") as log:
-            self._syncer = subprocess.Popen(command, stdout=log, stderr=log)
+    def start_syncer(self, ahead: float = 0) -> None:
+        """``ahead``: seconds by which its clock is wrong."""
+        self._syncer = self._start(self._arguments, ahead)
 
     def kill_syncer(self) -> None:
         """With SIGKILL."""
         assert self._syncer is not None
         self._syncer.kill()
         self._syncer.wait()
+
+    def start_rival(self) -> None:
+        """A second syncer for the same cluster, as somebody starts it by mistake."""
+        arguments = [each for each in self._arguments if not each.startswith("--metrics-bind-address")]
+        self._rival = self._start([*arguments, f"--metrics-bind-address=127.0.0.1:{free_port()}"])
+
+    def kill_rival(self) -> None:
+        assert self._rival is not None
+        self._rival.kill()
+        self._rival.wait()
+        self._rival = None
+
+    def _start(self, arguments: list[str], ahead: float = 0) -> subprocess.Popen[bytes]:
+        clock = f"import time, time_machine; time_machine.travel(time.time() + {ahead}, tick=True).start(); "
+        program = f"{clock if ahead else ''}from syncer.main import main; main()"
+        with (self.folder / "syncer.log").open("ab") as log:
+            return subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=log, stderr=log)
 
     @property
     def syncer_pid(self) -> int:
@@ -191,6 +210,33 @@ class Rig:
         finally:
             writer.close()
 
+    # the physical cluster's store
+
+    async def back_up(self) -> Path:
+        """A copy of the physical cluster's etcd, which stands still for it."""
+        copy = self.folder / "backup"
+        await self.plane.stop()
+        try:
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(self.etcd_folders["physical"], copy, ignore=_sockets)
+        finally:
+            await self.plane.start()
+        return copy
+
+    async def restore(self, copy: Path) -> None:
+        """All that happened on the physical cluster since then has not happened."""
+        folder = self.etcd_folders["physical"]
+        await self.plane.stop()
+        try:
+            shutil.rmtree(folder)
+            shutil.copytree(copy, folder)
+        finally:
+            await self.plane.start()
+
+    @property
+    def etcd_folders(self) -> dict[str, Path]:
+        return {"shard": self.system.root / "etcd", "physical": self.plane.settings.folder / "etcd"}
+
     # what can be killed
 
     def pids(self, what: str) -> list[int]:
@@ -214,6 +260,10 @@ def sample(text: str, name: str, **labels: str) -> float:
         if found and all(f'{key}="{value}"' in (found[1] or "") for key, value in labels.items()):
             total += float(found[2])
     return total
+
+
+def _sockets(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if Path(folder, name).is_socket()]
 
 
 async def _run(*command: str) -> bytes:

@@ -293,6 +293,25 @@ async def test_status_comes_up(pair: Pair) -> None:
         )
 
 
+async def test_a_count_that_began_anew_below(pair: Pair) -> None:
+    """An API server does not let it be less than it was: the rest of the status comes up all the same."""
+
+    async def report(**status: object) -> None:
+        await pair.below.patch(DEPLOYMENTS, "words", {"status": status}, pair.physical, subresource="status")
+        await until(
+            lambda: pair.above.get(DEPLOYMENTS, "words", pair.namespace),
+            lambda obj: status.items() <= obj.get("status", {}).items(),
+        )
+
+    async with pair.syncer():
+        await pair.make(DEPLOYMENTS, "words", **application())
+        first = await pair.arrives(DEPLOYMENTS, "words")
+        await report(collisionCount=3, replicas=1)
+        await pair.below.delete(DEPLOYMENTS, "words", pair.physical)
+        await pair.arrives(DEPLOYMENTS, "words", lambda obj: obj["metadata"]["uid"] != first["metadata"]["uid"])
+        await report(replicas=2)
+
+
 async def test_a_nested_part_of_a_status_goes(pair: Pair) -> None:
     async with pair.syncer():
         await pair.make(SERVICES, "words", spec={"type": "LoadBalancer", "ports": [{"port": 80}]})

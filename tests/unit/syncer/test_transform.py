@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.kube.errors import StatusError
 from syncer.names import CLUSTER_LABEL, UID
 from syncer.transform import (
     LAST_APPLIED,
@@ -21,6 +22,7 @@ from syncer.transform import (
     needs_token,
     skipped,
     status_above,
+    without_refused,
 )
 
 PLACE = Place("kcpabc", "east", "https://kcp.example.com:6443/clusters/root:team-a")
@@ -263,3 +265,24 @@ def test_merge_patch_makes_one_of_the_other(before: Object, after: Object) -> No
     patch = merge_patch(before, after)
     assert merged(before, patch) == after
     assert (patch == {}) == (before == after)
+
+
+@pytest.mark.parametrize(
+    ("fields", "left"),
+    [
+        (["status.collisionCount"], {"replicas": 1, "conditions": []}),
+        (["status.conditions[0].type", "status.collisionCount"], {"replicas": 1}),
+        (["status.collisionCount", "status.replicas", "status.conditions"], {}),
+        (["metadata.name", "status"], {}),
+        (["status.other"], {}),
+        ([], {}),
+    ],
+)
+def test_what_is_refused_of_a_status_is_left_out(fields: list[str], left: Object) -> None:
+    causes = [{"field": field, "reason": "FieldValueInvalid"} for field in fields]
+    status = {"replicas": 1, "conditions": [], "collisionCount": None}
+    assert without_refused(status, StatusError(422, "no", details={"causes": causes})) == left
+
+
+def test_a_refusal_without_a_field() -> None:
+    assert without_refused({"replicas": 1}, StatusError(422, "no")) == {}
