@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.clients import same
 from tests.e2e.workspaces.twins import CRDS, Answer, Api, Twins
+from tests.integration.eventually import eventually
 
 MERGE = "application/merge-patch+json"
 STRING = {"type": "string"}
@@ -105,6 +110,75 @@ async def test_two_versions_subresources_columns_defaults_and_rules(twins: Twins
         return same.obj(seen), said
 
     await twins.same(scenario)
+
+
+async def test_a_definition_is_as_soon_of_use_as_on_a_cluster(twins: Twins) -> None:
+    """When it is Established, when its objects can be listed and made, and what a client is told until then."""
+    plain, workspace = await asyncio.gather(
+        *(asyncio.gather(*(appearing(api, number) for number in range(3))) for api in (twins.plain, twins.workspace))
+    )
+    for seen in (*plain, *workspace):
+        # Each state is one that comes, and none comes twice.
+        assert [state for state in APPEARING if state in seen.states] == seen.states
+        assert {*seen.listed[:-1], *seen.made[:-1]} <= TOO_EARLY
+    for moment in ("Established", "listed", "made"):
+        here, there = (min(seen.after[moment] for seen in side) for side in (workspace, plain))
+        assert here < 2 * there + 0.5, (moment, here, there)
+
+
+NAMES = "NamesAccepted: True NoConflicts"
+APPEARING = [
+    [],
+    [NAMES, "Established: False Installing"],
+    [NAMES, "Established: True InitialNamesAccepted"],
+]
+"""Conditions of a new CRD."""
+TOO_EARLY = {404, 429}
+"""With 429 a server that has not read its objects yet sends clients to try again."""
+
+
+@dataclass(slots=True)
+class Appearing:
+    """What was seen of a new CRD, each without repetitions."""
+
+    states: list[list[str]] = field(default_factory=list)
+    listed: list[int] = field(default_factory=list)
+    """Status of lists."""
+    made: list[int] = field(default_factory=list)
+    """Status of tries to make an object."""
+    after: dict[str, float] = field(default_factory=dict)
+    """Seconds."""
+
+
+async def appearing(api: Api, number: int) -> Appearing:
+    group = f"appearing-{number}.test"
+    place = f"/apis/{group}/v1/namespaces/default/clouds"
+    cloud = {"apiVersion": f"{group}/v1", "kind": "Cloud", "metadata": {"name": "a"}}
+    seen = Appearing()
+    await api.must("POST", CRDS, crd(group, "clouds", kind="Cloud"))
+    began = time.monotonic()
+
+    async def established() -> bool:
+        told = conditions(await api.ask("GET", f"{CRDS}/clouds.{group}"))
+        state = [
+            f"{kind}: {' '.join(told[kind].split()[:2])}" for kind in ("NamesAccepted", "Established") if kind in told
+        ]
+        seen.states += [state] if [state] != seen.states[-1:] else []
+        return state == APPEARING[-1]
+
+    async def answers(statuses: list[int], method: str, body: Any = None) -> bool:
+        status = (await api.ask(method, place, body)).status
+        statuses += [status] if [status] != statuses[-1:] else []
+        return status < 300
+
+    async def noted(moment: str, there: Callable[[], Awaitable[bool]]) -> None:
+        await eventually(there, interval=0.02)
+        seen.after[moment] = time.monotonic() - began
+
+    await asyncio.gather(noted("Established", established), noted("listed", lambda: answers(seen.listed, "GET")))
+    await noted("made", lambda: answers(seen.made, "POST", cloud))
+    await api.must("DELETE", f"{CRDS}/clouds.{group}")
+    return seen
 
 
 async def test_names_that_are_taken(twins: Twins) -> None:
