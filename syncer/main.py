@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import functools
 import logging
 import re
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import click
 import uvloop
 
 from proxy.kube.config import SERVICE_ACCOUNT, ConfigError, Connection, in_cluster, load_kubeconfig
 from proxy.logs import CONSOLE, FORMATS, formatter
-from syncer.metrics import ready, serve
+from syncer.metrics import Registry, ready, serve
 from syncer.runner import Settings, Syncer
+from syncer.shared import Shared
+
+
+class Changes(TypedDict):
+    """What flags say of all workspaces; seconds."""
+
+    poll: float
+    empty_namespace_delay: float
+    token_lifetime: float
+    lease_duration: float
+
 
 UP = ("pods",)
 """Resources that can be synced up."""
@@ -38,14 +51,21 @@ def duration(value: str) -> float:
     epilog="""\b
 Example:
   kcp-syncer --from-kubeconfig=/kcp/kubeconfig --from-cluster=root:telcops:team-a \\
-    --workload-cluster-name=east --resources=deployments.apps --resources=configmaps""",
+    --workload-cluster-name=east --resources=deployments.apps --resources=configmaps
+  kcp-syncer --from-secrets=kcp-syncer""",
 )
-@click.option("--from-kubeconfig", required=True, metavar="FILE", help="Kubeconfig of the workspace.")
-@click.option("--from-cluster", required=True, metavar="WORKSPACE", help="Path of the workspace.")
+@click.option("--from-kubeconfig", metavar="FILE", help="Kubeconfig of the workspace.")
+@click.option("--from-cluster", metavar="WORKSPACE", help="Path of the workspace.")
+@click.option(
+    "--from-secrets",
+    metavar="NAMESPACE",
+    help="Sync many workspaces, each with a Secret in that namespace of the cluster, as kubectl kcp workload sync "
+    "--shared prints them; instead of all that says which workspace, cluster and resources.",
+)
 @click.option("--to-kubeconfig", metavar="FILE", help="Kubeconfig of the physical cluster; without it, the pod's own.")
 @click.option("--to-context", metavar="NAME", help="Context of that kubeconfig.")
-@click.option("--workload-cluster-name", required=True, metavar="NAME", help="Name of the WorkloadCluster.")
-@click.option("--resources", multiple=True, required=True, metavar="RESOURCE", help="plural[.group]; may be repeated.")
+@click.option("--workload-cluster-name", metavar="NAME", help="Name of the WorkloadCluster.")
+@click.option("--resources", multiple=True, metavar="RESOURCE", help="plural[.group]; may be repeated.")
 @click.option(
     "--sync-up",
     multiple=True,
@@ -105,11 +125,12 @@ Example:
 @click.option("--log-format", type=click.Choice(FORMATS), default=CONSOLE, show_default=True)
 @click.option("-v", "--verbosity", type=int, default=2, show_default=True, help="0 errors, 2 what is done, 4 details.")
 def main(
-    from_kubeconfig: str,
-    from_cluster: str,
+    from_kubeconfig: str | None,
+    from_cluster: str | None,
+    from_secrets: str | None,
     to_kubeconfig: str | None,
     to_context: str | None,
-    workload_cluster_name: str,
+    workload_cluster_name: str | None,
     resources: Sequence[str],
     sync_up: Sequence[str],
     tunnel: bool,
@@ -125,36 +146,64 @@ def main(
     log_format: str,
     verbosity: int,
 ) -> None:
-    """Sync one workspace with one physical cluster until stopped."""
+    """Sync one workspace, or many, with one physical cluster until stopped."""
     level = logging.DEBUG if verbosity > 3 else logging.INFO if verbosity > 1 else logging.WARNING
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter(log_format))
     logging.basicConfig(level=level, handlers=[handler])
+    own: Mapping[str, object] = {
+        "--from-kubeconfig": from_kubeconfig,
+        "--from-cluster": from_cluster,
+        "--workload-cluster-name": workload_cluster_name,
+        "--resources": resources,
+    }
+    common: Changes = {
+        "poll": duration(api_import_poll_interval),
+        "empty_namespace_delay": duration(empty_namespace_delay),
+        "token_lifetime": duration(token_lifetime),
+        "lease_duration": duration(lease_duration),
+    }
+    process = Registry()
+    work: Shared | Syncer
     try:
-        settings = Settings(
-            workspace=from_cluster,
-            cluster=workload_cluster_name,
-            above=workspace_connection(from_kubeconfig, from_cluster),
-            below=load_kubeconfig(to_kubeconfig, to_context) if to_kubeconfig else in_cluster(),
-            resources=sorted({part for item in resources for part in item.split(",") if part}),
-            sync_up=sorted(set(sync_up)),
-            tunnel=tunnel,
-            poll=duration(api_import_poll_interval),
-            delete_on_removal=on_removal == "delete",
-            empty_namespace_delay=duration(empty_namespace_delay),
-            account_namespace=kcp_namespace,
-            token_secret=secret_name(token_secret) if token_secret else None,
-            token_lifetime=duration(token_lifetime),
-            lease_duration=duration(lease_duration),
-            reload=lambda: workspace_connection(from_kubeconfig, from_cluster),
-        )
         scraped = address(metrics_bind_address)
+        if from_secrets is not None:
+            if given := [name for name, value in own.items() if value]:
+                raise click.UsageError(f"{given[0]} is of one workspace, --from-secrets of many")
+            work = Shared(
+                cluster_connection(to_kubeconfig, to_context),
+                namespace=from_secrets,
+                registry=process,
+                changed=lambda settings: dataclasses.replace(settings, **common),
+            )
+            checks: Callable[[], Mapping[str, bool]] = work.checks
+        else:
+            if not (from_kubeconfig and from_cluster and workload_cluster_name and resources):
+                missing = next(name for name, value in own.items() if not value)
+                raise click.MissingParameter(param_hint=f"'{missing}'", param_type="option")
+            reload = functools.partial(workspace_connection, from_kubeconfig, from_cluster)
+            settings = Settings(
+                workspace=from_cluster,
+                cluster=workload_cluster_name,
+                above=reload(),
+                below=cluster_connection(to_kubeconfig, to_context),
+                resources=sorted({part for item in resources for part in item.split(",") if part}),
+                sync_up=sorted(set(sync_up)),
+                tunnel=tunnel,
+                delete_on_removal=on_removal == "delete",
+                account_namespace=kcp_namespace,
+                token_secret=secret_name(token_secret) if token_secret else None,
+                reload=reload,
+                **common,
+            )
+            work = Syncer(settings, process)
+            checks = functools.partial(ready, work.metrics)
     except ConfigError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(until_stopped(_run(Syncer(settings), scraped, metrics_token_file)))
+            runner.run(until_stopped(_run(work, process, checks, scraped, metrics_token_file)))
     except OSError as error:
         click.echo(f"error: --metrics-bind-address {metrics_bind_address}: {error.strerror}", err=True)
         sys.exit(1)
@@ -183,6 +232,11 @@ def secret_name(value: str) -> tuple[str, str]:
     return namespace, name
 
 
+def cluster_connection(kubeconfig: str | None, context: str | None) -> Connection:
+    """To the cluster that is synced with. Raises ConfigError."""
+    return load_kubeconfig(kubeconfig, context) if kubeconfig else in_cluster()
+
+
 def workspace_connection(kubeconfig: str, workspace: str) -> Connection:
     """The connection of the kubeconfig, which must be to ``workspace``. Raises ConfigError."""
     connection = load_kubeconfig(kubeconfig)
@@ -192,13 +246,18 @@ def workspace_connection(kubeconfig: str, workspace: str) -> Connection:
     return connection
 
 
-async def _run(syncer: Syncer, scraped: tuple[str, int] | None, token_file: Path | None) -> None:
+async def _run(
+    work: Shared | Syncer,
+    process: Registry,
+    checks: Callable[[], Mapping[str, bool]],
+    scraped: tuple[str, int] | None,
+    token_file: Path | None,
+) -> None:
     """Raises OSError where the address for metrics cannot be used."""
-    metrics = syncer.metrics
     async with contextlib.AsyncExitStack() as stack:
         if scraped is not None:
-            await stack.enter_async_context(serve(metrics.registry, lambda: ready(metrics), *scraped, token_file))
-        await syncer.run()
+            await stack.enter_async_context(serve(process.registry, checks, *scraped, token_file))
+        await work.run()
 
 
 async def until_stopped(work: Coroutine[Any, Any, None]) -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import secrets
 import socket
-import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Mapping, MutableMapping
 from contextlib import suppress
 
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
 from proxy.kube.leadership import Leadership
+from proxy.kube.running import keep_running
 from proxy.kube.tally import Tallies
 from proxy.tenancy import controllers as tenancy
 from proxy.tenancy.api import DEFAULT, ROOT
@@ -102,19 +101,3 @@ class Controllers:
                 if any((item.get("status") or {}).get("phase") == READY for item in found):
                     self._ready.set()
             await asyncio.sleep(ROOT_POLL)
-
-
-async def keep_running(name: str, run: Callable[[], Awaitable[None]], *, last_delay: float = 30.0) -> None:
-    """Run it again, later each time, whenever it fails: nothing of its state is kept here."""
-    delay = 0.5
-    while True:
-        began = time.monotonic()
-        try:
-            await run()
-            log.error("%s ended; starting them again", name)
-        except Exception:
-            log.exception("%s failed; starting them again", name)
-        if time.monotonic() - began > last_delay:
-            delay = 0.5
-        await asyncio.sleep(delay * random.uniform(0.8, 1.2))
-        delay = min(delay * 2, last_delay)

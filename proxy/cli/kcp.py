@@ -12,6 +12,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "start": ("proxy.cli.start", "start"),
     "kubeconfig": ("proxy.cli.users", "kubeconfig"),
     "shard": ("proxy.cli.shards", "shard"),
+    "syncer": ("proxy.cli.syncer", "syncer"),
     "top": ("proxy.cli.top", "top"),
     "doctor": ("proxy.cli.doctor", "doctor"),
     "binaries": ("proxy.cli.binaries", "binaries"),
@@ -45,6 +46,7 @@ Examples:
   kcp start --no-embedded --shard eu=eu.conf  on a kube-apiserver that runs already
   kcp kubeconfig create alice                 a kubeconfig for somebody else
   kcp shard list                              the shards, and how many workspaces they hold
+  kcp syncer                                  sync clusters from here, without anything of ours on them
   kcp top                                     busiest workspaces and physical clusters, live
   kcp doctor                                  what is wrong, and what to do
   kcp binaries list                           which control-plane programs are used""",

@@ -11,9 +11,11 @@ from typing import Any
 
 import click
 
+from proxy.cli import push
 from proxy.cli.clusters import cordon, drain, uncordon
 from proxy.cli.flags import Plain, Session, kubectl_flags
 from proxy.cli.rest import RestClient
+from proxy.cli.shared import shared
 from proxy.cli.workload_status import status
 from proxy.cli.ws import quote, split
 from proxy.kube.errors import StatusError
@@ -41,6 +43,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?\Z")
     epilog="""\b
 Examples:
   kubectl kcp workload sync east --syncer-image IMAGE > syncer.yaml
+  kubectl kcp workload sync west --push west.kubeconfig
   kubectl kcp workload status
   kubectl kcp workload drain east
   kubectl kcp workload uncordon east""",
@@ -59,10 +62,39 @@ Examples:
   kubectl kcp workload sync east --syncer-image IMAGE > syncer.yaml
   kubectl --kubeconfig east.kubeconfig apply -f syncer.yaml
   kubectl kcp workload sync east --syncer-image IMAGE --resources services,ingresses.networking.k8s.io
-  kubectl kcp workload sync east --syncer-image IMAGE --tunnel""",
+  kubectl kcp workload sync east --syncer-image IMAGE --tunnel
+\b
+One syncer on the cluster for many workspaces, set up with the first, and without a restart for each further one:
+  kubectl kcp workload sync east --shared --syncer-image IMAGE > syncer.yaml
+  kubectl kcp workload sync east --shared > team-b.yaml
+\b
+Without anything of ours on the cluster, which kcp reaches from where it runs (kcp syncer):
+  kubectl kcp workload sync west --push west.kubeconfig
+  kubectl kcp workload sync west --push ~/.kube/config --push-context kind-west --on-removal delete""",
 )
 @click.argument("name")
 @click.option("--syncer-image", metavar="IMAGE", help="Image of the syncer.")
+@click.option(
+    "--push",
+    "physical",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Kubeconfig of the cluster: kcp syncs it from outside, nothing is printed and nothing runs there. An account "
+    "with the rights that syncing needs is made on the cluster, and the workspace gets its token.",
+)
+@click.option(
+    "--shared",
+    "is_shared",
+    is_flag=True,
+    help="Print what adds this workspace to the one syncer of the cluster that all workspaces share (namespace "
+    "kcp-syncer); with --syncer-image, that syncer as well.",
+)
+@click.option("--push-context", metavar="NAME", help="Context of that kubeconfig (default: the current one).")
+@click.option(
+    "--push-as-is",
+    is_flag=True,
+    help="Hand that context itself over, with its own credentials and rights, and make no account.",
+)
 @click.option(
     "--resources",
     "more",
@@ -95,13 +127,18 @@ Examples:
     type=click.Choice(["keep", "delete"]),
     default="keep",
     show_default=True,
-    help="What becomes of synced objects on the cluster when the printed manifest is deleted there.",
+    help="What becomes of synced objects on the cluster when the printed manifest is deleted there; with --push, when "
+    "the WorkloadCluster is deleted.",
 )
 @kubectl_flags
 def sync(
     session: Session,
     name: str,
     syncer_image: str | None,
+    physical: str | None,
+    is_shared: bool,
+    push_context: str | None,
+    push_as_is: bool,
     more: Sequence[str],
     sync_up: Sequence[str],
     tunnel: bool,
@@ -109,8 +146,17 @@ def sync(
     kcp_namespace: str,
     on_removal: str,
 ) -> None:
-    """Make the WorkloadCluster NAME in the current workspace and print what starts its syncer on the cluster."""
-    if not syncer_image:
+    """Make the WorkloadCluster NAME in the current workspace and print what starts its syncer on the cluster.
+
+    With --push, kcp syncs the cluster itself, and nothing has to run there.
+    """
+    if physical and syncer_image:
+        raise Plain("--syncer-image is for a syncer that runs on the cluster, --push for none: only one of them goes")
+    if not physical and (push_context or push_as_is):
+        raise Plain("a value must be specified for --push")
+    if is_shared and (physical or on_removal == "delete"):
+        raise Plain("--shared goes with neither --push nor --on-removal=delete")
+    if not syncer_image and not physical and not is_shared:
         raise Plain("a value must be specified for --syncer-image")
     if replicas not in (0, 1):
         raise Plain("only 0 and 1 are valid values for --replicas")
@@ -125,12 +171,13 @@ def sync(
         if not _RESOURCE.match(resource):
             raise Plain(f"{resource!r} is not a resource (plural or plural.group)")
     shown = sorted({*sync_up, *(UP if tunnel else ())})
-    token = prepare(client, name, kcp_namespace, rules_above(name, synced, shown, tunnel=tunnel))
-    click.echo(
-        manifest(
+    rules = rules_above(name, synced, shown, tunnel=tunnel)
+
+    def printed(token: str) -> str:
+        return manifest(
             workspace=workspace,
             cluster=name,
-            image=syncer_image,
+            image=syncer_image or "",
             replicas=replicas,
             synced=synced,
             shown=shown,
@@ -140,13 +187,46 @@ def sync(
             server=client.server,
             ca=_ca(session),
             token=token,
-        ),
-        nl=False,
-    )
+        )
+
+    if physical:
+        if push_as_is:
+            text = push.kubeconfig_as_it_is(physical, push_context)
+            push.check(text)
+            prepare(client, name, kcp_namespace, rules)
+        else:
+            prepare(client, name, kcp_namespace, rules)
+            text = push.kubeconfig_with_account(physical, push_context, printed(""))
+            push.check(text)
+        version = push.store(client, name, kcp_namespace, text)
+        wanted = {
+            "secretRef": {"namespace": kcp_namespace, "name": f"{name}-kubeconfig"},
+            "resources": synced,
+            "syncUp": shown,
+            "tunnel": tunnel,
+            "onRemoval": on_removal,
+        }
+        push.hand_over(client, name, wanted)
+        push.wait(client, name, version)
+        return
+    prepare(client, name, kcp_namespace, rules)
+    push.hand_over(client, name, None)
+    text = printed(token_of(client, name, kcp_namespace))
+    if is_shared:
+        settings = {
+            "workspace": workspace,
+            "cluster": name,
+            "namespace": kcp_namespace,
+            "resources": synced,
+            "syncUp": shown,
+            "tunnel": tunnel,
+        }
+        text = shared(text, settings, image=syncer_image)
+    click.echo(text, nl=False)
 
 
-def prepare(client: RestClient, name: str, namespace: str, rules: list[dict[str, Any]]) -> str:
-    """What the syncer needs in the workspace, made where missing, ``rules`` among it; its token."""
+def prepare(client: RestClient, name: str, namespace: str, rules: list[dict[str, Any]]) -> None:
+    """What the syncer needs in the workspace, made where missing, ``rules`` among it."""
     try:
         cluster = {
             "apiVersion": "workload.kcp.dev/v1alpha1",
@@ -191,12 +271,17 @@ def prepare(client: RestClient, name: str, namespace: str, rules: list[dict[str,
     ensure(client, f"{own}/rolebindings", {**binding, "kind": "RoleBinding", "roleRef": reference}, update=True)
     leases = f"/apis/coordination.k8s.io/v1/namespaces/{quote(namespace)}/leases"
     ensure(client, leases, {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": account}})
+
+
+def token_of(client: RestClient, name: str, namespace: str) -> str:
+    """The syncer's first token of the workspace."""
     request = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenRequest",
         "spec": {"expirationSeconds": TOKEN_SECONDS},
     }
-    token: str = client.request("POST", f"{path}/{account}/token", request)["status"]["token"]
+    path = f"/api/v1/namespaces/{quote(namespace)}/serviceaccounts/{quote(f'syncer-{name}')}/token"
+    token: str = client.request("POST", path, request)["status"]["token"]
     return token
 
 

@@ -29,6 +29,8 @@ CLUSTER_LABEL = "workloads.kcp.dev/cluster"
 OPT_OUT = "experimental.workloads.kcp.dev/scheduling-disabled"
 
 READY, HEARTBEAT = "Ready", "HeartbeatHealthy"
+CONNECTED = "Connected"
+"""Of clusters that kcp syncs itself (`proxy.push`)."""
 
 
 def now() -> datetime.datetime:

@@ -9,7 +9,7 @@ from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
 from proxy.kube.times import parse_time
 from proxy.kube.workqueue import WorkQueue
-from proxy.workload.api import CLUSTERS, HEARTBEAT, READY, conditions_of, now, with_condition
+from proxy.workload.api import CLUSTERS, CONNECTED, HEARTBEAT, READY, conditions_of, now, with_condition
 
 TIMEOUT = datetime.timedelta(seconds=60)
 """Silence after which a cluster is not Ready; syncers report every 20 s."""
@@ -49,12 +49,18 @@ class Heartbeats:
         healthy, message, again = health(self._seen.get(name), now(), self._timeout)
         before = conditions_of(cluster)
         conditions = before
-        for kind in (HEARTBEAT, READY):
-            reason = "" if healthy else ERROR
-            conditions = with_condition(conditions, kind, healthy, reason, message, severity="Error")
+        reason = "" if healthy else ERROR
+        conditions = with_condition(conditions, HEARTBEAT, healthy, reason, message, severity="Error")
+        # Of a cluster that kcp syncs itself it is known what keeps it from that.
+        cause = next((each for each in before if each["type"] == CONNECTED and each["status"] == "False"), None)
+        if cause is not None and not healthy:
+            reason, message = cause.get("reason", ""), cause.get("message", "")
+        conditions = with_condition(conditions, READY, healthy, reason, message, severity="Error")
         if conditions != before:
             try:
-                patch = {"status": {"conditions": conditions}}
+                # There are others who write conditions.
+                version = {"resourceVersion": cluster["metadata"]["resourceVersion"]}
+                patch = {"metadata": version, "status": {"conditions": conditions}}
                 await self._client.patch(CLUSTERS, name, patch, subresource="status")
             except StatusError as error:
                 if error.code != 404:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from proxy.cli.flags import Plain
-from proxy.cli.workload import BELOW, by_group, manifest, rules_above, rules_of_its_own
+from proxy.cli.shared import shared
+from proxy.cli.workload import BELOW, by_group, manifest, rules_above, rules_of_its_own, workload
+from proxy.kube.config import load_kubeconfig
 from syncer.names import syncer_id
 
 SYNCED = ["configmaps", "deployments.apps", "secrets", "serviceaccounts"]
@@ -197,3 +201,43 @@ def test_pods_both_ways() -> None:
     rules = objects(printed(synced=[*SYNCED, "pods"], shown=["pods"]))["ClusterRole"]["rules"]
     about = [rule for rule in rules if "pods" in rule["resources"]]  # type: ignore[attr-defined]
     assert [rule["verbs"] for rule in about] == [list(BELOW)]
+
+
+def test_a_syncer_that_workspaces_share() -> None:
+    settings = {"workspace": "root:telcops:team-a", "cluster": "ocp-sno", "resources": SYNCED}
+    name = syncer_id("root:telcops:team-a", "ocp-sno")
+    added = list(yaml.safe_load_all(shared(printed(), settings, image=None)))
+    # Nothing that others need: to delete what was printed takes one workspace away.
+    assert [(obj["kind"], obj["metadata"]["name"]) for obj in added] == [
+        ("ClusterRole", name), ("ClusterRoleBinding", name), ("Secret", f"{name}-token"), ("Secret", name),
+    ]  # fmt: skip
+    secret = added[-1]
+    assert json.loads(secret["stringData"]["settings"]) == settings
+    assert load_kubeconfig(json.loads(secret["stringData"]["kubeconfig"])).token == "a.b.c"
+    assert added[1]["subjects"] == [{"kind": "ServiceAccount", "name": "kcp-syncer", "namespace": "kcp-syncer"}]
+
+    whole = list(yaml.safe_load_all(shared(printed(), settings, image="x")))
+    assert whole[-4:] == added
+    common = whole[:-4]
+    assert [obj["kind"] for obj in common] == ["Namespace", "ServiceAccount", "Role", "RoleBinding", "Deployment"]
+    assert name not in yaml.safe_dump_all(common)
+    assert "team-a" not in yaml.safe_dump_all(common)
+    container = common[-1]["spec"]["template"]["spec"]["containers"][0]
+    assert container["args"] == ["--from-secrets=kcp-syncer", "--metrics-bind-address=:9465"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--push", __file__, "--syncer-image", "x"], "only one of them goes"),
+        (["--push-as-is"], "a value must be specified for --push"),
+        (["--push-context", "x", "--syncer-image", "x"], "a value must be specified for --push"),
+        (["--shared", "--on-removal", "delete"], "--shared goes with neither"),
+        (["--shared", "--push", __file__], "--shared goes with neither"),
+        ([], "a value must be specified for --syncer-image"),
+    ],
+)
+def test_flags_that_do_not_fit(arguments: list[str], words: str) -> None:
+    result = CliRunner().invoke(workload, ["sync", "east", *arguments])
+    assert result.exit_code == 1
+    assert words in result.output

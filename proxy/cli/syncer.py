@@ -1,0 +1,172 @@
+"""`kcp syncer`: syncs the clusters whose kubeconfigs their workspaces have handed over, from beside the proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import click
+import uvloop
+
+from proxy.cli.controlling import LEASE_SECONDS, NAMESPACE
+from proxy.cli.home import SYSTEM_ADMIN
+from proxy.cli.installation import Installation, NotThere
+from proxy.kube.client import Client
+from proxy.kube.config import ConfigError, load_kubeconfig
+from proxy.kube.leadership import Leadership
+from proxy.kube.running import keep_running
+from proxy.logs import FORMATS, formatter
+from proxy.push.fleet import Fleet
+from proxy.push.networks import Networks
+from proxy.push.pushed import Surroundings
+from proxy.shard.addresses import interface_addresses
+from proxy.tenancy.root import root_shard
+from syncer.main import address, until_stopped
+from syncer.metrics import Level, serve
+
+LEASE = "kcp-syncer"
+"""Beside that of the controllers."""
+RESOLVERS = "32"
+"""Threads that look up names: a tenant's name server may take its time, and others do not wait for it."""
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  kcp syncer
+  kcp syncer --root-directory /var/lib/kcp --metrics-bind-address 127.0.0.1:9466
+  kcp syncer --allow-network 127.0.0.0/8           clusters on this machine (kind, k3d), for development
+  kcp syncer --deny-network 10.20.0.0/16           nothing in our own network
+\b
+A workspace hands a cluster over with
+  kubectl kcp workload sync east --push east.kubeconfig"""
+)
+@click.option(
+    "--root-directory", type=click.Path(file_okay=False, path_type=Path), default=".kcp", show_default=True,
+    help="The folder of `kcp start`.",
+)  # fmt: skip
+@click.option("--kubeconfig", metavar="FILE", help="The administrator's kubeconfig (default: the one in that folder).")
+@click.option(
+    "--allow-network",
+    "allowed",
+    multiple=True,
+    metavar="CIDR",
+    help="Where clusters may be although it is this machine, link-local, or a cloud's metadata. Repeatable.",
+)
+@click.option(
+    "--deny-network",
+    "denied",
+    multiple=True,
+    metavar="CIDR",
+    help="Where no cluster may be. Of networks that hold an address the smallest decides. Repeatable.",
+)
+@click.option(
+    "--allow-insecure", is_flag=True, help="Take kubeconfigs with plain http, or that do not check certificates."
+)
+@click.option(
+    "--requests-per-cluster",
+    type=click.IntRange(1, 1000),
+    default=16,
+    show_default=True,
+    help="Requests to one API server at a time (watches not counted), in turns for all workspaces that use it.",
+)
+@click.option(
+    "--clusters-per-workspace",
+    type=click.IntRange(1, 100_000),
+    default=20,
+    show_default=True,
+    help="How many of one workspace are synced; what there is beyond is told so.",
+)
+@click.option(
+    "--metrics-bind-address",
+    default="off",
+    show_default=True,
+    metavar="[HOST]:PORT",
+    help="Serve /metrics, /livez and /readyz; off for not at all.",
+)
+@click.option(
+    "--metrics-token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Holds the bearer token that scrapes of /metrics need.",
+)
+@click.option("--log-format", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True)
+@click.option("-v", "--verbosity", type=int, default=2, show_default=True, help="0 errors, 2 what is done, 4 details.")
+def syncer(
+    root_directory: Path,
+    kubeconfig: str | None,
+    allowed: tuple[str, ...],
+    denied: tuple[str, ...],
+    allow_insecure: bool,
+    requests_per_cluster: int,
+    clusters_per_workspace: int,
+    metrics_bind_address: str,
+    metrics_token_file: Path | None,
+    log_format: str,
+    verbosity: int,
+) -> None:
+    """Sync all physical clusters that workspaces push to, until stopped. Nothing of it runs on the clusters.
+
+    Several may run, on several machines; one of them works, the others wait for its end.
+    """
+    os.umask(0o077)
+    os.environ.setdefault("UV_THREADPOOL_SIZE", RESOLVERS)
+    level = logging.DEBUG if verbosity > 3 else logging.INFO if verbosity > 1 else logging.WARNING
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter(log_format))
+    logging.basicConfig(level=level, handlers=[handler])
+    try:
+        networks = Networks(allowed=allowed, denied=denied, own=interface_addresses())
+    except ValueError as error:
+        raise click.ClickException(f"--allow-network, --deny-network: {error}") from error
+    try:
+        connection = load_kubeconfig(kubeconfig or root_directory / "admin.kubeconfig", SYSTEM_ADMIN)
+        surroundings = Surroundings(
+            proxy=Client(connection, user_agent="kcp-syncer"),
+            networks=networks,
+            allow_insecure=allow_insecure,
+            requests=requests_per_cluster,
+            clusters=clusters_per_workspace,
+        )
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            scraped = address(metrics_bind_address)
+            runner.run(until_stopped(_run(root_directory, surroundings, scraped, metrics_token_file)))
+    except (ConfigError, NotThere) as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"--metrics-bind-address {metrics_bind_address}: {error.strerror}") from error
+
+
+async def _run(
+    root: Path, surroundings: Surroundings, scraped: tuple[str, int] | None, token_file: Path | None
+) -> None:
+    """Raises NotThere, OSError where the address for metrics cannot be used."""
+    async with Installation(root) as installation, surroundings.proxy, AsyncExitStack() as stack:
+        fleet, leads = Fleet(installation.shards, surroundings), Level()
+        registry = surroundings.registry.registry
+        registry.register(fleet)
+
+        def checks() -> Mapping[str, bool]:
+            return {"clusters-known": fleet.synced} if leads.value else {"standing-by": True}
+
+        if scraped is not None:
+            await stack.enter_async_context(serve(registry, checks, *scraped, token_file))
+        shards = installation.shards
+        leadership = Leadership(
+            shards[await root_shard(shards, next(iter(shards)))],
+            namespace=NAMESPACE,
+            name=LEASE,
+            identity=f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(4)}",
+            work="syncing clusters",
+            steps_down=True,
+            duration=LEASE_SECONDS,
+            leads=leads.set,
+        )
+        await leadership.run(lambda: keep_running("syncing clusters", fleet.run))
