@@ -99,6 +99,16 @@ async def test_what_stands_stays_where_nothing_else_is_said(team: Team) -> None:
     assert (await team.sync()).code == 0
     await team.write("words", "1")
     await team.arrives("words", "1")
+
+    # For a syncer on the cluster, and back.
+    command = ["kubectl-kcp", "workload", "sync", team.name, "--syncer-image", "x"]
+    outcome = await team.kcp.run(*command, kubeconfig=team.kcp.kubeconfig(team.path))
+    assert outcome.code == 0, outcome.text
+    assert "kind: Deployment" in outcome.out
+    assert "push" not in (await team.cluster())["spec"]
+    await eventually(lambda: says_nothing(team), timeout=30)
+    assert (await team.sync()).code == 0
+
     await team.above.delete(CLUSTERS, team.name)
     await absent(team.above, CLUSTERS, team.name)
     await team.write("words", "2")
@@ -106,6 +116,10 @@ async def test_what_stands_stays_where_nothing_else_is_said(team: Team) -> None:
     found = await team.below.get(CONFIGMAPS, "words", physical_namespace(team.path, "default"))
     assert found["data"]["value"] == "1"
     assert not found["metadata"].get("deletionTimestamp")
+
+
+async def says_nothing(team: Team) -> bool:
+    return not await team.condition("Connected")
 
 
 async def test_another_takes_over_from_one_that_is_killed(team: Team, syncer: SyncerProcess, kcp_process: Kcp) -> None:

@@ -65,3 +65,9 @@ def test_what_must_be_given() -> None:
     result = CliRunner().invoke(main, ["--from-cluster=root:a"])
     assert result.exit_code == 2
     assert "Missing option" in result.output
+
+
+def test_of_one_workspace_or_of_many() -> None:
+    result = CliRunner().invoke(main, ["--from-secrets=kcp-syncer", "--from-cluster=root:a"])
+    assert result.exit_code == 2
+    assert "--from-cluster is of one workspace, --from-secrets of many" in result.output
