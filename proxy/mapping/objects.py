@@ -142,7 +142,7 @@ def map_own_name(name: str, context: Context) -> str:
     """Name of the cluster-scoped object that is written. Raises StatusError for one that is taken or does not fit."""
     info, prefix = context.info, context.prefix
     meant = info.verb == "create" or name == info.name  # of another name than the path's the shard says so
-    if name[:1] in ("-", ".") and info.group != RBAC and meant:
+    if meant and (name in (".", "..") if info.group == RBAC else name[:1] in ("-", ".")):
         raise bad_beginning(name, context)  # behind the prefix it would be legal
     if (info.group, info.resource) == CRDS:
         refuse_native_group(name, name.partition(".")[2])
@@ -235,7 +235,9 @@ def refuse_native_group(name: str, group: str) -> None:
 def bad_beginning(name: str, context: Context) -> StatusError:
     """As apimachinery's validation words it."""
     info = context.info
-    if (info.group, info.resource) == ("", "namespaces"):
+    if info.group == RBAC:
+        rule = f"may not be '{name}'"
+    elif (info.group, info.resource) == ("", "namespaces"):
         rule = (
             "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and "
             "end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "

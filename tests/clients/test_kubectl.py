@@ -18,8 +18,9 @@ from tests.clients.transcript import Printed, play
 
 VERSIONS = ("1.32", "1.33", "1.34", "1.35", "1.36")
 CHAPTERS = ("generators", "objects", "output", "rights", "custom", "workloads", "kustomize")
-BETWEEN = ("objects", "custom")
-"""For releases that are neither the oldest nor the newest."""
+BETWEEN = ("essentials", "objects", "custom")
+"""For releases that are neither the oldest nor the newest: what the other chapters show at length, ``essentials`` has
+in a line for each thing."""
 
 
 def _certificate(sides: Sides, folder: Path) -> None:

@@ -59,6 +59,7 @@ async def play(side: Side, name: str, kubectl: Path, number: str) -> list[Printe
         if line.startswith("#") or ("--raw" in line and number in PATHLESS):
             continue
         outcome = await own.run("timeout", "90", "sh", "-c", line, **environment)
+        assert outcome.code != 124, f"{side.name}: {line}: not within 90 s: {outcome.text}"
         out = _plain(outcome.out)
         if "kubectl describe" in line:  # of data in maps, which have no order
             out = "\n".join(sorted(out.splitlines()))

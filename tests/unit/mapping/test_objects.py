@@ -343,3 +343,26 @@ def test_what_kubectl_applied_last_is_kept_as_the_shard_itself_would_write_it() 
 )
 def test_what_kubectl_did_not_write_stays(text: str) -> None:
     assert applied(f"{CORE}/configmaps", text) == text
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "why"),
+    [
+        (f"{RBAC}/clusterroles", ".", "ClusterRole.rbac.authorization.k8s.io \".\" is invalid: metadata.name: "
+         "Invalid value: \".\": may not be '.'"),
+        (f"{RBAC}/clusterrolebindings", "..", "ClusterRoleBinding.rbac.authorization.k8s.io \"..\" is invalid: "
+         "metadata.name: Invalid value: \"..\": may not be '..'"),
+        ("/api/v1/namespaces", "-a", "Namespace \"-a\" is invalid: [metadata.name: "),
+    ],
+)  # fmt: skip
+def test_names_that_would_be_legal_behind_the_prefix(path: str, name: str, why: str) -> None:
+    with pytest.raises(StatusError) as caught:
+        map_object({"metadata": {"name": name}}, context("POST", path))
+    assert caught.value.code == 422
+    assert caught.value.message.startswith(why)
+
+
+@pytest.mark.parametrize("name", [".a", "-", "...", "a."])
+def test_names_of_roles_are_almost_free(name: str) -> None:
+    mapped = map_object({"metadata": {"name": name}}, context("POST", f"{RBAC}/clusterroles"))
+    assert mapped["metadata"]["name"] == P + name
