@@ -41,6 +41,15 @@ def _is_set(line: str) -> bool:
     return line[1:].strip() == '".": {},'
 
 
+_SET_ALONE = frozenset({'".": {}', '"f:labels": {', '"f:metadata": {', "}", "},"})
+
+
+def _is_set_of_labels(changed: Sequence[str]) -> bool:
+    return all(line[0] == "+" and line[1:].strip() in _SET_ALONE for line in changed) and any(
+        line.endswith('"f:labels": {') for line in changed
+    )
+
+
 _AUDIENCES = re.compile(r'\s*("f?:?audiences"|"https://kubernetes\.default\.svc"|[\]\[{}]+,?$|"spec": )')
 _BYTES = re.compile(r" \([0-9a-f]+\)")
 _ONCE = r' \\"system:authenticated\\"'
@@ -91,6 +100,20 @@ KNOWN: tuple[Known, ...] = (
         "set of labels",
         "an object has a label of the shard's own, so that the set of labels is there before its first owner",
         lambda step, plain, workspace, changed: all(_is_set(line) for line in changed),
+    ),
+    Known(
+        "owner of the set of labels",
+        "the first objects of a new CRD are sent with that label",
+        lambda step, plain, workspace, changed: _is_set_of_labels(changed),
+    ),
+    Known(
+        "names that would be legal behind a prefix",
+        "they are refused by themselves, before anything else of the object is looked at",
+        lambda step, plain, workspace, changed: (
+            plain.status == workspace.status == 422
+            and {*_causes(workspace)} < {*_causes(plain)}
+            and all("'metadata.name'" in cause or "'metadata.labels'" in cause for cause in _causes(workspace))
+        ),
     ),
     Known(
         "labels that are there",
