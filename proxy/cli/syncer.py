@@ -52,7 +52,11 @@ A workspace hands a cluster over with
     "--root-directory", type=click.Path(file_okay=False, path_type=Path), default=".kcp", show_default=True,
     help="The folder of `kcp start`.",
 )  # fmt: skip
-@click.option("--kubeconfig", metavar="FILE", help="The administrator's kubeconfig (default: the one in that folder).")
+@click.option(
+    "--kubeconfig",
+    metavar="FILE",
+    help=f"An administrator's kubeconfig with a context {SYSTEM_ADMIN!r} (default: the one in that folder).",
+)
 @click.option(
     "--allow-network",
     "allowed",

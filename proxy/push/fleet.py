@@ -25,12 +25,11 @@ from proxy.push.pushed import Pushed, Surroundings
 from proxy.push.wanted import SECRET_TYPE, Problem, Wanted, is_push, secret_of, wanted
 from proxy.tenancy.index import DELETING, WorkspaceIndex
 from proxy.workload.api import CLUSTERS, CONNECTED, conditions_of, now, with_condition
+from proxy.workload.release import PUSHED
 
 log = logging.getLogger(__name__)
 
 SECRETS = Resource("", "v1", "secrets")
-FINALIZER = "workload.kcp.dev/push"
-"""On WorkloadClusters with ``onRemoval: delete``: until what stands below is gone."""
 SETTLED = 1.5
 """Seconds after which nothing of what was under way when syncing ended comes to pass any more."""
 PATIENCE = datetime.timedelta(minutes=10)
@@ -202,7 +201,7 @@ class Fleet(Collector):
         before = await self._stop(key)
         if before is not None and before.wanted.problem is None:
             self._last[key] = before.wanted
-        if FINALIZER not in (cluster["metadata"].get("finalizers") or ()):
+        if PUSHED not in (cluster["metadata"].get("finalizers") or ()):
             return None
         if not there.delete:
             await self._keep_finalizer(key, cluster, wanted=False)
@@ -231,9 +230,9 @@ class Fleet(Collector):
     async def _keep_finalizer(self, key: Key, cluster: Object, *, wanted: bool) -> None:
         meta = cluster["metadata"]
         finalizers = list(meta.get("finalizers") or ())
-        if (FINALIZER in finalizers) is wanted:
+        if (PUSHED in finalizers) is wanted:
             return
-        changed = [*finalizers, FINALIZER] if wanted else [name for name in finalizers if name != FINALIZER]
+        changed = [*finalizers, PUSHED] if wanted else [name for name in finalizers if name != PUSHED]
         patch = {"metadata": {"resourceVersion": meta["resourceVersion"], "finalizers": changed or None}}
         with contextlib.suppress(_Gone):
             await self._patch(key, patch)

@@ -13,9 +13,10 @@ import time
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
+from proxy.kube.times import parse_time
 from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.token import LABEL, token_of
-from proxy.workload.api import ALWAYS, CLUSTERS, NEGOTIATED
+from proxy.workload.api import ALWAYS, CLUSTERS, NEGOTIATED, now
 from proxy.workload.typekey import key_of
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,11 @@ FINALIZER = "workload.kcp.dev/release"
 """On WorkloadClusters."""
 HELD_BY = "syncer.workloads.kcp.dev/"
 """Before the name of a WorkloadCluster: finalizer of the objects that its syncer has taken down."""
+PUSHED = "workload.kcp.dev/push"
+"""On WorkloadClusters that kcp syncs itself, until what stands below is gone: `proxy.push.fleet` sees to that, and
+gives it up after ten minutes."""
+ABANDONED = 900.0
+"""Seconds after which nobody does, as it seems: a workspace goes even where no `kcp syncer` runs any more."""
 SETTLED = 1.5
 """Seconds after which a syncer knows that its WorkloadCluster is being deleted, and sets no more finalizers."""
 PATCHES = 16
@@ -65,13 +71,25 @@ class Release:
                 await self._write(CLUSTERS, meta, [*finalizers, FINALIZER])
             return None
         if FINALIZER not in finalizers:
-            return None
+            return await self._abandon(meta, finalizers)
         since = self._since.setdefault(name, time.monotonic())
         settled = time.monotonic() - since >= SETTLED
         found = await self._release_all(token, name.removeprefix(f"{token}-"))
         if found or not settled:
             return max(since + SETTLED - time.monotonic(), 0.1)
         await self._write(CLUSTERS, meta, [other for other in finalizers if other != FINALIZER])
+        return None
+
+    async def _abandon(self, meta: Object, finalizers: list[str]) -> float | None:
+        """Seconds until what is left to a `kcp syncer` is not waited for any longer."""
+        if PUSHED not in finalizers:
+            return None
+        deleted = parse_time(meta["deletionTimestamp"]) or now()
+        left = ABANDONED - (now() - deleted).total_seconds()
+        if left > 0:
+            return left + 0.1
+        log.warning("cluster %s: no kcp syncer has cleared it, what stands there stays", meta["name"])
+        await self._write(CLUSTERS, meta, [other for other in finalizers if other != PUSHED])
         return None
 
     async def _release_all(self, token: str, cluster: str) -> int:

@@ -12,6 +12,7 @@ import pytest
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.shard.control_plane import ControlPlane
+from proxy.workload import release
 from proxy.workload.api import CLUSTERS, NAMESPACES
 from proxy.workload.controllers import run
 from proxy.workload.release import FINALIZER
@@ -107,6 +108,24 @@ REFUSED: dict[str, Any] = {
         "metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "x"}]}
     },
 }  # fmt: skip
+
+
+async def test_a_cluster_that_nobody_clears_goes_in_the_end(
+    admin: Client, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release, "ABANDONED", 6.0)
+    async with controllers(admin):
+        made = await workspace.cluster("east")
+        name = made["metadata"]["name"]
+        finalizers = [*made["metadata"]["finalizers"], release.PUSHED]
+        await admin.patch(CLUSTERS, name, {"metadata": {"finalizers": finalizers}})
+        await admin.delete(CLUSTERS, name)
+
+        async def released() -> bool:
+            return bool((await admin.get(CLUSTERS, name))["metadata"]["finalizers"] == [release.PUSHED])
+
+        await eventually(released, timeout=30)
+        await gone(admin, CLUSTERS, name)
 
 
 async def test_a_syncer_changes_nothing_but_what_it_holds(shard: ControlPlane, workspace: Workspace) -> None:
