@@ -40,7 +40,7 @@ class Impersonation:
 
 
 def impersonation(headers: Sequence[Header], workspace: Workspace) -> Impersonation | None:
-    """What the headers ask for; None without any. Raises StatusError 400 for headers that make no sense."""
+    """What the headers ask for; None without any that does. Raises StatusError 400 for headers that make no sense."""
     values: dict[bytes, list[str]] = {}
     for key, value in headers:
         if key.startswith(b"impersonate-"):
@@ -55,6 +55,8 @@ def impersonation(headers: Sequence[Header], workspace: Workspace) -> Impersonat
         if not key.startswith(EXTRA) or key == EXTRA:
             raise StatusError(400, f"unknown impersonation header: {_text(key)}")
         extra[urllib.parse.unquote(_text(key[len(EXTRA) :]))] = tuple(texts)
+    if not users and not groups and not uid and not extra:
+        return None
     if not users:
         raise StatusError(400, "requested groups, uid or extra without impersonating a user")
     if len(users) > 1:

@@ -23,6 +23,8 @@ from proxy.mapping.token import LABEL
 
 Header = tuple[bytes, bytes]
 
+BLANK = " \t\r\n"
+"""What a label selector is as good as none with (``k8s.io/apimachinery/pkg/labels.isWhitespace``)."""
 READ_ONLY = frozenset({"get", "list", "watch"})
 REFUSED_GROUPS = frozenset(
     {"admissionregistration.k8s.io", "apiregistration.k8s.io", "flowcontrol.apiserver.k8s.io",
@@ -175,7 +177,7 @@ def _confined(
     """Keep a request without namespace and name inside the workspace: by its place in the key order where the answer
     can be cut there, else by the internal label."""
     parameters = dict(query)
-    selected = parameters.get("labelSelector") or parameters.get("fieldSelector")
+    selected = parameters.get("labelSelector", "").strip(BLANK) or parameters.get("fieldSelector")
     # A CRD's name does not begin with the token (its group does), so it has no place in the order.
     ordered = (info.group, info.resource) != CRDS
     if info.verb == "list" and ordered and not selected and _is_plain_list(parameters):
@@ -198,7 +200,7 @@ def _confined(
     mine = f"{LABEL}={token}"
     mapped = [(key, value) for key, value in query if key not in ("labelSelector", "continue")]
     mapped += [("continue", parameters["continue"])] if parameters.get("continue") else []
-    selector = parameters.get("labelSelector")
+    selector = parameters.get("labelSelector", "").strip(BLANK)
     mapped.append(("labelSelector", f"{mine},{selector}" if selector else mine))
     return mapped, _selected(info, path, mapped, parameters, token)
 
@@ -225,7 +227,7 @@ def _selected(
 def _is_plain_list(parameters: dict[str, str]) -> bool:
     """Whether a list's parameters make sense: for others the shard has its own words."""
     version, match = parameters.get("resourceVersion", ""), parameters.get("resourceVersionMatch", "")
-    numbers = (version, parameters.get("limit", ""), parameters.get("timeoutSeconds", ""))
+    numbers = (version or "0", parameters.get("limit", "0"), parameters.get("timeoutSeconds", "0"))
     if parameters.keys() & {"sendInitialEvents", "allowWatchBookmarks"} or not all(map(_is_number, numbers)):
         return False
     if parameters.get("continue"):
@@ -234,7 +236,7 @@ def _is_plain_list(parameters: dict[str, str]) -> bool:
 
 
 def _is_number(text: str) -> bool:
-    return not text or (text.isascii() and text.isdigit() and len(text) < 19)
+    return text.isascii() and text.isdigit() and len(text) < 19
 
 
 def page_target(listing: Listing, next_token: str, limit: int) -> bytes:

@@ -18,7 +18,9 @@ LISTS = (
     "?resourceVersion=1&resourceVersionMatch=NotOlderThan", "?resourceVersion=1&resourceVersionMatch=Other",
     "?resourceVersion=99999999999&resourceVersionMatch=Exact", "?limit=x", "?limit=-1", "?limit=1&resourceVersion=0",
     "?sendInitialEvents=true", "?sendInitialEvents=true&resourceVersionMatch=NotOlderThan", "?timeoutSeconds=x",
-    "?fieldSelector=metadata.name%3Dnone&resourceVersion=99999999999", "?fieldSelector=a%3Db",
+    "?fieldSelector=metadata.name%3Dnone&resourceVersion=99999999999", "?fieldSelector=a%3Db", "?limit=",
+    "?timeoutSeconds=", "?resourceVersion=", "?labelSelector=%20", "?labelSelector=%20&limit=0", "?limit=00",
+    "?labelSelector=a&limit=x", "?labelSelector=a&limit=1&continue=x", "?labelSelector=a&limit=1&resourceVersion=0",
 )  # fmt: skip
 
 

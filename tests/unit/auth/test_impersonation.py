@@ -29,6 +29,7 @@ def needs(*headers: tuple[str, str]) -> list[tuple[str, ...]]:
 
 def test_without_headers_nobody_is_impersonated() -> None:
     assert impersonation([(b"authorization", b"x"), (b"x-impersonate-user", b"y")], WORKSPACE) is None
+    assert impersonation([(b"impersonate-user", b""), (b"impersonate-uid", b"")], WORKSPACE) is None
 
 
 @pytest.mark.parametrize(
