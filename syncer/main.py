@@ -20,6 +20,7 @@ import uvloop
 from proxy.kube.config import SERVICE_ACCOUNT, ConfigError, Connection, in_cluster, load_kubeconfig
 from proxy.logs import CONSOLE, FORMATS, formatter
 from syncer.metrics import Registry, ready, serve
+from syncer.names import SHOWABLE
 from syncer.runner import Settings, Syncer
 from syncer.shared import Shared
 
@@ -33,8 +34,6 @@ class Changes(TypedDict):
     lease_duration: float
 
 
-UP = ("pods",)
-"""Resources that can be synced up."""
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -70,8 +69,9 @@ Example:
     "--sync-up",
     multiple=True,
     metavar="RESOURCE",
-    type=click.Choice(UP),
-    help="Show in the workspace what the cluster's controllers make of its workloads: pods.",
+    type=click.Choice(SHOWABLE),
+    help="Show in the workspace what the cluster's controllers make of its workloads: pods; events about what the "
+    "workspace has; secrets and configmaps with label workloads.kcp.dev/sync-up=true. May be repeated.",
 )
 @click.option(
     "--tunnel",

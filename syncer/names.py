@@ -12,8 +12,12 @@ CLUSTER_LABEL = "workloads.kcp.dev/cluster"
 
 SYNCED_UP = "workloads.kcp.dev/synced-up"
 """Label of an object above that shows one of a cluster; its value is the name of the WorkloadCluster."""
+SHOWABLE = ("configmaps", "events", "pods", "secrets")
+"""Resources of a cluster that can be shown in the workspace."""
+ASKED_UP = "workloads.kcp.dev/sync-up"
+"""Label, with value ``true``, by which an object of a cluster asks to be shown above, where kinds are shown so."""
 SHOWS = "workloads.kcp.dev/shows"
-"""Annotation of such an object: uid of the one below, and a digest of its spec."""
+"""Annotation of such an object: uid of the one below, and a digest of what cannot be changed of it above."""
 UID = "kcp.dev/uid"
 """Annotation of an object below: the uid of the object above that it stands for."""
 TOKEN_SECRET = "kcp-default-token"

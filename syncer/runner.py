@@ -22,10 +22,11 @@ from syncer.arrivals import Arrivals
 from syncer.credentials import LIFETIME, Credentials
 from syncer.events import Events
 from syncer.finalizers import Finalizers
+from syncer.followed import Sides
 from syncer.metrics import Metrics, Registry
 from syncer.namespaces import EMPTY_FOR, NAMESPACES, Namespaces
 from syncer.report import ABOVE, Report, explain
-from syncer.sync import KindSync, Sides
+from syncer.sync import KindSync
 from syncer.tokens import Tokens
 from syncer.tunnel import Tunnel
 from syncer.upward import UpSync

@@ -1,7 +1,6 @@
 """Keeps one kind of object equal on both sides: specs go down, status comes up.
 
-Both sides are followed by informers that select on the cluster's label. A key (the object's name above) is worked on by
-one worker at a time, with what both informers know then, so the order of events does not matter.
+Both sides are followed by informers that select on the cluster's label.
 """
 
 from __future__ import annotations
@@ -9,30 +8,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import orjson
 
-from proxy.kube.client import METADATA_LIST, Client, Object, Resource
+from proxy.kube.client import METADATA_LIST, Object
 from proxy.kube.errors import StatusError
-from proxy.kube.informer import Informer
-from proxy.kube.workqueue import WorkQueue
 from syncer import kept
 from syncer.apis import Api
-from syncer.events import Events, Subject
-from syncer.finalizers import Finalizers
-from syncer.metrics import Metrics
+from syncer.events import Subject
+from syncer.followed import LOOK_AGAIN, Followed, Key, Side, Sides
 from syncer.names import CLUSTER_LABEL, MANAGER, is_taken, name_above, name_below
-from syncer.namespaces import Namespaces
 from syncer.role import STATUS, Mode, Role, adapt, runs, selector, status_here
-from syncer.tokens import Tokens
 from syncer.transform import Place, down, merge_patch, needs_token, status_above, surplus, without_refused
 
 log = logging.getLogger(__name__)
 
-LOOK_AGAIN = 30.0
-"""Seconds until it is seen whether what stands in the way below is gone."""
 ABSENT = "1"
 """Resource version that says in server-side apply: only if there is no such object yet (409 otherwise)."""
 WORKERS = 8
@@ -40,38 +30,12 @@ REFUSALS = (400, 403, 413, 422)
 """Answers that waiting does not change: they are told where the object stands."""
 
 
-class Key(NamedTuple):
-    """An object above."""
-
-    namespace: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sides:
-    """What all kinds of one syncer share."""
-
-    above: Client
-    below: Client
-    cluster: str
-    namespaces: Namespaces
-    tokens: Tokens
-    finalizers: Finalizers
-    events: Events
-    metrics: Metrics
-
-
-class KindSync:
+class KindSync(Followed):
     """One API resource, namespaced."""
 
     def __init__(self, api: Api, sides: Sides) -> None:
-        self.api = api
-        self._sides = sides
-        self._resource: Resource = api.resource
         self._done: dict[Key, tuple[bytes, Role, bytes]] = {}
         """What was applied last and what stood below then: equal again means nothing to do."""
-        self._conflicts: set[Key] = set()
-        """Whose places below are taken."""
         self._troubled: set[Key] = set()
         """Of which an Event told that they could not be synced."""
         self._left: set[Key] = set()
@@ -79,37 +43,18 @@ class KindSync:
         self._asked: dict[Key, float] = {}
         self._told: dict[Key, float] = {}
         """When the first change above, or below, was seen that is not on the other side yet."""
-        sides.metrics.met(api.name)
-        self._keep_above = kept.above(self._resource.plural, sides.cluster)
+        self._keep_above = kept.above(api.resource.plural, sides.cluster)
         self._keep_below = kept.below(sides.cluster)
-        ours, all_ours = f"{CLUSTER_LABEL}={sides.cluster}", selector(sides.cluster)
-        self._queue: WorkQueue[Key] = WorkQueue(
-            self._reconcile, name=f"sync {api.name}", workers=WORKERS, max_delay=30.0
+        super().__init__(
+            api,
+            sides,
+            name=api.name,
+            workers=WORKERS,
+            above=Side(transform=self._keep_above, label_selector=selector(sides.cluster)),
+            below=Side(transform=self._keep_below, label_selector=f"{CLUSTER_LABEL}={sides.cluster}"),
         )
-        self._up = Informer(
-            sides.above,
-            self._resource,
-            label_selector=all_ours,
-            transform=self._keep_above,
-            reconnected=self._queue.retry,
-        )
-        self._down = Informer(
-            sides.below,
-            self._resource,
-            label_selector=ours,
-            transform=self._keep_below,
-            reconnected=self._queue.retry,
-        )
-        self._up.add_handler(self._above_event)
-        self._down.add_handler(self._below_event)
-        sides.namespaces.on_change(self._namespace_event)
-        sides.metrics.kinds.append(self)
 
     # what is counted
-
-    @property
-    def name(self) -> str:
-        return self.api.name
 
     @property
     def failed(self) -> int:
@@ -121,38 +66,13 @@ class KindSync:
         return len(self._done)
 
     @property
-    def conflicts(self) -> int:
-        return len(self._conflicts)
-
-    @property
-    def depth(self) -> int:
-        return len(self._queue)
-
-    @property
     def oldest(self) -> float | None:
         return min((*self._asked.values(), *self._told.values()), default=None)
 
-    @property
-    def synced(self) -> bool:
-        return self._up.synced and self._down.synced
-
-    def connected(self, side: str) -> bool:
-        return (self._up if side == "above" else self._down).connected
-
     # what happens
 
-    async def run(self) -> None:
-        """Until cancelled."""
-        # What an object below stands for is told by its namespace.
-        await self._sides.namespaces.wait_synced()
-        async with asyncio.TaskGroup() as group:
-            for informer in (self._up, self._down):
-                group.create_task(informer.run())
-            # Nothing is done on half a picture: an object missing from one side would be taken for deleted.
-            await self._up.wait_synced()
-            await self._down.wait_synced()
-            group.create_task(self._queue.run())
-            group.create_task(self._find_left())
+    async def _begin(self, group: asyncio.TaskGroup) -> None:
+        group.create_task(self._find_left())
 
     async def _find_left(self) -> None:
         """What left the cluster while no syncer was there to see it."""
@@ -189,7 +109,6 @@ class KindSync:
             self._queue.add(key)
 
     def _namespace_event(self, namespace: str) -> None:
-        """It has come, or is to go, or what stood in it below is gone."""
         for where, name in list(self._up.store):
             if where == namespace:
                 self._queue.add(Key(namespace, name))

@@ -1,4 +1,4 @@
-"""Shows in the workspace what the cluster's own controllers have made of its workloads: pods.
+"""Shows in the workspace what the cluster's own controllers have made of its workloads: pods, secrets, events, ...
 
 The object above is a picture: made, changed and removed by this syncer alone, an admission policy of the shard
 (`manifests/workload/synced-up.yaml`) keeps others off. It has the name of the one below and belongs to the
@@ -7,21 +7,18 @@ WorkloadCluster, with which it goes. What cannot be changed in a picture (a pod'
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 
 import orjson
 
-from proxy.kube.client import Object, Resource
+from proxy.kube.client import Object
 from proxy.kube.errors import StatusError
-from proxy.kube.informer import Informer
-from proxy.kube.workqueue import WorkQueue
 from syncer import shown
 from syncer.apis import Api
+from syncer.followed import LOOK_AGAIN, Followed, Key, Side, Sides
 from syncer.names import SYNCED_UP
 from syncer.namespaces import CLUSTERS
-from syncer.sync import LOOK_AGAIN, Key, Sides
 from syncer.transform import merge_patch, status_above
 
 log = logging.getLogger(__name__)
@@ -31,78 +28,36 @@ OWNER_KNOWN = 10.0
 """Seconds for which it is believed that the WorkloadCluster is there."""
 
 
-class UpSync:
-    """One API resource, namespaced."""
+class UpSync(Followed):
+    """One API resource, namespaced, of those that can be shown (`shown.PICTURES`)."""
 
     def __init__(self, api: Api, sides: Sides) -> None:
-        self.api = api
-        self._sides = sides
-        self._resource: Resource = api.resource
-        self._conflicts: set[Key] = set()
-        """Whose places above are taken."""
+        self._picture = shown.PICTURES[api.name]
         self._told: dict[Key, float] = {}
         """When the first change below was seen that is not above yet."""
         self._owner: tuple[float, Object] = (float("-inf"), {})
-        sides.metrics.met(self.name)
-        self._queue: WorkQueue[Key] = WorkQueue(
-            self._reconcile, name=f"sync up {api.name}", workers=WORKERS, max_delay=30.0
+        self._keep_above = shown.above(self._picture)
+        super().__init__(
+            api,
+            sides,
+            name=f"{api.name}/up",
+            workers=WORKERS,
+            above=Side(transform=self._keep_above, label_selector=f"{SYNCED_UP}={sides.cluster}"),
+            # By no label of ours: nothing about what controllers make says whose it is but its namespace.
+            below=Side(transform=shown.below(sides.cluster, self._picture), label_selector=self._picture.selector),
         )
-        retry = self._queue.retry
-        self._up = Informer(
-            sides.above,
-            self._resource,
-            label_selector=f"{SYNCED_UP}={sides.cluster}",
-            transform=shown.above,
-            reconnected=retry,
-        )
-        # Without a selector: nothing about what controllers make says whose it is but its namespace.
-        self._down = Informer(sides.below, self._resource, transform=shown.below(sides.cluster), reconnected=retry)
-        self._up.add_handler(self._above_event)
-        self._down.add_handler(self._below_event)
-        sides.namespaces.on_change(self._namespace_event)
-        sides.metrics.kinds.append(self)
 
     # what is counted
-
-    @property
-    def name(self) -> str:
-        return f"{self.api.name}/up"
 
     @property
     def objects(self) -> int:
         return len(self._up.store)
 
     @property
-    def conflicts(self) -> int:
-        return len(self._conflicts)
-
-    @property
-    def depth(self) -> int:
-        return len(self._queue)
-
-    @property
     def oldest(self) -> float | None:
         return min(self._told.values(), default=None)
 
-    @property
-    def synced(self) -> bool:
-        return self._up.synced and self._down.synced
-
-    def connected(self, side: str) -> bool:
-        return (self._up if side == "above" else self._down).connected
-
     # what happens
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        await self._sides.namespaces.wait_synced()
-        async with asyncio.TaskGroup() as group:
-            for informer in (self._up, self._down):
-                group.create_task(informer.run())
-            # Nothing is done on half a picture: what is missing below would be removed above.
-            await self._up.wait_synced()
-            await self._down.wait_synced()
-            group.create_task(self._queue.run())
 
     def _above_event(self, kind: str, old: Object | None, new: Object) -> None:
         self._queue.add(Key(new["namespace"], new["name"]))
@@ -166,7 +121,10 @@ class UpSync:
 
     async def _show(self, key: Key, below: Object) -> Object | None:
         """Make the object above; None where that is not possible now."""
-        obj = shown.shown(below, key.namespace, await self._cluster())
+        fields = self._fields(key, below)
+        if fields is None:
+            return None
+        obj = shown.shown(below, key.namespace, await self._cluster(), fields)
         obj |= {"apiVersion": self._resource.api_version, "kind": self.api.kind}
         try:
             made = await self._sides.above.create(self._resource, obj)
@@ -177,13 +135,35 @@ class UpSync:
                 return None
             raise
         self._conflicts.discard(key)
-        return shown.above(made)
+        return self._keep_above(made)
+
+    def _fields(self, key: Key, below: Object) -> Object | None:
+        """What the picture is made with; None where it tells of something that the workspace does not have."""
+        picture = self._picture
+        fields: Object = orjson.loads(below["fixed"])
+        if picture.about is not None:
+            about = fields[picture.about]
+            group, _, _ = about.get("apiVersion", "").rpartition("/")
+            uid = self._sides.uid(group, about.get("kind", ""), Key(key.namespace, about.get("name", "")))
+            if uid is None:
+                return None
+            about |= {"namespace": key.namespace, "uid": uid}
+        return fields if picture.subresource else {**fields, **self._moving(key.namespace, below)}
+
+    def _moving(self, namespace: str, below: Object) -> Object:
+        """What follows, as it is to be above."""
+        text: bytes = below["moving"]
+        if self._picture.about is not None:
+            # Those who tell something name the namespace as they know it.
+            text = text.replace(below["namespace"].encode(), namespace.encode())
+        fields: Object = orjson.loads(text)
+        return fields
 
     async def _find(self, key: Key) -> Object | None:
         """What stands above, if it is a picture of ours of which no event has come yet."""
         found = await self._sides.above.get(self._resource, key.name, key.namespace)
         if (found["metadata"].get("labels") or {}).get(SYNCED_UP) == self._sides.cluster:
-            return shown.above(found)
+            return self._keep_above(found)
         if key not in self._conflicts:
             log.warning("%s %s/%s of the workspace is another one: it stays", self.api.name, *key)
         self._conflicts.add(key)
@@ -208,10 +188,12 @@ class UpSync:
     async def _follow(self, above: Object, below: Object) -> None:
         """Make the picture say what is below. Raises StatusError 422 where it cannot."""
         try:
-            status = status_above(orjson.loads(below["status"]), above["generation"], below["generation"])
-            patch: Object = merge_patch(orjson.loads(above["status"]), status)
+            moving = self._moving(above["namespace"], below)
+            if "status" in moving:
+                moving["status"] = status_above(moving["status"], above["generation"], below["generation"])
+            patch = merge_patch(orjson.loads(above["moving"]), moving)
             if patch:
-                await self._patch(above, {"status": patch}, subresource="status")
+                await self._patch(above, patch, subresource=self._picture.subresource)
             meta = {
                 field: changes
                 for field in ("labels", "annotations")

@@ -19,12 +19,12 @@ from proxy.cli.shared import shared
 from proxy.cli.workload_status import status
 from proxy.cli.ws import quote, split
 from proxy.kube.errors import StatusError
-from syncer.names import syncer_id
+from syncer.names import SHOWABLE, syncer_id
 
 ALWAYS = ("configmaps", "deployments.apps", "secrets", "serviceaccounts")
 """Resources that are synced without being asked for."""
-UP = ("pods",)
-"""Resources that can be synced up."""
+TUNNELLED = ("pods",)
+"""Resources that are always, with a tunnel."""
 REACHED = {"pods/log": ("get",), "pods/attach": ("create", "get"), "pods/exec": ("create", "get"),
            "pods/portforward": ("create", "get")}  # fmt: skip
 """What the syncer does through the tunnel, on the cluster."""
@@ -106,8 +106,9 @@ Without anything of ours on the cluster, which kcp reaches from where it runs (k
 @click.option(
     "--sync-up",
     multiple=True,
-    type=click.Choice(UP),
-    help="Show in the workspace what the cluster's controllers make of its workloads: pods.",
+    type=click.Choice(SHOWABLE),
+    help="Show in the workspace what the cluster's controllers make of its workloads: pods; events about what the "
+    "workspace has; secrets and configmaps with label workloads.kcp.dev/sync-up=true there. May be repeated.",
 )
 @click.option(
     "--tunnel",
@@ -170,7 +171,7 @@ def sync(
     for resource in synced:
         if not _RESOURCE.match(resource):
             raise Plain(f"{resource!r} is not a resource (plural or plural.group)")
-    shown = sorted({*sync_up, *(UP if tunnel else ())})
+    shown = sorted({*sync_up, *(TUNNELLED if tunnel else ())})
     rules = rules_above(name, synced, shown, tunnel=tunnel)
 
     def printed(token: str) -> str:
@@ -327,9 +328,8 @@ def rules_above(
         # Of what it has not made itself it can change nothing by that: manifests/workload/synced-up.yaml.
         verbs = ["create", "delete", "get", "list", "patch", "watch"]
         rules.append({"apiGroups": [group], "resources": plurals, "verbs": verbs})
-        rules.append(
-            {"apiGroups": [group], "resources": [f"{plural}/status" for plural in plurals], "verbs": ["patch"]}
-        )
+    if "pods" in shown:
+        rules.append({"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]})
     if tunnel:
         rules.append(
             {

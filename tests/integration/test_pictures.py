@@ -123,3 +123,45 @@ async def test_several_clusters_show_theirs(place: Place) -> None:
         shown = picture(f"shown-{cluster}", cluster)
         await eventually(partial(syncer.create, PODS, shown, place.namespace), StatusError)
     await refused(place.user("syncer-north"), "POST", place, "x", picture("x", "north"))
+
+
+async def test_secrets_and_events(place: Place) -> None:
+    """A cluster can neither have tokens made for it, nor put anything in the place of what is there."""
+    syncer, label = place.user("syncer-east"), {UP: "east"}
+    secrets, events = Resource("", "v1", "secrets"), Resource("", "v1", "events")
+    accounts = {"kubernetes.io/service-account.name": "default"}
+
+    async def denied(resource: Resource, obj: Object, client: Client = syncer) -> str:
+        with pytest.raises(StatusError) as caught:
+            await client.create(resource, obj, place.namespace)
+        assert caught.value.code == 403, caught.value
+        return caught.value.message
+
+    def secret(name: str, kind: str, labels: dict[str, str]) -> Object:
+        return {"metadata": {"name": name, "labels": labels, "annotations": accounts}, "type": kind}
+
+    await syncer.create(secrets, secret("shown", "Opaque", label), place.namespace)
+    assert "only what it shows" in await denied(secrets, secret("mine", "Opaque", {}))
+    for kind in ("kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token"):
+        assert "means something to the API server" in await denied(secrets, secret("token", kind, label))
+    alice = place.user("alice")
+    await alice.create(secrets, secret("own", "Opaque", {}), place.namespace)
+    assert "only that cluster's syncer" in await denied(secrets, secret("x", "Opaque", label), alice)
+    for client, name in ((alice, "shown"), (syncer, "own")):
+        with pytest.raises(StatusError, match=r"only that cluster's syncer|a syncer changes"):
+            await client.patch(secrets, name, {"data": {"a": "YQ=="}}, place.namespace)
+    with pytest.raises(StatusError, match="only what it shows"):
+        await syncer.delete(secrets, "own", place.namespace)
+
+    def event(name: str, labels: dict[str, str]) -> Object:
+        about = {"kind": "Pod", "name": "own", "namespace": place.namespace}
+        return {"metadata": {"name": name, "labels": labels}, "involvedObject": about}
+
+    # What it says itself, what it shows, and nothing that others would have shown or said.
+    await syncer.create(events, event("says", {}), place.namespace)
+    await syncer.create(events, event("shows", label), place.namespace)
+    await alice.create(events, event("own", {}), place.namespace)
+    assert "only that cluster's syncer" in await denied(events, event("x", label), alice)
+    assert "only that cluster's syncer" in await denied(events, event("x", {UP: "west"}))
+    with pytest.raises(StatusError, match="only what it shows"):
+        await syncer.delete(events, "own", place.namespace)

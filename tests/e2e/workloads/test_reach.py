@@ -7,6 +7,7 @@ import hashlib
 import os
 import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -27,6 +28,18 @@ ACCOUNTS = Resource("", "v1", "serviceaccounts")
 PYTHON = ("/usr/local/bin/python3", "-c")
 MUCH = 20_000_000
 """Bytes: more than fits into all buffers on the way."""
+SILENCE = 15
+"""Seconds: longer than what is idle may be kept for."""
+TAR = """\
+#!/usr/local/bin/python3
+import sys, tarfile
+if "c" in sys.argv[1]:
+    with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
+        archive.add(sys.argv[3])
+else:
+    with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:
+        archive.extractall(sys.argv[sys.argv.index("-C") + 1])
+"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -34,7 +47,7 @@ async def team(kcp: Installation, physical: Ground) -> AsyncIterator[Team]:
     """One that has asked for tunnels, with an application."""
     path = await kcp.create("root:telcops", "team-c")
     made = Team(kcp, path, physical.clusters[0], "south")
-    await made.onboard("--tunnel")
+    await made.onboard("--tunnel", "--sync-up=events", "--sync-up=secrets")
     await made.namespace(NAMESPACE)
     await made.deploy(NAMESPACE)
     yield made
@@ -86,6 +99,23 @@ async def test_pods_are_shown(team: Team) -> None:
     assert "only that cluster's syncer changes it" in refused.err, refused.text
 
 
+async def test_events_and_secrets_are_shown(team: Team) -> None:
+    """What the cluster tells of a pod; what an operator there has made for the workspace."""
+    pod = (await team.pods(NAMESPACE))[0]["metadata"]
+
+    async def told() -> bool:
+        said = (await kubectl(team, "describe", "pod", pod["name"])).out
+        return f"Successfully assigned {NAMESPACE}/{pod['name']}" in said
+
+    await eventually(told, timeout=PATIENCE, interval=0.5)
+    meta = {"name": "made-below", "labels": {"workloads.kcp.dev/sync-up": "true"}}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": {"password": "x"}}
+    secrets = Resource("", "v1", "secrets")
+    await team.down.create(secrets, secret, pod["namespace"])
+    await eventually(lambda: team.up.get(secrets, "made-below", NAMESPACE), StatusError, timeout=PATIENCE)
+    await team.down.delete(secrets, "made-below", pod["namespace"])
+
+
 @pytest.mark.usefixtures("real_nodes")
 async def test_logs_and_commands(team: Team) -> None:
     await reaches(team)
@@ -99,6 +129,52 @@ async def test_logs_and_commands(team: Team) -> None:
     assert (await ran(team, code, stdin=said)).out.strip() == hashlib.sha256(said.encode()).hexdigest()
     much = await ran(team, f"import sys; sys.stdout.write('x' * {MUCH})")
     assert len(much.out) == MUCH, much.err
+
+
+@pytest.mark.usefixtures("real_nodes")
+async def test_logs_go_on(team: Team) -> None:
+    """Line by line as they come, after a long silence as well, until the pod ends."""
+    await reaches(team)
+    process = await asyncio.create_subprocess_exec(
+        find("kubectl"),
+        *("--kubeconfig", str(team.kcp.kubeconfig(team.path)), "-n", NAMESPACE),
+        *("logs", "--follow", "--since=1s", "deploy/words"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        for silence in (0, SILENCE):
+            await asyncio.sleep(silence)
+            word = f"after-{silence}"
+            await ran(team, f"open('/proc/1/fd/1', 'w').write('{word}\\n')")
+            async with asyncio.timeout(PATIENCE):
+                while (await process.stdout.readline()).decode().strip() != word:
+                    pass
+        assert (await kubectl(team, "rollout", "restart", "deploy/words")).code == 0
+        async with asyncio.timeout(PATIENCE):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@pytest.mark.usefixtures("real_nodes")
+async def test_copying(team: Team, tmp_path: Path) -> None:
+    await reaches(team)
+    # kubectl cp needs a tar in the container.
+    install = (
+        "import os, sys; open('/usr/local/bin/tar', 'w').write(sys.stdin.read()); os.chmod('/usr/local/bin/tar', 0o755)"
+    )
+    assert (await ran(team, install, stdin=TAR)).code == 0
+    pod = (await team.pods(NAMESPACE))[0]["metadata"]["name"]
+    content = os.urandom(MUCH // 4)
+    (tmp_path / "there").write_bytes(content)
+    there = await kubectl(team, "cp", str(tmp_path / "there"), f"{pod}:/tmp/copied")
+    assert there.code == 0, there.text
+    back = await kubectl(team, "cp", f"{pod}:/tmp/copied", str(tmp_path / "back"))
+    assert back.code == 0, back.text
+    assert (tmp_path / "back").read_bytes() == content
 
 
 @pytest.mark.usefixtures("real_nodes")

@@ -6,10 +6,10 @@ import pytest
 
 from proxy.kube.client import Object, Resource
 from proxy.kube.errors import StatusError
-from syncer.names import SHOWS, SYNCED_UP
+from syncer.names import ASKED_UP, SHOWS, SYNCED_UP
 from syncer.namespaces import CLUSTERS, NAMESPACES
 from tests.integration.eventually import eventually
-from tests.integration.syncer_pair import CONFIGMAPS, Pair, absent, until
+from tests.integration.syncer_pair import CONFIGMAPS, EVENTS, SECRETS, Pair, absent, until
 
 PODS = Resource("", "v1", "pods")
 UP = {"sync_up": ("pods",)}
@@ -156,3 +156,85 @@ async def test_pictures_leave_with_the_namespace_or_the_cluster(pair: Pair) -> N
             NAMESPACES, pair.namespace, {"metadata": {"labels": {"workloads.kcp.dev/cluster": "elsewhere"}}}
         )
         await absent(pair.above, PODS, "words-1", pair.namespace)
+
+
+def secret(name: str, value: str, **fields: object) -> Object:
+    meta = {"name": name, "labels": {ASKED_UP: "true"}}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": {"password": value}, **fields}
+
+
+async def test_secrets_that_ask_for_it_are_shown(pair: Pair) -> None:
+    """As operators make them; not those that were brought, nor any that does not ask, nor tokens of the cluster."""
+    async with pair.syncer("secrets", "configmaps", sync_up=("secrets", "configmaps")):
+        await pair.make(SECRETS, "brought")
+        await pair.change(SECRETS, "brought", {"metadata": {"labels": {ASKED_UP: "true"}}})
+        await pair.arrives(SECRETS, "brought", lambda obj: ASKED_UP in obj["metadata"]["labels"])
+        unasked = secret("unasked", "x")
+        del unasked["metadata"]["labels"]
+        await pair.below.create(SECRETS, unasked, pair.physical)
+        account = {"kubernetes.io/service-account.name": "default"}
+        token = secret("token", "x", type="kubernetes.io/service-account-token")
+        token["metadata"]["annotations"] = account
+        await eventually(lambda: pair.below.create(SECRETS, token, pair.physical), StatusError, timeout=20)
+        await pair.below.create(SECRETS, secret("database", "first"), pair.physical)
+        settings = {"metadata": {"name": "database", "labels": {ASKED_UP: "true"}}, "data": {"host": "db"}}
+        await pair.below.create(CONFIGMAPS, settings, pair.physical)
+
+        async def look() -> Object:
+            return await pair.above.get(SECRETS, "database", pair.namespace)
+
+        first = await until(look, lambda obj: obj["data"] == {"password": "Zmlyc3Q="})
+        await until(
+            lambda: pair.above.get(CONFIGMAPS, "database", pair.namespace), lambda obj: obj["data"] == {"host": "db"}
+        )
+        await pair.below.patch(SECRETS, "database", {"stringData": {"password": "second"}}, pair.physical)
+        second = await until(look, lambda obj: obj["data"] == {"password": "c2Vjb25k"})
+        assert second["metadata"]["uid"] == first["metadata"]["uid"]
+        await pair.below.patch(SECRETS, "database", {"immutable": True}, pair.physical)
+        await until(look, lambda obj: obj.get("immutable") is True)
+        # Nobody can change that one any more: another one stands there afterwards, and above as well.
+        await pair.below.delete(SECRETS, "database", pair.physical)
+        await pair.below.create(SECRETS, secret("database", "third"), pair.physical)
+        await until(look, lambda obj: obj["data"] == {"password": "dGhpcmQ="})
+        await pair.below.delete(SECRETS, "database", pair.physical)
+        await absent(pair.above, SECRETS, "database", pair.namespace)
+        listed = await pair.above.list(SECRETS, pair.namespace)
+        assert [item["metadata"]["name"] for item in listed["items"]] == ["brought"]
+
+
+def event(name: str, kind: str, about: str, namespace: str, **fields: object) -> Object:
+    subject = {"apiVersion": "v1", "kind": kind, "namespace": namespace, "name": about, "uid": "of-below"}
+    meta = {"name": name, "namespace": namespace}
+    return {"metadata": meta, "involvedObject": subject, "reason": "Told", "type": "Warning", "count": 1, **fields}
+
+
+async def test_events_about_what_the_workspace_has(pair: Pair) -> None:
+    async with pair.syncer("configmaps", sync_up=("events", "pods")):
+        await started(pair)
+        await below(pair, pod(nodeName="node-1"))
+        shown = await above(pair, "words-1")
+        message = f"Successfully assigned {pair.physical}/words-1 to node-1"
+        events = [
+            event("of-a-pod", "Pod", "words-1", pair.physical, message=message),
+            event("of-what-was-brought", "ConfigMap", "something", pair.physical, message="it is there"),
+            event("of-nothing-above", "Pod", "nobody", pair.physical, message="you do not see me"),
+        ]
+        for each in reversed(events):
+            await pair.below.create(EVENTS, each, pair.physical)
+
+        async def told(name: str) -> Object:
+            return await pair.above.get(EVENTS, name, pair.namespace)
+
+        found = await until(lambda: told("of-a-pod"), lambda obj: obj["count"] == 1)
+        assert found["message"] == f"Successfully assigned {pair.namespace}/words-1 to node-1"
+        assert found["involvedObject"]["uid"] == shown["metadata"]["uid"]
+        assert found["involvedObject"]["namespace"] == pair.namespace
+        brought = await until(lambda: told("of-what-was-brought"), lambda obj: obj["type"] == "Warning")
+        above_uid = (await pair.above.get(CONFIGMAPS, "something", pair.namespace))["metadata"]["uid"]
+        assert brought["involvedObject"]["uid"] == above_uid
+        await pair.below.patch(EVENTS, "of-a-pod", {"count": 2}, pair.physical)
+        await until(lambda: told("of-a-pod"), lambda obj: obj["count"] == 2)
+        await pair.below.delete(EVENTS, "of-a-pod", pair.physical)
+        await absent(pair.above, EVENTS, "of-a-pod", pair.namespace)
+        with pytest.raises(StatusError, match="not found"):
+            await told("of-nothing-above")
