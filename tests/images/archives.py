@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from syncer.image.build import Builder, default_cache
-from syncer.image.contents import PYTHON
+from syncer.image.contents import PREFIX, PYTHON, Contents
 
 PAUSE = "localhost/pause:3.10"
 """Holds a pod's namespaces."""
@@ -30,15 +30,18 @@ def ensure(folder: Path | None = None) -> list[Path]:
     folder = folder or builder.cache
     archives = []
     for tag, script in _PROGRAMS.items():
-        source = resources.files("tests.images").joinpath(script).read_bytes()
-        # Isolated and without site-packages: these programs need nothing but the standard library.
-        start = f"#!/{PYTHON} -IS\n".encode() + source
         archives.append(folder / _file_name(tag))
-        builder.program(archives[-1], tag=tag, files={}, name=Path(script).stem, start=start)
+        tools: Contents = {f"{PREFIX}/bin/tar": _program("tar.py")}
+        builder.program(archives[-1], tag=tag, files=tools, name=Path(script).stem, start=_program(script))
     for tag, build in ((SYNCER, builder.syncer), (KCP, builder.kcp)):
         archives.append(folder / _file_name(tag))
         build(archives[-1], tag=tag)
     return archives
+
+
+def _program(script: str) -> bytes:
+    # Isolated and without site-packages: these programs need nothing but the standard library.
+    return f"#!/{PYTHON} -IS\n".encode() + resources.files("tests.images").joinpath(script).read_bytes()
 
 
 def _file_name(tag: str) -> str:

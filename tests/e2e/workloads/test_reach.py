@@ -30,16 +30,6 @@ MUCH = 20_000_000
 """Bytes: more than fits into all buffers on the way."""
 SILENCE = 15
 """Seconds: longer than what is idle may be kept for."""
-TAR = """\
-#!/usr/local/bin/python3
-import sys, tarfile
-if "c" in sys.argv[1]:
-    with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
-        archive.add(sys.argv[3])
-else:
-    with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:
-        archive.extractall(sys.argv[sys.argv.index("-C") + 1])
-"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -162,11 +152,6 @@ async def test_logs_go_on(team: Team) -> None:
 @pytest.mark.usefixtures("real_nodes")
 async def test_copying(team: Team, tmp_path: Path) -> None:
     await reaches(team)
-    # kubectl cp needs a tar in the container.
-    install = (
-        "import os, sys; open('/usr/local/bin/tar', 'w').write(sys.stdin.read()); os.chmod('/usr/local/bin/tar', 0o755)"
-    )
-    assert (await ran(team, install, stdin=TAR)).code == 0
     pod = (await team.pods(NAMESPACE))[0]["metadata"]["name"]
     content = os.urandom(MUCH // 4)
     (tmp_path / "there").write_bytes(content)
