@@ -73,7 +73,7 @@ class Sequence:
         if body and rng.random() < BAD * 0.25:
             body = spoil.text(body, rng)
         if rng.random() < BAD * 0.04 and target.partition("?")[0].count("/") < 8:
-            method = rng.choice(spoil.METHODS)
+            method = _sparing(rng.choice(spoil.METHODS), target)
         if b"ownerReferences" in body and "dryRun=All" not in target:
             # The garbage collector would act on it, at its own time.
             target += ("&" if "?" in target else "?") + "dryRun=All"
@@ -477,17 +477,7 @@ class Sequence:
             self._next += 1
             return
         path = self._place(kind)[1] + rng.choice(("", "/" + self._name(kind)))
-        method = rng.choice(spoil.METHODS)
-        if method == "DELETE" and path.rsplit("/", 1)[-1] in (
-            "namespaces",
-            "gadgets",
-            "clusterroles",
-            "configmaps",
-            "clusterrolebindings",
-            "customresourcedefinitions",
-            "serviceaccounts",
-        ):
-            method = "OPTIONS"
+        method = _sparing(rng.choice(spoil.METHODS), path)
         body = dump(self._body(kind, NAMESPACES[0], "x")) if method in ("POST", "PUT", "PATCH") else b""
         media = MERGE if method == "PATCH" else JSON
         settle = path if "/namespaces/" in path or CRD in path else ""
@@ -498,3 +488,15 @@ class Sequence:
             body,
             settle=settle if method != "GET" and path.count("/") == 4 else "",
         )
+
+
+def _sparing(method: str, target: str) -> str:
+    """Not the deletion of a whole collection, by which a plain server would lose what it lives by."""
+    collection = target.partition("?")[0].rpartition("/")[2]
+    return "OPTIONS" if method == "DELETE" and collection in SPARED else method
+
+
+SPARED = frozenset(
+    {"namespaces", "gadgets", "clusterroles", "clusterrolebindings", "configmaps", "customresourcedefinitions",
+     "serviceaccounts"}
+)  # fmt: skip
