@@ -1,4 +1,4 @@
-"""A workspace's own CRDs as discovery shows them.
+"""A workspace's CRDs as discovery shows them: its own, and those that it shares with others.
 
 Follows k8s.io/apiextensions-apiserver's ``customresource_discovery_controller``: verbs, status and scale subresources,
 versions ordered by how stable they are.
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakValueDictionary
 
 import orjson
 
 from proxy.discovery.catalog import Entry, Group, Version
+from proxy.mapping.shared import plain_group
 from proxy.mapping.token import PREFIX_LENGTH, token_of
 
 VERBS = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"]
@@ -34,6 +35,15 @@ class Shape:
     established: bool = field(compare=False)
     versions: tuple[tuple[str, Entry], ...] = field(compare=False)
     """Served versions with their discovery entries."""
+    shared_group: str = field(default="", compare=False)
+    """On the shard, of a type that workspaces share; empty for a workspace's own."""
+
+    def only(self, versions: Container[str]) -> Shape | None:
+        """What a workspace has that imports some of the versions."""
+        kept = tuple(version for version in self.versions if version[0] in versions)
+        if len(kept) == len(self.versions):
+            return self
+        return replace(self, versions=kept, digest=f"{self.digest}:{[name for name, _ in kept]}") if kept else None
 
 
 class Shapes:
@@ -46,7 +56,8 @@ class Shapes:
         """Token and shape of a CRD; the token is None for one that belongs to no workspace."""
         spec = crd["spec"]
         token = token_of(spec["group"])
-        group = spec["group"][PREFIX_LENGTH if token else 0 :]
+        shared = plain_group(spec["group"])
+        group = shared or spec["group"][PREFIX_LENGTH if token else 0 :]
         status = crd.get("status") or {}
         names = status.get("acceptedNames") or {}
         if not names.get("kind"):
@@ -54,7 +65,8 @@ class Shapes:
         established = any(
             item["type"] == "Established" and item["status"] == "True" for item in status.get("conditions") or ()
         )
-        shown = (group, spec["scope"], names, spec["versions"], established)
+        shared_group = spec["group"] if shared else ""
+        shown = (group, spec["scope"], names, spec["versions"], established, shared_group)
         digest = hashlib.sha256(orjson.dumps(shown, option=orjson.OPT_SORT_KEYS)).hexdigest()
         shape = self._known.get(digest)
         if shape is None:
@@ -70,6 +82,7 @@ class Shapes:
                     for version in spec["versions"]
                     if version.get("served")
                 ),
+                shared_group=shared_group,
             )
         return token, shape
 

@@ -18,7 +18,7 @@ from proxy.discovery.documents import Document, document
 from proxy.discovery.negotiate import JSON, discovery_form, openapi_form
 from proxy.discovery.openapi import path_of
 from proxy.discovery.schemas import Schemas
-from proxy.discovery.shard import CRDS, NEGOTIATED, ShardCatalog
+from proxy.discovery.shard import NEGOTIATED, ShardCatalog
 from proxy.discovery.view import View
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
@@ -97,11 +97,11 @@ class Discovery:
     async def refresh(self, workspace: Place, group: str, version: str, resource: str) -> None:
         """Look at the shard itself before saying that a resource is not there: read your writes, by any worker.
 
-        One GET, and none where nothing could make it appear; takes half a second at most.
+        A few GETs, and none where nothing could make it appear; takes half a second at most, or a second.
         """
         shard = self._shards[workspace.shard].catalog
         if group not in NATIVE_GROUPS:
-            await shard.catch_up(CRDS, f"{resource}.{workspace.prefix}{group}")
+            await shard.look_at_type(workspace.token, group, version, resource)
         elif shard.could_import(group, version, resource):
             await shard.catch_up(NEGOTIATED, f"{workspace.prefix}{resource}.{version}.{group or 'core'}")
 
@@ -149,7 +149,7 @@ class _Shard:
         self._by_type.clear()
         self._shared.clear()
         for holding in self.catalog.holdings.values():
-            holding.view = None
+            holding.forget()
 
     def view(self, token: str, workspace_type: str) -> View:
         holding = self.catalog.holdings.get(token)
@@ -161,7 +161,7 @@ class _Shard:
             return view
         if holding.view is not None and holding.view[0] is wanted:
             return holding.view[1]
-        imports, shapes = frozenset(holding.imports.values()), frozenset(holding.crds.values())
+        imports, shapes = frozenset(holding.imports.values()), self.catalog.shapes_of(holding)
         key = (wanted, imports, shapes)
         view = self._shared.get(key)
         if view is None:
@@ -223,3 +223,9 @@ class Scopes:
 
     def kind_of(self, group: str, resource: str) -> str:
         return self._view.kinds.get((group, resource), "")
+
+    def shared_group(self, group: str, resource: str) -> str:
+        return self._view.shared_groups.get((group, resource), "")
+
+    def shared_group_of_kind(self, group: str, kind: str) -> str:
+        return self._view.shared_groups_of_kinds.get((group, kind), "")

@@ -7,12 +7,13 @@ schemas that these reach.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import orjson
 
 from proxy.discovery.catalog import GroupVersionResource
+from proxy.mapping.shared import LENGTH, plain_group
 from proxy.mapping.stream import strip_bytes
 
 Spec = dict[str, Any]
@@ -44,15 +45,32 @@ def _references(data: bytes) -> Iterable[str]:
     return (name.decode().replace("~1", "/").replace("~0", "~") for name in _REFERENCE.findall(data))
 
 
-def plain(spec: Spec, token: str) -> bytes:
-    """A private group's document as its workspace knows it, as JSON.
+def merged(specs: Sequence[Spec]) -> Spec:
+    """One document of several that speak of different kinds, in plain names."""
+    first, *others = specs
+    if not others:
+        return first
+    paths: Spec = {}
+    schemas: Spec = {}
+    for spec in specs:
+        paths |= spec.get("paths") or {}
+        schemas |= (spec.get("components") or {}).get("schemas") or {}
+    return first | {"paths": dict(sorted(paths.items())), "components": {**first["components"], "schemas": schemas}}
+
+
+def plain(spec: Spec, token: str, group: str) -> bytes:
+    """The document of a private group of the shard, or of a shared one, as a workspace knows it, as JSON.
 
     The prefix stands in paths, schema names and group names; in operation ids and tags it has become part of a word
     in camel case (``listK3fq7zn2aExampleComV1Widget``, ``k3fq7zn2aExampleCom_v1``).
     """
     data = strip_bytes(orjson.dumps(spec), token)
     data = re.sub(re.escape(token.encode()) + rb"(.)", lambda match: match[1].lower(), data)
-    return data.replace(token.capitalize().encode(), b"")
+    data = data.replace(token.capitalize().encode(), b"")
+    if plain_group(group) is None:
+        return data
+    front = rb'("?)[kK]' + group[2 : LENGTH - 1].encode() + rb"(.)"  # a word does not begin with a digit
+    return re.sub(front, lambda match: match[1] + (match[2].lower() if match[1] else match[2]), data)
 
 
 def resource_of_path(path: str) -> GroupVersionResource | None:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Any
 
 import orjson
@@ -17,7 +17,7 @@ from cachetools import LRUCache
 
 from proxy.discovery.documents import Document, document
 from proxy.discovery.negotiate import JSON, OPENAPI_V2_PROTOBUF
-from proxy.discovery.openapi import Spec, filtered, path_of, plain, resource_of_path, subresource_of_path
+from proxy.discovery.openapi import Spec, filtered, merged, path_of, plain, resource_of_path, subresource_of_path
 from proxy.discovery.openapi_proto import encode_document
 from proxy.discovery.openapi_v2 import combined
 from proxy.discovery.shard import ShardCatalog
@@ -80,7 +80,12 @@ class Schemas:
         else:
             # Nothing of the token is left in the document, so all workspaces with the same CRDs share it.
             key = ("v3", path_of(group, version), self._shard.crd_digests(token, group))
-            make = self._private_v3(token, group, version)
+            on_shard = {
+                shape.shared_group or f"{token}-{group}"
+                for shape in view.shapes
+                if shape.group == group and shape.established and any(name == version for name, _ in shape.versions)
+            }
+            make = self._private_v3(sorted(on_shard), token, version)
         return self._once(key, make, keep=self.settled(token, group))
 
     def v2(self, token: str, view: View, form: str) -> Document | Awaitable[Document]:
@@ -136,19 +141,24 @@ class Schemas:
 
         return make
 
-    def _private_v3(self, token: str, group: str, version: str) -> Callable[[], Awaitable[Document]]:
-        async def make() -> Document:
-            path = f"/openapi/v3/{path_of(f'{token}-{group}', version)}"
+    def _private_v3(self, groups: list[str], token: str, version: str) -> Callable[[], Awaitable[Document]]:
+        """``groups``: on the shard, those that are one group to the workspace."""
+
+        async def fetched(group: str) -> Spec:
             deadline = time.monotonic() + APPEARS_WITHIN
             while True:
                 try:
-                    spec = await self._fetch(path)
-                    break
+                    return await self._fetch(f"/openapi/v3/{path_of(group, version)}")
                 except StatusError as error:
                     if error.code != 404 or time.monotonic() > deadline:
                         raise
                 await asyncio.sleep(0.1)
-            return await asyncio.to_thread(lambda: Document(plain(spec, token)))
+
+        async def make() -> Document:
+            specs = await asyncio.gather(*(fetched(group) for group in groups))
+            if len(specs) == 1:
+                return await asyncio.to_thread(lambda: Document(plain(specs[0], token, groups[0])))
+            return await asyncio.to_thread(lambda: Document(orjson.dumps(merged(_plain_specs(specs, token, groups)))))
 
         return make
 
@@ -185,6 +195,10 @@ class Schemas:
         if not isinstance(spec, dict):
             raise StatusError(502, f"{path}: the shard's answer is not a JSON object")
         return spec
+
+
+def _plain_specs(specs: Iterable[Spec], token: str, groups: Iterable[str]) -> list[Spec]:
+    return [orjson.loads(plain(spec, token, group)) for spec, group in zip(specs, groups, strict=True)]
 
 
 def _look_at(task: asyncio.Task[Document]) -> None:

@@ -18,12 +18,14 @@ from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
 from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
 from proxy.mapping.natives import importable
+from proxy.mapping.shared import shared_group
 from proxy.mapping.token import token_of
 
 log = logging.getLogger(__name__)
 
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)
 NEGOTIATED = Resource("apiresource.kcp.dev", "v1alpha1", "negotiatedapiresources", namespaced=False)
+BINDINGS = Resource("internal.kcp.dev", "v1alpha1", "typebindings", namespaced=False)
 BUILT_IN_EVERY = 60.0
 """Seconds between looks at the resources that are built into the shard: they change when it is upgraded."""
 SETTLED_AFTER = 5.0
@@ -42,10 +44,20 @@ class Import(NamedTuple):
     """Whether no cluster imports it any more: what there is of it can be read and deleted."""
 
 
+class Binding(NamedTuple):
+    """In which of the shard's CRDs a type stands that a workspace shares with others."""
+
+    crd: str
+    group: str
+    plural: str
+    closed: bool
+    """Whether it is not served at the moment."""
+
+
 class Holding:
     """What one workspace has beyond its type."""
 
-    __slots__ = ("crds", "crds_changed", "imports", "view")
+    __slots__ = ("bindings", "crds", "crds_changed", "imports", "shapes", "view")
 
     def __init__(self) -> None:
         self.crds: dict[str, Shape] = {}
@@ -53,8 +65,16 @@ class Holding:
         self.crds_changed = time.monotonic()
         self.imports: dict[str, Import] = {}
         """Published ones, by the NegotiatedAPIResource's name on the shard."""
+        self.bindings: dict[str, Binding] = {}
+        """By the TypeBinding's name."""
+        self.shapes: frozenset[Shape] | None = None
+        """All that CRDs give it, shared ones too; None after each change."""
         self.view: tuple[frozenset[GroupResource], View] | None = None
         """What its type gives, and all that it serves; None after each change."""
+
+    def forget(self) -> None:
+        """What was made of it does not hold any more."""
+        self.shapes = self.view = None
 
 
 class ShardCatalog:
@@ -76,6 +96,10 @@ class ShardCatalog:
         self._shapes = Shapes()
         self._own_crds = Holding()
         """The shard's own CRDs (kcp's groups), which are native to workspaces."""
+        self._shared: dict[str, tuple[Shape, float]] = {}
+        """By the CRD's name, with the time of its last change: types that workspaces share."""
+        self._bindings = Informer(client, BINDINGS, transform=_slim_binding)
+        self._bindings.add_handler(self._binding_event)
         self._crds = Informer(client, CRDS, transform=self._slim_crd)
         self._crds.add_handler(self._crd_event)
         self._imports = Informer(client, NEGOTIATED, transform=_slim_import)
@@ -87,17 +111,20 @@ class ShardCatalog:
             group.create_task(self._follow_built_in())
             group.create_task(self._crds.run())
             group.create_task(self._imports.run())
+            group.create_task(self._bindings.run())
 
     @property
     def synced(self) -> bool:
         """Whether everything was read once."""
-        return self._native_ready.is_set() and self._crds.synced and (self._imports.synced or not self._has_imports)
+        known = self._native_ready.is_set() and self._crds.synced
+        return known and (not self._has_imports or (self._imports.synced and self._bindings.synced))
 
     async def wait_synced(self) -> None:
         await self._native_ready.wait()
         await self._crds.wait_synced()
         if self._has_imports:
             await self._imports.wait_synced()
+            await self._bindings.wait_synced()
 
     @property
     def _has_imports(self) -> bool:
@@ -118,12 +145,34 @@ class ShardCatalog:
         """Names all that CRDs say of a group: a workspace's own, or with a native ``group`` or None the shard's."""
         own = group is None or group in NATIVE_GROUPS
         holding = self._own_crds if own else self.holdings.get(token, self._own_crds)
-        return tuple(sorted(shape.digest for shape in holding.crds.values() if group in (None, shape.group)))
+        return tuple(sorted(shape.digest for shape in self.shapes_of(holding) if group in (None, shape.group)))
+
+    def shapes_of(self, holding: Holding) -> frozenset[Shape]:
+        """What CRDs give a workspace: its own, and of those that it shares the versions that it has published. One of
+        its own wins."""
+        if holding.shapes is None:
+            shapes = list(holding.crds.values())
+            own = {(shape.group, shape.plural) for shape in shapes}
+            published = {imported.type for imported in holding.imports.values()}
+            for binding in holding.bindings.values():
+                known = self._shared.get(binding.crd)
+                if known is None or binding.closed or binding[1:3] in own:
+                    continue
+                versions = {version for group, version, plural in published if (group, plural) == binding[1:3]}
+                shape = known[0].only(versions)
+                if shape is not None:
+                    shapes.append(shape)
+            holding.shapes = frozenset(shapes)
+        return holding.shapes
 
     def settled(self, token: str, group: str) -> bool:
         """Whether the group's CRDs are old enough for the shard's OpenAPI to say the same as they do."""
         holding = self._own_crds if group in NATIVE_GROUPS else self.holdings.get(token, self._own_crds)
-        return not holding.crds or time.monotonic() - holding.crds_changed > SETTLED_AFTER
+        before = time.monotonic() - SETTLED_AFTER
+        if holding.crds and holding.crds_changed >= before:
+            return False
+        bound = [self._shared.get(binding.crd) for binding in holding.bindings.values() if binding.group == group]
+        return all(known is None or known[1] < before for known in bound)
 
     async def catch_up(self, resource: Resource, name: str) -> None:
         """Wait until the watch of CRDs or imports has brought the object of that name as it is at this moment.
@@ -131,7 +180,7 @@ class ShardCatalog:
         Returns after `CATCH_UP` seconds at the latest. The watch alone decides what is known, so an answer that is
         overtaken by an event does no harm.
         """
-        informer = self._crds if resource is CRDS else self._imports
+        informer = {CRDS: self._crds, NEGOTIATED: self._imports, BINDINGS: self._bindings}[resource]
         try:
             async with asyncio.timeout(CATCH_UP):
                 found = await self.client.request("GET", resource.path(name=name), accept=METADATA)
@@ -180,6 +229,8 @@ class ShardCatalog:
         token, shape = new["kept"]
         if token is not None:
             self._put(token, new, "crds", None if kind == "DELETED" else shape)
+        elif shape.shared_group:
+            self._shared_event(new["metadata"]["name"], None if kind == "DELETED" else shape)
         elif shape.group in NATIVE_GROUPS:
             _set(self._own_crds, "crds", new["metadata"]["name"], None if kind == "DELETED" else shape)
             self._native_is_new()
@@ -191,6 +242,38 @@ class ShardCatalog:
             self._put(token, new, "imports", None if kind == "DELETED" else new["kept"])
         self._tell()
 
+    def _shared_event(self, name: str, shape: Shape | None) -> None:
+        known = self._shared.get(name)
+        if known is not None and known[0] == shape:
+            return
+        if shape is None:
+            self._shared.pop(name, None)
+        else:
+            self._shared[name] = shape, time.monotonic()
+        # Such a CRD changes as it is made, and hardly again: this costs less than to know all the time who has it.
+        for holding in self.holdings.values():
+            if any(binding.crd == name for binding in holding.bindings.values()):
+                holding.forget()
+
+    def _binding_event(self, kind: str, old: Object | None, new: Object) -> None:
+        token = token_of(new["metadata"]["name"])
+        if token is not None:
+            self._put(token, new, "bindings", None if kind == "DELETED" else new["kept"])
+        self._tell()
+
+    async def look_at_type(self, token: str, group: str, version: str, resource: str) -> None:
+        """`catch_up` with all that could make a type appear that is not the shard's own; ``group`` plain."""
+        binding = f"{token}-{resource}.{group}"
+        await asyncio.gather(
+            self.catch_up(CRDS, f"{resource}.{token}-{group}"),
+            self.catch_up(BINDINGS, binding),
+            self.catch_up(NEGOTIATED, f"{token}-{resource}.{version}.{group}"),
+        )
+        holding = self.holdings.get(token)
+        bound = holding.bindings.get(binding) if holding is not None else None
+        if bound is not None and bound.crd not in self._shared:
+            await self.catch_up(CRDS, bound.crd)
+
     def _put(self, token: str, obj: Object, table: str, value: Any) -> None:
         """Set or, with None, take out one thing that a workspace has."""
         holding = self.holdings.get(token)
@@ -199,7 +282,7 @@ class ShardCatalog:
                 return
             holding = self.holdings[token] = Holding()
         _set(holding, table, obj["metadata"]["name"], value)
-        if not holding.crds and not holding.imports:
+        if not holding.crds and not holding.imports and not holding.bindings:
             del self.holdings[token]
 
     def _tell(self) -> None:
@@ -217,7 +300,7 @@ def _set(holding: Holding, table: str, name: str, value: Any) -> None:
         known[name] = value
     if table == "crds":
         holding.crds_changed = time.monotonic()
-    holding.view = None
+    holding.forget()
 
 
 def _version(informer: Informer, name: str) -> int:
@@ -228,6 +311,12 @@ def _version(informer: Informer, name: str) -> int:
 def _slim(obj: Object, kept: Any) -> Object:
     meta = obj["metadata"]
     return {"metadata": {"name": meta["name"], "resourceVersion": meta["resourceVersion"]}, "kept": kept}
+
+
+def _slim_binding(obj: Object) -> Object:
+    spec = obj["spec"]
+    crd = f"{spec['plural']}.{shared_group(spec['identity'], spec['group'])}"
+    return _slim(obj, Binding(crd, spec["group"], spec["plural"], bool(spec.get("closed"))))
 
 
 def _slim_import(obj: Object) -> Object:

@@ -41,6 +41,8 @@ class View:
         self.cluster_scoped_resources = frozenset((s.group, s.plural) for s in self.shapes if s.cluster_scoped)
         self.cluster_scoped_kinds = frozenset((s.group, s.kind) for s in self.shapes if s.cluster_scoped)
         self.kinds = {(s.group, s.plural): s.kind for s in self.shapes}
+        self.shared_groups = {(s.group, s.plural): s.shared_group for s in self.shapes if s.shared_group}
+        self.shared_groups_of_kinds = {(s.group, s.kind): s.shared_group for s in self.shapes if s.shared_group}
         self._documents: dict[tuple[str, str], Document | None] = {}
 
     def get(self, path: str, form: str) -> Document | None:

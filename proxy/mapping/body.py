@@ -14,10 +14,11 @@ import orjson
 from proxy.kube.errors import StatusError
 from proxy.mapping import yaml11
 from proxy.mapping.jsonpatch import map_json_patch
-from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS, map_api_version
-from proxy.mapping.objects import Context, literal_token, map_object
+from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
+from proxy.mapping.objects import Context, literal_token, map_object, map_own_version
 from proxy.mapping.protobuf import MAGIC, map_protobuf
 from proxy.mapping.shape import Object, text
+from proxy.mapping.shared import holds_identity
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -45,7 +46,7 @@ def map_body(body: bytes, content_type: str, context: Context) -> tuple[bytes, s
     if not media:
         return b"{}", UNKNOWN
     token = context.prefix[:-1].encode()
-    if token in body:
+    if token in body or holds_identity(body):
         raise literal_token(context)
     if media == PROTOBUF:
         if body.startswith(MAGIC) or (context.info.group not in NATIVE_GROUPS and verb not in DELETES):
@@ -59,8 +60,10 @@ def map_body(body: bytes, content_type: str, context: Context) -> tuple[bytes, s
         except json.JSONDecodeError:
             return body, media
     # An escape may have hidden the token from the look at the raw bytes.
-    if (b"\\" in body or media in (YAML, APPLY)) and token in _dump(value):
-        raise literal_token(context)
+    if b"\\" in body or media in (YAML, APPLY):
+        read = _dump(value)
+        if token in read or holds_identity(read):
+            raise literal_token(context)
     sent_as = JSON if media == YAML else media
     if media == JSON_PATCH:
         return _dump(map_json_patch(value, context)), media
@@ -95,7 +98,7 @@ def _media(content_type: str, verb: str) -> str:
 def _delete_options(options: dict[str, Any], context: Context) -> dict[str, Any]:
     """Clients of custom resources send DeleteOptions as a kind of the resource's own group."""
     if context.info.group not in NATIVE_GROUPS and text(options, "apiVersion"):
-        options["apiVersion"] = map_api_version(options["apiVersion"], context.prefix)
+        options["apiVersion"] = map_own_version(options["apiVersion"], context)
     return options
 
 

@@ -25,8 +25,10 @@ _LABEL = "0.kcp.dev/w"
 _TOKEN = r"k[a-z2-7]{8}"
 _SEGMENT = r"[A-Za-z0-9._:@!$&'()*+,=~-]+"
 _NATIVE = "|".join(re.escape(group) for group in sorted(NATIVE_GROUPS) if group)
+_SHARED = r"0kcp[a-z2-7]{12}\.[a-z0-9.-]+"
+"""Groups of types that workspaces share: their names must be confined, as those of native ones."""
 _PATH = re.compile(
-    rf"/(?:api|apis/(?:(?P<group>{_TOKEN})-[a-z0-9.-]+|(?P<native>{_NATIVE})))/v?[a-z0-9-]+"
+    rf"/(?:api|apis/(?:(?P<group>{_TOKEN})-[a-z0-9.-]+|(?P<native>{_NATIVE}|{_SHARED})))/v?[a-z0-9-]+"
     rf"(?:/namespaces/(?P<namespace>{_TOKEN})-{_SEGMENT}(?:/(?P<inner>[a-z0-9-]+)(?:/{_SEGMENT}(?:/(?P<sub>[a-z0-9-]+))?)?)?"
     rf"|/(?P<resource>[a-z0-9-]+)(?:/(?P<name>{_SEGMENT})(?:/[a-z0-9-]+)?)?)\Z"
 )

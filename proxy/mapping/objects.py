@@ -38,6 +38,7 @@ from proxy.mapping.reviews import (
 )
 from proxy.mapping.scopes import CLUSTER_SCOPED, CRDS, PrivateScopes, kind_is_cluster_scoped
 from proxy.mapping.shape import Object, mapping, mappings, text
+from proxy.mapping.shared import MARK
 from proxy.mapping.token import LABEL
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -64,7 +65,7 @@ def map_object(obj: Object, context: Context) -> Object:
     is not a workspace's to write, 422 for what cannot be mapped."""
     if context.info.group not in NATIVE_GROUPS:
         if text(obj, "apiVersion"):
-            obj["apiVersion"] = map_api_version(obj["apiVersion"], context.prefix)
+            obj["apiVersion"] = map_own_version(obj["apiVersion"], context)
         if context.complete and text(obj, "kind"):
             _kind(obj["kind"], obj, context)
     meta = mapping(obj, "metadata")
@@ -74,6 +75,13 @@ def map_object(obj: Object, context: Context) -> Object:
     if rule is not None:
         rule(obj, context)
     return obj
+
+
+def map_own_version(api_version: str, context: Context) -> str:
+    """The apiVersion of the object that a request is about."""
+    group, slash, version = api_version.partition("/")
+    shared = context.scopes.shared_group(group, context.info.resource) if group == context.info.group else ""
+    return f"{shared}/{version}" if shared and slash else map_api_version(api_version, context.prefix)
 
 
 def _kind(given: str, obj: Object, context: Context) -> None:
@@ -108,7 +116,7 @@ def _metadata(meta: Object, context: Context) -> None:
         _owner(owner, context)
     for entry in mappings(meta, "managedFields"):
         if text(entry, "apiVersion"):
-            entry["apiVersion"] = map_api_version(entry["apiVersion"], prefix)
+            entry["apiVersion"] = map_own_version(entry["apiVersion"], context)
     labels = mapping(meta, "labels")
     if labels:
         _labels(meta, labels, context)
@@ -148,6 +156,9 @@ def map_own_name(name: str, context: Context) -> str:
         refuse_native_group(name, name.partition(".")[2])
         if len(name) > MAX_NAME:
             raise too_long("CustomResourceDefinition", CRDS[0], name, MAX_NAME)
+        plural, _, group = name.partition(".")
+        if context.scopes.shared_group(group, plural):
+            raise _imported(name)
         return map_crd_name(name, prefix)
     if (info.group, info.resource) == ("", "namespaces"):
         return map_namespace(name, prefix)
@@ -163,8 +174,9 @@ def _owner(owner: Object, context: Context) -> None:
             return  # the shard refuses it
         raise invalid(context, "metadata.ownerReferences", "an entry needs apiVersion and kind")
     group = version.rpartition("/")[0]
+    shared = context.scopes.shared_group_of_kind(group, kind)
     if version:
-        owner["apiVersion"] = map_api_version(version, context.prefix)
+        owner["apiVersion"] = shared + version[len(group) :] if shared else map_api_version(version, context.prefix)
     if not name:
         return
     if (group, kind) == (CRDS[0], "CustomResourceDefinition"):
@@ -212,13 +224,16 @@ def _quota(quota: Object, context: Context) -> None:
         for key in ("hard", "used"):
             amounts = mapping(part, key) if part else None
             if part and amounts:
-                part[key] = {_quota_key(name, context.prefix): value for name, value in amounts.items()}
+                part[key] = {_quota_key(name, context): value for name, value in amounts.items()}
 
 
-def _quota_key(name: str, prefix: str) -> str:
-    """``count/widgets.example.com`` counts a private kind; everything else is native."""
+def _quota_key(name: str, context: Context) -> str:
+    """``count/widgets.example.com`` counts a private kind, or a shared one; everything else is native."""
     resource, dot, group = name.partition(".")
-    return f"{resource}.{map_api_group(group, prefix)}" if dot and name.startswith("count/") else name
+    if not dot or not name.startswith("count/"):
+        return name
+    shared = context.scopes.shared_group(group, resource.removeprefix("count/"))
+    return f"{resource}.{shared or map_api_group(group, context.prefix)}"
 
 
 def refuse_native_group(name: str, group: str) -> None:
@@ -230,6 +245,16 @@ def refuse_native_group(name: str, group: str) -> None:
             "control plane itself",
             details={"name": name, "group": CRDS[0], "kind": CRDS[1]},
         )
+
+
+def _imported(name: str) -> StatusError:
+    """A CRD made by hand for a type whose objects stand elsewhere would hide them."""
+    return StatusError(
+        409,
+        f'customresourcedefinitions.apiextensions.k8s.io "{name}" already exists: clusters of the workspace import it',
+        reason="AlreadyExists",
+        details={"name": name, "group": CRDS[0], "kind": CRDS[1]},
+    )
 
 
 def bad_beginning(name: str, context: Context) -> StatusError:
@@ -272,9 +297,14 @@ _LABEL_VALUE = (
 
 
 def literal_token(context: Context) -> StatusError:
-    """Responses lose the token wherever it stands, so content that holds it would not come back as it was."""
+    """Responses lose token and identities wherever they stand, so content that holds one would not come back as it
+    was."""
     token = context.prefix[:-1]
-    return StatusError(422, f'the request holds "{token}", which is reserved in this workspace and would not be kept')
+    return StatusError(
+        422,
+        f'the request holds "{token}" or a word that begins with "{MARK}", reserved in this workspace, which would not '
+        "be kept",
+    )
 
 
 def invalid(context: Context, field: str, why: str) -> StatusError:

@@ -19,6 +19,7 @@ from proxy.mapping.query import map_query, name_in_field_selector
 from proxy.mapping.rbac import GROUP as RBAC
 from proxy.mapping.reviews import AUTHENTICATION, AUTHORIZATION
 from proxy.mapping.scopes import CRDS, PrivateScopes, resource_is_cluster_scoped
+from proxy.mapping.shared import holds_identity
 from proxy.mapping.token import LABEL
 
 Header = tuple[bytes, bytes]
@@ -92,7 +93,7 @@ def map_request(
     if info.group in NATIVE_GROUPS and not _has_route(method, info):
         raise not_allowed()
     attributes = attributes or attributes_of(info, prefix, scopes)
-    path = _path(info, attributes)
+    path = _path(info, attributes, scopes)
     query = map_query(info, prefix, scopes) if info.query else []
     listing = None
     if not info.name and not info.namespace and info.verb != "create":
@@ -136,7 +137,7 @@ def _has_route(method: bytes, info: RequestInfo) -> bool:
 def _may_be_written(context: Context) -> None:
     """Whether there may be an object of the name in the path: its body, which may lack the name, is looked at later."""
     info = context.info
-    if context.prefix[:-1] in info.name or context.prefix[:-1] in info.namespace:
+    if context.prefix[:-1] in info.name or context.prefix[:-1] in info.namespace or holds_identity(info.name.encode()):
         raise literal_token(context)
     if is_system_class(info.group, info.resource, info.name):
         refuse_system_class(info.verb, info.name)
@@ -158,8 +159,10 @@ def _prefixed(info: RequestInfo, scopes: PrivateScopes) -> bool:
     return True
 
 
-def _path(info: RequestInfo, attributes: Attributes) -> str:
-    parts = ["", "apis", attributes.group, info.version] if info.group else ["", "api", info.version]
+def _path(info: RequestInfo, attributes: Attributes, scopes: PrivateScopes) -> str:
+    # RBAC knows no sharing: rules name a workspace's own group, whether its type is shared or not.
+    group = scopes.shared_group(info.group, info.resource) or attributes.group
+    parts = ["", "apis", group, info.version] if info.group else ["", "api", info.version]
     if attributes.namespace and not (info.group == "" and info.resource == "namespaces"):
         parts += ["namespaces", quote(attributes.namespace)]
     parts.append(info.resource)

@@ -67,6 +67,12 @@ class PrivateScopes(Protocol):
         """Empty where it is not known."""
         ...
 
+    def shared_group(self, group: str, resource: str) -> str:
+        """Group on the shard of a type that the workspace shares with others (`proxy.mapping.shared`); else empty."""
+        ...
+
+    def shared_group_of_kind(self, group: str, kind: str) -> str: ...
+
 
 class NoCRDs:
     """A workspace without CRDs of its own."""
@@ -78,6 +84,12 @@ class NoCRDs:
         return False
 
     def kind_of(self, group: str, resource: str) -> str:
+        return ""
+
+    def shared_group(self, group: str, resource: str) -> str:
+        return ""
+
+    def shared_group_of_kind(self, group: str, kind: str) -> str:
         return ""
 
 

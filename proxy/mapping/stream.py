@@ -1,4 +1,5 @@
-"""Responses: the internal label and the prefix are taken out of the byte stream, without looking at structure.
+"""Responses: the internal label, the prefix and the identities of shared types are taken out of the byte stream,
+without looking at structure.
 
 Objects come as compact JSON with sorted labels, the internal key first. Its label can stand in these shapes, replaced
 in this order (``creationTimestamp`` or a name always stands before ``labels``)::
@@ -18,6 +19,7 @@ from __future__ import annotations
 import re
 from typing import TypeAlias
 
+from proxy.mapping.shared import unfinished, without_identities
 from proxy.mapping.token import LABEL
 
 Patterns: TypeAlias = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes]
@@ -65,7 +67,7 @@ def _remove(data: bytes, patterns: Patterns) -> bytes:
         data = data.replace(field, b"")
     if data.startswith(_STATUS) and _LABEL_NAME in data:
         data = _QUOTED.sub(b"", data)  # a message quotes an object
-    return data.replace(prefix, b"")
+    return without_identities(data.replace(prefix, b""))
 
 
 class ResponseFilter:
@@ -108,7 +110,7 @@ class ResponseFilter:
         """Length of the longest end of ``data`` that is the beginning of a pattern but not yet the whole."""
         if data.endswith(b"}\n"):
             return 0  # the end of a watch event or of a body: no pattern has a line break
-        longest = 0
+        longest = unfinished(data)
         for pattern in self._patterns:
             for length in range(min(len(pattern) - 1, len(data)), longest, -1):
                 if data.endswith(pattern[:length]):

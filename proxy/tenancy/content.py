@@ -13,6 +13,7 @@ from proxy.tenancy.api import DEFAULT, GROUP, NAMESPACES, TYPES, TYPES_IN, WORKS
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)
+BINDINGS = Resource("internal.kcp.dev", "v1alpha1", "typebindings", namespaced=False)
 PAIR = frozenset({"workspaces", "clusterworkspaces"})
 
 
@@ -62,10 +63,13 @@ async def remove(client: Client, token: str) -> list[str]:
     namespaces = await _delete_namespaces(client, selector)
     left += namespaces
     for resource in await cluster_resources(client):
-        if resource in (NAMESPACES, CRDS) or (resource.group == GROUP and resource.plural in PAIR):
+        if resource in (NAMESPACES, CRDS, BINDINGS) or (resource.group == GROUP and resource.plural in PAIR):
             continue
         count = await _delete_all(client, resource, selector)
         left += [f"{resource.plural}: {count}"] if count else []
+    if not left:  # they say where objects stand, which may have finalizers for somebody to see to
+        count = await _delete_all(client, BINDINGS, selector)
+        left += [f"typebindings: {count}"] if count else []
     return left
 
 

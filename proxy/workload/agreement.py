@@ -57,3 +57,8 @@ def subresources(imports: list[Object]) -> list[Object]:
     """Those that all have."""
     named = [{item["name"] for item in obj["spec"].get("subResources") or ()} for obj in imports]
     return [{"name": name} for name in sorted(set.intersection(*named))] if named else []
+
+
+def changes_what_is_published(imports: list[Object]) -> bool:
+    """Whether one of them may change a schema that is in use."""
+    return any(obj["spec"].get("schemaUpdateStrategy") == "UpdatePublished" for obj in imports)

@@ -14,6 +14,7 @@ CLUSTERS = Resource("workload.kcp.dev", "v1alpha1", "workloadclusters", namespac
 PLACEMENTS = Resource("workload.kcp.dev", "v1alpha1", "placements", namespaced=False)
 IMPORTS = Resource("apiresource.kcp.dev", "v1alpha1", "apiresourceimports", namespaced=False)
 NEGOTIATED = Resource("apiresource.kcp.dev", "v1alpha1", "negotiatedapiresources", namespaced=False)
+BINDINGS = Resource("internal.kcp.dev", "v1alpha1", "typebindings", namespaced=False)
 NAMESPACES = Resource("", "v1", "namespaces", namespaced=False)
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)
 

@@ -19,11 +19,15 @@ from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
 from proxy.kube.workqueue import WorkQueue
+from proxy.mapping.names import NATIVE_GROUPS
 from proxy.mapping.token import LABEL, token_of
-from proxy.workload.agreement import agree, by_age, subresources
+from proxy.workload.agreement import agree, by_age, changes_what_is_published, subresources
 from proxy.workload.api import ALWAYS, CRDS, IMPORTS, NEGOTIATED, conditions_of, is_true, not_there, with_condition
+from proxy.workload.definition import MADE_BY, crd_name
 from proxy.workload.events import tell
-from proxy.workload.publish import IN_USE, MADE_BY, NOT_WANTED, UNUSED, Outcome, Publisher, crd_name
+from proxy.workload.outcome import IN_USE, NOT_WANTED, UNUSED, Outcome
+from proxy.workload.publish import Publisher
+from proxy.workload.shared import SETTLED, SharedTypes, crd_name_of, keys_of
 from proxy.workload.typekey import TypeKey, key_of
 
 log = logging.getLogger(__name__)
@@ -39,11 +43,14 @@ LOOK_AGAIN = 60.0
 class Negotiation:
     """One shard's imports. ``auto_publish``: whether a new type is served without anybody's saying so."""
 
-    def __init__(self, client: Client, *, auto_publish: bool, look_again: float = LOOK_AGAIN) -> None:
+    def __init__(
+        self, client: Client, *, auto_publish: bool, look_again: float = LOOK_AGAIN, settled: float = SETTLED
+    ) -> None:
         self._client = client
         self._auto_publish = auto_publish
         self._look_again = look_again
-        self._publisher = Publisher(client)
+        self.shared = SharedTypes(client, settled=settled, look_again=look_again)
+        self._publisher = Publisher(client, self.shared)
         # Schemas are large and wanted only while something changes: they are not kept.
         self.imports = Informer(client, IMPORTS, transform=_without_schema)
         self._negotiated = Informer(client, NEGOTIATED, transform=_without_schema)
@@ -56,6 +63,8 @@ class Negotiation:
         self.imports.add_handler(self._import_event)
         self._negotiated.add_handler(self._negotiated_event)
         self._crds.add_handler(self._crd_event)
+        self.shared.bindings.add_handler(self._binding_event)
+        self.shared.crds.add_handler(self._shared_crd_event)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -64,6 +73,8 @@ class Negotiation:
                 group.create_task(informer.run())
             for informer in (self.imports, self._negotiated, self._crds):
                 await informer.wait_synced()
+            group.create_task(self.shared.run())
+            await self.shared.bindings.wait_synced()
             group.create_task(self.queue.run())
 
     def _import_event(self, kind: str, old: Object | None, new: Object) -> None:
@@ -89,6 +100,16 @@ class Negotiation:
             for key in self._by_crd.get(new["name"], ()):
                 self.queue.add(key)
 
+    def _binding_event(self, kind: str, old: Object | None, new: Object) -> None:
+        for key in keys_of(new):
+            self.queue.add(key)
+
+    def _shared_crd_event(self, kind: str, old: Object | None, new: Object) -> None:
+        if kind == "DELETED":  # by somebody, while there are bindings
+            for binding in self.shared.bindings.store.values():
+                if crd_name_of(binding) == new["metadata"]["name"]:
+                    self._binding_event("MODIFIED", binding, binding)
+
     async def _reconcile(self, key: TypeKey) -> float | None:
         names = sorted(self._importers.get(key, ()))
         found = [await self._get(IMPORTS, name) for name in names]
@@ -100,11 +121,12 @@ class Negotiation:
         schema, refused = agree(imports, negotiated, enforced)
         agreed = [obj for obj in by_age(imports) if obj["metadata"]["name"] not in refused]
         negotiated = await self._write_spec(key, negotiated, agreed, schema, imports)
-        outcome, again = await self._outcome(key, negotiated, by_hand=enforced is not None)
+        changing = changes_what_is_published(imports)
+        outcome = await self._outcome(key, negotiated, by_hand=enforced is not None, changing=changing)
         await self._write_negotiated(negotiated, outcome)
         for obj in imports:
             await self._write_import(obj, refused.get(obj["metadata"]["name"]), outcome)
-        return again
+        return outcome.again
 
     async def _write_spec(
         self, key: TypeKey, negotiated: Object | None, agreed: list[Object], schema: Any, imports: list[Object]
@@ -129,26 +151,27 @@ class Negotiation:
         patch = [{"op": "add", "path": f"/spec/{name}", "value": value} for name, value in changed.items()]
         return await self._client.patch(NEGOTIATED, key.name, patch, kind="json")
 
-    async def _outcome(self, key: TypeKey, negotiated: Object, *, by_hand: bool) -> tuple[Outcome, float | None]:
-        """What became of the type, and when to look again."""
+    async def _outcome(self, key: TypeKey, negotiated: Object, *, by_hand: bool, changing: bool) -> Outcome:
+        """What became of the type."""
         if negotiated["spec"].get("publish") or by_hand:
-            return await self._publisher.publish(key, negotiated), None
+            return await self._publisher.publish(key, negotiated, changing=changing)
         # No longer wanted: objects are not to get out of reach, while they are synced on.
         if is_true(negotiated, "Published") and key.resource not in ALWAYS and await self._is_needed(key):
-            return IN_USE, self._look_again
-        await self._publisher.withdraw(key)
-        return NOT_WANTED, None
+            return IN_USE._replace(again=self._look_again)
+        return NOT_WANTED._replace(again=await self._publisher.withdraw(key))
 
     async def _retire(self, key: TypeKey) -> float | None:
         """No cluster imports the type any more: it goes with its last object, which stays in reach until then."""
         self._importers.pop(key, None)
         negotiated = await self._get(NEGOTIATED, key.name)
         if negotiated is None:
-            return None
+            if key.group in NATIVE_GROUPS:
+                return None
+            return await self._publisher.withdraw(key) if not await self._is_needed(key) else self._look_again
         if key.resource not in ALWAYS and is_true(negotiated, "Published") and await self._is_needed(key):
             await self._write_negotiated(negotiated, UNUSED._replace(enforced=is_true(negotiated, "Enforced")))
             return self._look_again
-        await self._publisher.withdraw(key)
+        again = await self._publisher.withdraw(key)
         try:
             await self._client.delete(NEGOTIATED, key.name, uid=negotiated["metadata"]["uid"])
         except StatusError as error:
@@ -157,7 +180,7 @@ class Negotiation:
         self._by_crd[crd_name(key)].discard(key)
         if is_true(negotiated, "Published"):
             await self._tell(negotiated, "NegotiatedAPIResource", "Withdrawn", "No cluster imports it any more.")
-        return None
+        return again
 
     async def _is_needed(self, key: TypeKey) -> bool:
         """Whether there are objects that could not be reached without the type."""
@@ -165,7 +188,8 @@ class Negotiation:
             return False
         params: dict[str, str | int | None] = {"labelSelector": f"{LABEL}={key.token}", "limit": 1}
         try:
-            listed = await self._client.request("GET", key.resource.path(), params=params, accept=METADATA_LIST)
+            path = (await self._publisher.resource(key)).path()
+            listed = await self._client.request("GET", path, params=params, accept=METADATA_LIST)
         except StatusError as error:
             if error.code != 404:
                 raise
@@ -181,7 +205,7 @@ class Negotiation:
         if outcome.published != is_true(negotiated, "Published"):
             reason = "Published" if outcome.published else "NotPublished"
             message = outcome.message or "The workspace serves it."
-            bad = not outcome.published and outcome is not NOT_WANTED
+            bad = not outcome.published and outcome.reason != NOT_WANTED.reason
             await self._tell(negotiated, "NegotiatedAPIResource", reason, message, warning=bad)
 
     async def _write_import(self, obj: Object, refusal: str | None, outcome: Outcome) -> None:

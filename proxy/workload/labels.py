@@ -15,9 +15,10 @@ from proxy.kube.informer import Informer
 from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.names import NATIVE_GROUPS
 from proxy.mapping.token import LABEL, token_of
-from proxy.workload.api import ALWAYS, CLUSTER_LABEL, NEGOTIATED, is_true
+from proxy.workload.api import ALWAYS, BINDINGS, CLUSTER_LABEL, NEGOTIATED, is_true
+from proxy.workload.shared import group_of, keys_of, name_of
 from proxy.workload.summaries import Summaries
-from proxy.workload.typekey import key_of
+from proxy.workload.typekey import TypeKey, key_of
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,10 @@ class Labels:
         self._summaries = summaries
         self._negotiated = Informer(client, NEGOTIATED, transform=_slim_negotiated)
         self._negotiated.add_handler(self._negotiated_event)
+        self._bindings = Informer(client, BINDINGS)
+        self._bindings.add_handler(self._binding_event)
+        self._sharing: dict[Resource, set[str]] = {}
+        """Kinds that workspaces share → tokens of those."""
         self._kinds: dict[Resource, asyncio.Task[None] | None] = dict.fromkeys(ALWAYS)
         """Those that are followed, or are to be."""
         self._unlabelled: dict[Resource, Informer] = {}
@@ -47,6 +52,8 @@ class Labels:
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._bindings.run())
+            await self._bindings.wait_synced()
             group.create_task(self._negotiated.run())
             await self._negotiated.wait_synced()
             group.create_task(self._objects.run())
@@ -58,6 +65,7 @@ class Labels:
 
     async def wait_synced(self) -> None:
         """Until it is known which kinds there are."""
+        await self._bindings.wait_synced()
         await self._negotiated.wait_synced()
 
     async def follow(self, namespace: str, cluster: str | None) -> None:
@@ -102,19 +110,53 @@ class Labels:
                 del self._unlabelled[resource]
 
     def _negotiated_event(self, kind: str, old: Object | None, new: Object) -> None:
-        resource: Resource | None = new["resource"] or (old["resource"] if old else None)
-        if resource is None:
+        key: TypeKey | None = new["key"] or (old["key"] if old else None)
+        if key is None:
             return
         if kind != "DELETED":
-            self._kinds.setdefault(resource, None)
-            self._changed.set()
-            self._summaries.add_kind(resource)
-        elif resource.group not in NATIVE_GROUPS:
+            if ("", name_of(key)) not in self._bindings.store:
+                self._add_kind(key.resource)
+        elif key.group not in NATIVE_GROUPS:
             # Native kinds are followed for all workspaces at once, and stay.
-            self._summaries.remove_kind(resource)
-            task = self._kinds.pop(resource, None)
-            if task is not None:
-                task.cancel()
+            self._remove_kind(key.resource)
+
+    def _binding_event(self, kind: str, old: Object | None, new: Object) -> None:
+        keys = keys_of(new)
+        if not keys or not new["spec"].get("namespaced"):
+            return
+        token = keys[0].token
+        before = _shared_kind(old) if old is not None else None
+        after = _shared_kind(new) if kind != "DELETED" else None
+        for resource in {before, after, _shared_kind(new)} - {None, after}:
+            assert resource is not None
+            sharing = self._sharing.get(resource, set())
+            sharing.discard(token)
+            if not sharing:
+                self._sharing.pop(resource, None)
+                self._remove_kind(resource)
+        for key in keys if after is None else ():
+            if (self._negotiated.store.get(("", key.name)) or {}).get("key") == key:
+                self._add_kind(key.resource)  # of the workspace's own from now on
+        if after is not None:
+            self._sharing.setdefault(after, set()).add(token)
+            self._add_kind(after)
+            for key in keys:  # followed as the workspace's own before its binding was known
+                self._remove_kind(key.resource)
+
+    def _add_kind(self, resource: Resource) -> None:
+        self._kinds.setdefault(resource, None)
+        self._changed.set()
+        self._summaries.add_kind(resource)
+
+    def _remove_kind(self, resource: Resource) -> None:
+        self._summaries.remove_kind(resource)
+        task = self._kinds.pop(resource, None)
+        if task is not None:
+            task.cancel()
+
+    def _is_of(self, resource: Resource, token: str | None) -> bool:
+        """Whether there may be objects of that kind in the workspace."""
+        return resource.group in NATIVE_GROUPS or token in self._sharing.get(resource, (token_of(resource.group),))
 
     async def _relabel(self, namespace: str, cluster: str | None) -> int:
         """How many objects carried another label, or lacked it. Raises the last of the errors, after all were tried."""
@@ -122,7 +164,7 @@ class Labels:
         failure: StatusError | None = None
         token = token_of(namespace)
         # Of the other kinds there is nothing here: they are those of other workspaces.
-        for resource in [kind for kind in self._kinds if kind.group in NATIVE_GROUPS or token_of(kind.group) == token]:
+        for resource in [kind for kind in self._kinds if self._is_of(kind, token)]:
             wanted = f"{CLUSTER_LABEL}!={cluster}" if cluster else CLUSTER_LABEL
             try:
                 listed = await self._client.list(
@@ -166,4 +208,8 @@ def _slim(obj: Object) -> Object:
 def _slim_negotiated(obj: Object) -> Object:
     key = key_of(obj)
     served = (obj.get("spec") or {}).get("scope") == "Namespaced" and is_true(obj, "Published")
-    return {"resource": key.resource if key is not None and served else None}
+    return {"key": key if served else None}
+
+
+def _shared_kind(binding: Object) -> Resource:
+    return Resource(group_of(binding), binding["spec"]["versions"][0]["name"], binding["spec"]["plural"])

@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from proxy.kube.client import Client, Object
+from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.mapping.names import NATIVE_GROUPS
 from proxy.mapping.natives import importable
 from proxy.workload.api import CRDS, not_there
+from proxy.workload.definition import crd_name, crd_of, is_ours, version_of
+from proxy.workload.outcome import SERVED, Outcome
 from proxy.workload.schema import Incompatible, common
+from proxy.workload.shared import SharedTypes, can_be_shared, plain
 from proxy.workload.typekey import TypeKey
-
-MADE_BY = "apiresource.kcp.dev/negotiated"
-"""Annotation of a CRD that was made from a NegotiatedAPIResource."""
-
-
-class Outcome(NamedTuple):
-    """Whether the workspace serves a type now; ``enforced``: by a CRD that is not ours."""
-
-    published: bool
-    reason: str = ""
-    message: str = ""
-    enforced: bool = False
-
-
-SERVED = Outcome(True)
-NOT_WANTED = Outcome(False, "NotPublished", "spec.publish is false")
-UNUSED = Outcome(True, "NotImported", "no cluster imports it any more: its objects can be read and deleted")
-IN_USE = Outcome(True, "InUse", "spec.publish is false, but there are objects: it is served until they are gone")
 
 
 class Publisher:
     """Publishes types on one shard."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, shared: SharedTypes) -> None:
         self._client = client
+        self._shared = shared
         self._native: dict[tuple[str, str], frozenset[str]] = {}
         """Group and version → importable resources that the shard serves itself."""
 
@@ -47,21 +31,33 @@ class Publisher:
         crd = await self._crd(key)
         if crd is None or is_ours(crd):
             return None
-        version = _version(crd, key.version)
+        version = version_of(crd, key.version)
         return version["schema"]["openAPIV3Schema"] if version is not None and version["served"] else {}
 
-    async def publish(self, key: TypeKey, negotiated: Object) -> Outcome:
-        """Make the CRD where one is needed, or its version. The workspace is to serve the type."""
+    async def publish(self, key: TypeKey, negotiated: Object, *, changing: bool) -> Outcome:
+        """Make the CRD where one is needed, or its version. The workspace is to serve the type.
+
+        ``changing``: the schema may change while there are objects, so the CRD is not to be shared with others.
+        """
         if key.group in NATIVE_GROUPS:
             return await self._native_outcome(key)
         crd = await self._crd(key)
         if crd is not None and not is_ours(crd):
-            version = _version(crd, key.version)
+            version = version_of(crd, key.version)
+            # Made by hand while the type was being bound: a workspace that has one is refused the other.
+            again = await self._shared.withdraw(key)
             if version is not None and version["served"]:
-                return Outcome(True, "Enforced", "a CustomResourceDefinition made by hand serves it", enforced=True)
-            return Outcome(False, "VersionConflict", "the CustomResourceDefinition made by hand does not serve it")
-        desired = crd_of(key, negotiated["spec"])
+                return Outcome(True, "Enforced", "a CustomResourceDefinition made by hand serves it", True, again)
+            return Outcome(
+                False, "VersionConflict", "the CustomResourceDefinition made by hand does not serve it", again=again
+            )
+        own = crd is not None or not can_be_shared(key) or (changing and not await self._shared.binding(key))
         try:
+            if not own:
+                return await self._shared.publish(key, negotiated["spec"])
+            desired = crd_of(key, negotiated["spec"])
+            desired["metadata"]["name"] = crd_name(key)
+            desired["spec"]["group"] = key.resource.group
             if crd is None:
                 await self._client.create(CRDS, desired)
             else:
@@ -71,7 +67,7 @@ class Publisher:
         except StatusError as error:
             if error.code not in (400, 422):
                 raise
-            return Outcome(False, "InvalidSchema", error.message.replace(f"{key.token}-", "")[:1000])
+            return Outcome(False, "InvalidSchema", plain(error.message, key.token)[:1000])
         return SERVED
 
     async def _add_version(self, crd: Object, desired: Object) -> None:
@@ -98,12 +94,17 @@ class Publisher:
             changed = {**crd, "spec": {**crd["spec"], "names": names, "versions": whole}}
             await self._client.replace(CRDS, changed)
 
-    async def withdraw(self, key: TypeKey) -> None:
-        """Take the version out of the CRD, if it is one of ours, and delete the CRD with its last one."""
+    async def withdraw(self, key: TypeKey) -> float | None:
+        """Take the version out of the CRD, if it is one of ours, and delete the CRD with its last one; of a shared one,
+        the workspace's part in it. If that is not done yet, in how many seconds to go on."""
         if key.group in NATIVE_GROUPS:
-            return
+            return None
+        await self._withdraw_own(key)
+        return await self._shared.withdraw(key)
+
+    async def _withdraw_own(self, key: TypeKey) -> None:
         crd = await self._crd(key)
-        version = _version(crd, key.version) if crd is not None else None
+        version = version_of(crd, key.version) if crd is not None else None
         if crd is None or version is None or not is_ours(crd):
             return
         others = [each for each in crd["spec"]["versions"] if each["name"] != key.version]
@@ -119,10 +120,17 @@ class Publisher:
 
     async def is_kept(self, key: TypeKey) -> bool:
         """Whether objects of the type stay in reach without it, by another version."""
+        if key.group not in NATIVE_GROUPS and await self._shared.binding(key):
+            return await self._shared.is_kept(key)
         crd = await self._crd(key) if key.group not in NATIVE_GROUPS else None
         if crd is None or not is_ours(crd):
             return crd is not None
         return any(each["served"] for each in crd["spec"]["versions"] if each["name"] != key.version)
+
+    async def resource(self, key: TypeKey) -> Resource:
+        """Where its objects stand."""
+        shared = await self._shared.resource(key) if key.group not in NATIVE_GROUPS else None
+        return shared or key.resource
 
     async def _native_outcome(self, key: TypeKey) -> Outcome:
         if key.plural in await self._native_resources(key.group, key.version):
@@ -150,42 +158,3 @@ class Publisher:
             if error.code != 404:
                 raise
             return None
-
-
-def is_ours(crd: Object) -> bool:
-    return MADE_BY in (crd["metadata"].get("annotations") or {})
-
-
-def _version(crd: Object, name: str) -> Object | None:
-    return next((version for version in crd["spec"]["versions"] if version["name"] == name), None)
-
-
-def crd_name(key: TypeKey) -> str:
-    """On the shard."""
-    return f"{key.plural}.{key.token}-{key.group}"
-
-
-def crd_of(key: TypeKey, spec: Object) -> Object:
-    """The workspace's CRD for a negotiated type, named as on the shard, with what the API server would add to it."""
-    version: Object = {
-        "name": key.version,
-        "served": True,
-        "storage": True,
-        "schema": {"openAPIV3Schema": spec.get("openAPIV3Schema") or {"type": "object"}},
-    }
-    if "status" in {item["name"] for item in spec.get("subResources") or ()}:
-        version["subresources"] = {"status": {}}
-    if spec.get("columnDefinitions"):
-        version["additionalPrinterColumns"] = spec["columnDefinitions"]
-    names = {"singular": spec["kind"].lower(), "listKind": f"{spec['kind']}List"}
-    names |= {
-        name: spec[name]
-        for name in ("plural", "singular", "kind", "listKind", "shortNames", "categories")
-        if spec.get(name)
-    }
-    return {
-        "apiVersion": CRDS.api_version,
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": crd_name(key), "annotations": {MADE_BY: "true"}},
-        "spec": {"group": f"{key.token}-{key.group}", "scope": spec["scope"], "names": names, "versions": [version]},
-    }

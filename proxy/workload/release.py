@@ -16,7 +16,8 @@ from proxy.kube.informer import Informer
 from proxy.kube.times import parse_time
 from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.token import LABEL, token_of
-from proxy.workload.api import ALWAYS, CLUSTERS, NEGOTIATED, now
+from proxy.workload.api import ALWAYS, BINDINGS, CLUSTERS, NEGOTIATED, now
+from proxy.workload.shared import group_of, keys_of
 from proxy.workload.typekey import key_of
 
 log = logging.getLogger(__name__)
@@ -125,6 +126,10 @@ class Release:
             key = key_of(obj)
             if key is not None and (obj.get("spec") or {}).get("scope") == "Namespaced":
                 found[key.resource] = None
+        for binding in (await self._client.list(BINDINGS, label_selector=selector))["items"]:
+            if binding["spec"].get("namespaced"):
+                for key in keys_of(binding):
+                    found[Resource(group_of(binding), key.version, key.plural)] = None
         return list(found)
 
     async def _write(self, resource: Resource, meta: Object, finalizers: list[str]) -> None:

@@ -12,7 +12,6 @@ from proxy.kube.client import Client, Object, Resource
 from proxy.kube.digest import digest
 from proxy.kube.informer import Informer
 from proxy.kube.workqueue import WorkQueue
-from proxy.mapping.names import NATIVE_GROUPS
 from proxy.mapping.token import LABEL, token_of
 from proxy.workload.api import ALWAYS, CLUSTER_LABEL, not_there
 from proxy.workload.moves import SEVERAL, SYNC
@@ -75,8 +74,8 @@ class Summaries:
             while True:
                 self._changed.clear()
                 for resource, task in list(self._kinds.items()):
-                    native = resource.group in NATIVE_GROUPS
-                    if task is None and (self._tokens if native else token_of(resource.group) in self._tokens):
+                    token = token_of(resource.group)  # of native and shared kinds there is none
+                    if task is None and (self._tokens if token is None else token in self._tokens):
                         self._kinds[resource] = group.create_task(self._follow(resource))
                 await self._changed.wait()
 

@@ -43,6 +43,12 @@ class Scopes:
     def kind_of(self, group: str, resource: str) -> str:
         return ""
 
+    def shared_group(self, group: str, resource: str) -> str:
+        return ""
+
+    def shared_group_of_kind(self, group: str, kind: str) -> str:
+        return ""
+
 
 class Front:
     """Serves ``/clusters/TOKEN/…`` for any token."""

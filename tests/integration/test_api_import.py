@@ -11,8 +11,9 @@ import pytest
 
 from proxy.kube.client import Object, Resource
 from proxy.kube.errors import StatusError
+from proxy.mapping.shared import plain_group
 from proxy.shard.control_plane import ControlPlane
-from proxy.workload.api import CLUSTERS, CRDS, IMPORTS, NEGOTIATED
+from proxy.workload.api import BINDINGS, CLUSTERS, CRDS, IMPORTS, NEGOTIATED
 from proxy.workload.events import EVENTS
 from proxy.workload.imports import Negotiation
 from tests.integration.eventually import eventually
@@ -47,12 +48,12 @@ async def test_what_belongs_to_the_shard_is_not(workspace: Workspace, plural: st
     await reaches(lambda: workspace.status(NEGOTIATED, f"{plural}.v1.{group or 'core'}", "Published"), "False")
 
 
-async def test_another_type_becomes_a_crd_of_the_workspace(workspace: Workspace) -> None:
+async def test_another_type_becomes_a_shared_crd(workspace: Workspace) -> None:
     cluster = await workspace.cluster("east")
     await workspace.imports(cluster, "widgets", "example.com", WIDGET, subResources=[{"name": "status"}])
     await reaches(lambda: workspace.status(NEGOTIATED, "widgets.v1.example.com", "Published"), "True")
-    crd = await workspace.client.get(CRDS, f"widgets.{workspace.token}-example.com")
-    assert crd["spec"]["group"] == f"{workspace.token}-example.com"
+    crd = await workspace.crd()
+    assert plain_group(crd["spec"]["group"]) == "example.com"
     assert crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] == WIDGET
     assert crd["spec"]["versions"][0]["subresources"] == {"status": {}}
 
@@ -95,13 +96,13 @@ async def test_a_schema_that_cannot_be_served_is_told(workspace: Workspace) -> N
 
 async def test_a_type_goes_with_its_cluster_and_its_last_object(shard: ControlPlane) -> None:
     async with shard.client() as client, controllers(client), asyncio.TaskGroup() as group:
-        task = group.create_task(Negotiation(client, auto_publish=True, look_again=0.3).run())
+        task = group.create_task(Negotiation(client, auto_publish=True, look_again=0.3, settled=0.5).run())
         workspace = Workspace(client)
         cluster = await workspace.cluster("east")
         await workspace.imports(cluster, "widgets", "example.com", WIDGET)
         await reaches(lambda: workspace.status(NEGOTIATED, "widgets.v1.example.com", "Published"), "True")
         await workspace.namespace("one")
-        resource = Resource(f"{workspace.token}-example.com", "v1", "widgets")
+        resource = await workspace.shared()
         widget = {"apiVersion": resource.api_version, "kind": "Widget", "metadata": {"name": "w"}}
         await eventually(lambda: client.create(resource, widget, workspace.mapped("one")), StatusError, timeout=60)
         await client.delete(CLUSTERS, cluster["metadata"]["name"])
@@ -112,7 +113,7 @@ async def test_a_type_goes_with_its_cluster_and_its_last_object(shard: ControlPl
         assert await client.get(resource, "w", workspace.mapped("one")), "readable as long as there is one"
         await client.delete(resource, "w", workspace.mapped("one"))
         await gone(client, NEGOTIATED, workspace.mapped("widgets.v1.example.com"))
-        await gone(client, CRDS, f"widgets.{workspace.token}-example.com")
+        await gone(client, BINDINGS, workspace.mapped("widgets.example.com"))
         task.cancel()
 
 
@@ -144,8 +145,7 @@ async def test_names_that_are_none_are_refused(workspace: Workspace, spec: Objec
 
 async def versions(workspace: Workspace) -> dict[str, bool]:
     """Of the workspace's CRD of widgets: name → served."""
-    crd = await workspace.client.get(CRDS, f"widgets.{workspace.token}-example.com")
-    return {version["name"]: version["served"] for version in crd["spec"]["versions"]}
+    return {version["name"]: version["served"] for version in (await workspace.crd())["spec"]["versions"]}
 
 
 async def condition(workspace: Workspace, resource: Resource, name: str, kind: str) -> tuple[str, str, str]:
@@ -197,7 +197,7 @@ async def test_strategies_on_what_is_published(workspace: Workspace, strategy: s
     await reaches(lambda: workspace.status(IMPORTS, name, "Compatible"), str(accepted))
 
     async def served() -> Object:
-        crd = await workspace.client.get(CRDS, f"widgets.{workspace.token}-example.com")
+        crd = await workspace.crd()
         schema: Object = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
         return schema
 
@@ -253,18 +253,18 @@ async def test_two_versions_of_one_type(workspace: Workspace) -> None:
     await reaches(lambda: workspace.status(NEGOTIATED, "widgets.v2.example.com", "Published"), "True")
     assert await versions(workspace) == {"v1": True, "v2": True}
     await workspace.namespace("one")
-    old, new = (Resource(f"{workspace.token}-example.com", each, "widgets") for each in ("v1", "v2"))
+    old, new = await workspace.shared(version="v1"), await workspace.shared(version="v2")
     widget = {"apiVersion": new.api_version, "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 3}}
     await eventually(lambda: workspace.client.create(new, widget, workspace.mapped("one")), StatusError, timeout=60)
     assert (await workspace.client.get(old, "w", workspace.mapped("one")))["spec"] == {"size": 3}
     # The cluster of the version in which objects are stored goes: they are still there in the other one.
     await workspace.client.delete(CLUSTERS, workspace.mapped("east"))
     await gone(workspace.client, NEGOTIATED, workspace.mapped(WIDGETS))
-    assert await versions(workspace) == {"v1": False, "v2": True}
     assert (await workspace.client.get(new, "w", workspace.mapped("one")))["spec"] == {"size": 3}
-    # And is back.
+    # And is back, the objects where they were.
     await workspace.imports(await workspace.cluster("east"), "widgets", "example.com", WIDGET)
-    await reaches(lambda: versions(workspace), {"v1": True, "v2": True})
+    await reaches(lambda: workspace.status(NEGOTIATED, WIDGETS, "Published"), "True")
+    assert await workspace.shared() == old
 
 
 async def test_two_versions_that_do_not_fit(workspace: Workspace) -> None:
@@ -283,7 +283,8 @@ async def test_a_crd_made_by_hand_is_the_measure_and_may_go(workspace: Workspace
     group = f"{workspace.token}-example.com"
     await workspace.client.create(CRDS, by_hand(group, sized("string")))
     cluster = await workspace.cluster("east")
-    await workspace.imports(cluster, "widgets", "example.com", sized("integer"))
+    changing = {"schemaUpdateStrategy": "UpdatePublished"}  # so it is a CRD of the workspace's own afterwards
+    await workspace.imports(cluster, "widgets", "example.com", sized("integer"), **changing)
     await reaches(lambda: workspace.status(NEGOTIATED, WIDGETS, "Enforced"), "True")
     name = "widgets.east.v1.example.com"
     expected = ("False", "IncompatibleSchema", ".spec.size: type string here, integer there")
@@ -307,12 +308,12 @@ async def test_a_crd_made_by_hand_is_the_measure_and_may_go(workspace: Workspace
 
 async def test_what_is_not_to_be_published_any_more(shard: ControlPlane) -> None:
     async with shard.client() as client, asyncio.TaskGroup() as group:
-        task = group.create_task(Negotiation(client, auto_publish=True, look_again=0.3).run())
+        task = group.create_task(Negotiation(client, auto_publish=True, look_again=0.3, settled=0.5).run())
         workspace = Workspace(client)
         await workspace.imports(await workspace.cluster("east"), "widgets", "example.com", WIDGET)
         await reaches(lambda: workspace.status(NEGOTIATED, WIDGETS, "Published"), "True")
         await workspace.namespace("one")
-        resource = Resource(f"{workspace.token}-example.com", "v1", "widgets")
+        resource = await workspace.shared()
         widget = {"apiVersion": resource.api_version, "kind": "Widget", "metadata": {"name": "w"}}
         await eventually(lambda: client.create(resource, widget, workspace.mapped("one")), StatusError, timeout=60)
         await client.patch(NEGOTIATED, workspace.mapped(WIDGETS), {"spec": {"publish": False}})
@@ -324,7 +325,7 @@ async def test_what_is_not_to_be_published_any_more(shard: ControlPlane) -> None
         assert await client.get(resource, "w", workspace.mapped("one"))
         await client.delete(resource, "w", workspace.mapped("one"))
         await reaches(reason, "NotPublished")
-        await gone(client, CRDS, f"widgets.{workspace.token}-example.com")
+        await gone(client, BINDINGS, workspace.mapped("widgets.example.com"))
         task.cancel()
 
 

@@ -116,7 +116,7 @@ async def test_a_kind_that_was_imported_is_labelled_too(workspace: Workspace) ->
     await workspace.imports(cluster, "widgets", "example.com", WIDGET)
     await reaches(lambda: workspace.status(NEGOTIATED, "widgets.v1.example.com", "Published"), "True")
     await workspace.namespace("out", **{OPT_OUT: ""})
-    resource = Resource(f"{workspace.token}-example.com", "v1", "widgets")
+    resource = await workspace.shared()
     widget = {"apiVersion": resource.api_version, "kind": "Widget", "metadata": {"name": "w"}}
     await eventually(lambda: workspace.client.create(resource, widget, workspace.mapped("out")), StatusError)
     assert await workspace.label_of("out", "w", resource) is None

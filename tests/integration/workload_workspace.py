@@ -10,8 +10,9 @@ from typing import Any
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.mapping.token import new_token
-from proxy.workload.api import CLUSTER_LABEL, CLUSTERS, IMPORTS, NAMESPACES, stamp
+from proxy.workload.api import BINDINGS, CLUSTER_LABEL, CLUSTERS, CRDS, IMPORTS, NAMESPACES, stamp
 from proxy.workload.controllers import run
+from proxy.workload.shared import group_of
 from tests.integration.eventually import eventually
 
 CONFIGMAPS = Resource("", "v1", "configmaps")
@@ -98,6 +99,20 @@ class Workspace:
         }
         await settled(lambda: self.client.create(IMPORTS, obj))
         return name
+
+    async def shared(self, plural: str = "widgets", version: str = "v1", group: str = "example.com") -> Resource:
+        """Where objects of a type stand that is bound. Raises StatusError 404 for one that is not."""
+        binding = await self.client.get(BINDINGS, self.mapped(f"{plural}.{group}"))
+        return Resource(group_of(binding), version, plural)
+
+    async def crd(self, plural: str = "widgets") -> Object:
+        """The one that serves a type: the workspace's own, or a shared one."""
+        try:
+            return await self.client.get(CRDS, f"{plural}.{self.token}-example.com")
+        except StatusError as error:
+            if error.code != 404:
+                raise
+        return await self.client.get(CRDS, f"{plural}.{(await self.shared(plural)).group}")
 
     async def condition(self, resource: Resource, name: str, kind: str) -> Object | None:
         obj = await self.client.get(resource, self.mapped(name))

@@ -7,7 +7,16 @@ from typing import Any
 import orjson
 import pytest
 
-from proxy.discovery.openapi import filtered, path_of, plain, reachable, resource_of_path, subresource_of_path
+from proxy.discovery.openapi import (
+    Spec,
+    filtered,
+    merged,
+    path_of,
+    plain,
+    reachable,
+    resource_of_path,
+    subresource_of_path,
+)
 from proxy.discovery.openapi_proto import encode_document, varint
 from proxy.discovery.openapi_v2 import combined, schema_v2
 
@@ -101,7 +110,7 @@ def test_plain_removes_the_token_in_every_spelling() -> None:
         "x-kubernetes-group-version-kind": {"group": "k3fq7zn2a-example.com"},
         "description": "kept: k3fq7zn2",
     }
-    assert orjson.loads(plain(spec, "k3fq7zn2a")) == {
+    assert orjson.loads(plain(spec, "k3fq7zn2a", "k3fq7zn2a-example.com")) == {
         "paths": {
             "/apis/example.com/v1/widgets": {
                 "get": {
@@ -113,6 +122,43 @@ def test_plain_removes_the_token_in_every_spelling() -> None:
         },
         "x-kubernetes-group-version-kind": {"group": "example.com"},
         "description": "kept: k3fq7zn2",
+    }
+
+
+def test_plain_removes_the_identity_of_a_shared_group() -> None:
+    group = "0kcpabcdefgh2345.example.com"
+    spec = {
+        "paths": {
+            f"/apis/{group}/v1/widgets": {
+                "get": {
+                    "tags": ["kcpabcdefgh2345ExampleCom_v1"],
+                    "operationId": "listKcpabcdefgh2345ExampleComV1Widget",
+                    "schema": ref("com.example.0kcpabcdefgh2345.v1.Widget"),
+                }
+            }
+        },
+        "components": {"schemas": {}},
+    }
+    made = orjson.loads(plain(spec, "k3fq7zn2a", group))
+    assert made["paths"] == {
+        "/apis/example.com/v1/widgets": {
+            "get": {
+                "tags": ["exampleCom_v1"],
+                "operationId": "listExampleComV1Widget",
+                "schema": ref("com.example.v1.Widget"),
+            }
+        }
+    }
+
+
+def test_merged() -> None:
+    one: Spec = {"openapi": "3", "paths": {"/b": 1}, "components": {"schemas": {"B": {}, "Meta": {}}}}
+    other: Spec = {"openapi": "3", "paths": {"/a": 2}, "components": {"schemas": {"A": {}, "Meta": {}}}}
+    assert merged([one]) is one
+    assert merged([one, other]) == {
+        "openapi": "3",
+        "paths": {"/a": 2, "/b": 1},
+        "components": {"schemas": {"A": {}, "B": {}, "Meta": {}}},
     }
 
 

@@ -26,6 +26,12 @@ class Scopes:
     def kind_of(self, group: str, resource: str) -> str:
         return ""
 
+    def shared_group(self, group: str, resource: str) -> str:
+        return ""
+
+    def shared_group_of_kind(self, group: str, kind: str) -> str:
+        return ""
+
 
 def context(method: str, path: str) -> Context:
     return Context(parse(method.encode(), path.encode()), P, Scopes(), complete=method != "PATCH")

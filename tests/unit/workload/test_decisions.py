@@ -12,7 +12,7 @@ from proxy.kube.times import parse_time
 from proxy.workload.agreement import agree, subresources
 from proxy.workload.api import with_condition
 from proxy.workload.clusters import arrival, health
-from proxy.workload.publish import crd_of
+from proxy.workload.definition import crd_of
 from proxy.workload.typekey import TypeKey, key_of
 
 NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
@@ -195,8 +195,8 @@ def test_crd() -> None:
         "subResources": [{"name": "status"}],
     }  # fmt: skip
     crd = crd_of(TypeKey("kabcdefgh", "widgets", "v1", "example.com"), spec)
-    assert crd["metadata"]["name"] == "widgets.kabcdefgh-example.com"
-    assert crd["spec"]["group"] == "kabcdefgh-example.com"
+    assert crd["metadata"]["name"] == "widgets.example.com"
+    assert crd["spec"]["group"] == "example.com"
     assert crd["spec"]["names"] == {
         "plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList", "shortNames": ["w"],
     }  # fmt: skip
