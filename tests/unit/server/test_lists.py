@@ -6,9 +6,9 @@ import orjson
 import pytest
 
 from proxy.kube.errors import StatusError
-from proxy.mapping.listing import Listing
+from proxy.mapping.listing import Listing, make_token
 from proxy.server.instead import produce_instead
-from proxy.server.listing import produce_list
+from proxy.server.listing import produce_deleted, produce_list
 from proxy.server.messages import Forward, Header, Response
 
 TOKEN = "k3fq7zn2a"
@@ -100,3 +100,44 @@ async def test_what_is_known_here_is_not_said_in_another_form() -> None:
     told = Told(Response(201, [], other))
     await produce_instead(forward(b"/x"), TOKEN, b"known").run(told)
     assert told.body == other
+
+
+def selected(limit: int, start: str = "") -> Listing:
+    query = (("labelSelector", f"0.kcp.dev/w={TOKEN},part"),)
+    return Listing("/api/v1/x", query, limit, start, TOKEN, continued=True, selected=True)
+
+
+@pytest.mark.parametrize(("there", "going_on"), [(("a", "b"), False), (("a", "b", "c"), True)])
+async def test_one_more_tells_whether_a_limited_list_goes_on(there: tuple[str, ...], going_on: bool) -> None:
+    answer = page("ConfigMapList", "7", *there)
+    asked: list[bytes] = []
+
+    def noted(target: bytes) -> Forward:
+        asked.append(target)
+        return forward(target)
+
+    told = Told(answer)
+    await produce_list(selected(2), noted).run(told)
+    value = orjson.loads(told.body)
+    assert asked == [b"/api/v1/x?labelSelector=0.kcp.dev%2Fw%3Dk3fq7zn2a%2Cpart&limit=3&pretty=false"]
+    assert [item["metadata"]["name"] for item in value["items"]] == ["a", "b"]
+    next_token = value["metadata"].get("continue")
+    assert next_token == (make_token(f"{TOKEN}-a/b\0", 7) if going_on else None)
+
+
+@pytest.mark.parametrize("more", [False, True])
+async def test_a_limited_deletion_goes_on_where_more_is_the_workspaces_own(more: bool) -> None:
+    gone = page("ConfigMapList", "7", "a")
+    value = orjson.loads(gone.body)
+    value["metadata"]["continue"] = "NEXT"
+    told = Told(Response(200, [], orjson.dumps(value)), page("ConfigMapList", "7", *(["b"] if more else [])))
+    deletion = Forward("main", b"DELETE", b"/api/v1/x?limit=1", [])
+    await produce_deleted(selected(1), deletion, forward).run(told)
+    assert [item["metadata"]["name"] for item in orjson.loads(told.body)["items"]] == ["a"]
+    assert ("continue" in orjson.loads(told.body)["metadata"]) is more
+
+
+async def test_a_limited_deletion_that_is_refused() -> None:
+    told = Told(Response(403, [], NOT_FOUND))
+    await produce_deleted(selected(1), forward(b"/x"), forward).run(told)
+    assert (told.status, told.body) == (403, NOT_FOUND.replace(b"k3fq7zn2a-", b""))
