@@ -224,6 +224,13 @@ KNOWN: tuple[Known, ...] = (
         ),
     ),
     Known(
+        "timeouts that are none",
+        "who may not do something is told that first",
+        lambda step, plain, workspace, changed: (
+            plain.status == 400 and workspace.status == 403 and "invalid timeout" in _text(plain)
+        ),
+    ),
+    Known(
         "refusals of watches",
         "they are not indented",
         lambda step, plain, workspace, changed: (
