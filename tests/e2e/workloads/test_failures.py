@@ -9,6 +9,7 @@ import signal
 import pytest
 
 from proxy.kube.errors import StatusError
+from tests.e2e.processes import processes
 from tests.e2e.workloads.team import (
     CONFIGMAPS,
     DEPLOYMENTS,
@@ -89,6 +90,23 @@ async def test_kcp_away_for_a_while(kcp_process: Kcp, team_a: Team) -> None:
     await team_a.available("away", "words", 2)
     assert await team_a.syncer_restarts() == restarts, await team_a.syncer_log(previous=True)
     assert set(before) < {pod["metadata"]["uid"] for pod in await team_a.pods("away")}
+
+
+@pytest.mark.usefixtures("real_nodes")
+async def test_a_node_that_dies(team_a: Team) -> None:
+    """With all that runs on it, the syncer's pod among it, as in a power cut; it is started again."""
+    await team_a.namespace("node-killed")
+    await team_a.deploy("node-killed")
+    before = {pod["metadata"]["uid"] for pod in await team_a.pods("node-killed")}
+    victims = processes("unshare", "tests.clusters.node", str(team_a.cluster.folder))
+    assert victims
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    await team_a.up.patch(DEPLOYMENTS, "words", {"spec": {"replicas": 2}}, "node-killed")
+    await team_a.up.create(CONFIGMAPS, {"metadata": {"name": "meanwhile"}, "data": {"k": "v"}}, "node-killed")
+    assert (await team_a.on_below(CONFIGMAPS, "meanwhile", "node-killed"))["data"] == {"k": "v"}
+    await team_a.available("node-killed", "words", 2)
+    assert before < {pod["metadata"]["uid"] for pod in await team_a.pods("node-killed")}
 
 
 async def test_a_physical_cluster_that_is_down(team_b: Team) -> None:
