@@ -6,6 +6,7 @@ custom-resource-definitions/#specifying-a-structural-schema
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +62,8 @@ class Definitions:
             document = await self._client.request("GET", f"/openapi/v3/{path}", timeout=60)
             self._last = address, document["components"]["schemas"]
         gvk = {"group": resource.group, "version": resource.version, "kind": kind}
-        definition = Definition(schema_of(self._last[1], gvk))
+        # Tenths of a second, in which a process with many clusters has others to serve.
+        definition = Definition(await asyncio.to_thread(schema_of, self._last[1], gvk))
         self._known[resource] = address, definition
         return definition
 

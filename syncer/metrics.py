@@ -9,7 +9,7 @@
 | ``kcp_syncer_oldest_pending_seconds`` | resource | age of the oldest change that is not on the other side yet |
 | ``kcp_syncer_retries_total`` | resource | attempts that failed |
 | ``kcp_syncer_requests_total`` | side, method, code | requests to the workspace (above) and to the cluster (below) |
-| ``kcp_syncer_connected`` | side | 1 while all watches of the side are open |
+| ``kcp_syncer_connected`` | side | 1 while all watches of the side are open, where it works for several: of one |
 | ``kcp_syncer_leading`` | | how many clusters this syncer is the one to work for: 1, or 0 while it stands by |
 | ``kcp_syncer_token_expiry_timestamp_seconds`` | | when its token of the workspace ends |
 | ``kcp_syncer_events_dropped_total`` | | Events that were not written to the workspace |
@@ -193,9 +193,8 @@ class _Pairs(Collector):
             yield family
         connected = GaugeMetricFamily("kcp_syncer_connected", "Whether all watches are open.", labels=("side",))
         for side in SIDES:
-            # One that stands by for another has none.
-            working = [pair for pair in self._pairs if pair.leading.value]
-            connected.add_metric((side,), float(bool(working) and all(pair.connected(side) for pair in working)))
+            # Of many, whose owners may do as they like, none at all is what is wrong with this process.
+            connected.add_metric((side,), float(any(pair.connected(side) for pair in self._pairs)))
         yield connected
         text = "Clusters that this syncer is the one to work for."
         yield GaugeMetricFamily("kcp_syncer_leading", text, sum(pair.leading.value for pair in self._pairs))

@@ -71,14 +71,15 @@ def check(text: str) -> None:
 
 
 def store(client: RestClient, name: str, namespace: str, text: str) -> str:
-    """Put the kubeconfig into the workspace, where few may read it; the Secret's version."""
-    secret = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": f"{name}-kubeconfig"},
-        "type": SECRET_TYPE,
+    """Put the kubeconfig into the workspace, where few may read it, and where it goes with the WorkloadCluster; the
+    Secret's version."""
+    cluster = client.request("GET", f"{CLUSTERS}/{quote(name)}")["metadata"]
+    owner = {"apiVersion": "workload.kcp.dev/v1alpha1", "kind": "WorkloadCluster", "name": name, "uid": cluster["uid"]}
+    content: dict[str, Any] = {
+        "metadata": {"name": f"{name}-kubeconfig", "ownerReferences": [owner]},
         "data": {KEY: base64.b64encode(text.encode()).decode()},
     }
+    secret = {"apiVersion": "v1", "kind": "Secret", "type": SECRET_TYPE, **content}
     path = f"/api/v1/namespaces/{quote(namespace)}/secrets"
     try:
         found = client.request("POST", path, secret)
@@ -91,8 +92,7 @@ def store(client: RestClient, name: str, namespace: str, text: str) -> str:
             raise Plain(
                 f"Secret {namespace}/{name}-kubeconfig is there and of another type: delete it first"
             ) from error
-        patch = {"data": {KEY: secret["data"][KEY]}}  # type: ignore[index]
-        found = client.request("PATCH", where, patch, content_type="application/merge-patch+json")
+        found = client.request("PATCH", where, content, content_type="application/merge-patch+json")
     return str(found["metadata"]["resourceVersion"])
 
 

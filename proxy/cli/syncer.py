@@ -9,13 +9,14 @@ import secrets
 import socket
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import click
 import uvloop
 
-from proxy.cli.controlling import LEASE_SECONDS, NAMESPACE
+from proxy.cli.controlling import NAMESPACE
 from proxy.cli.home import SYSTEM_ADMIN
 from proxy.cli.installation import Installation, NotThere
 from proxy.kube.client import Client
@@ -28,11 +29,13 @@ from proxy.push.networks import Networks
 from proxy.push.pushed import Surroundings
 from proxy.shard.addresses import interface_addresses
 from proxy.tenancy.root import root_shard
-from syncer.main import address, until_stopped
+from syncer.main import address, duration, until_stopped
 from syncer.metrics import Level, serve
 
 LEASE = "kcp-syncer"
 """Beside that of the controllers."""
+THREADS = 2
+"""For what takes long: the interpreter's lock is shared with the event loop."""
 RESOLVERS = "32"
 """Threads that look up names: a tenant's name server may take its time, and others do not wait for it."""
 
@@ -89,6 +92,12 @@ A workspace hands a cluster over with
     help="How many of one workspace are synced; what there is beyond is told so.",
 )
 @click.option(
+    "--lease-duration",
+    default="30s",
+    show_default=True,
+    help="When another kcp syncer takes over from one that is not heard of.",
+)
+@click.option(
     "--metrics-bind-address",
     default="off",
     show_default=True,
@@ -111,6 +120,7 @@ def syncer(
     allow_insecure: bool,
     requests_per_cluster: int,
     clusters_per_workspace: int,
+    lease_duration: str,
     metrics_bind_address: str,
     metrics_token_file: Path | None,
     log_format: str,
@@ -141,7 +151,9 @@ def syncer(
         )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             scraped = address(metrics_bind_address)
-            runner.run(until_stopped(_run(root_directory, surroundings, scraped, metrics_token_file)))
+            runner.run(
+                until_stopped(_run(root_directory, surroundings, duration(lease_duration), scraped, metrics_token_file))
+            )
     except (ConfigError, NotThere) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
@@ -149,9 +161,14 @@ def syncer(
 
 
 async def _run(
-    root: Path, surroundings: Surroundings, scraped: tuple[str, int] | None, token_file: Path | None
+    root: Path,
+    surroundings: Surroundings,
+    lease: float,
+    scraped: tuple[str, int] | None,
+    token_file: Path | None,
 ) -> None:
-    """Raises NotThere, OSError where the address for metrics cannot be used."""
+    """``lease``: seconds. Raises NotThere, OSError where the address for metrics cannot be used."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
     async with Installation(root) as installation, surroundings.proxy, AsyncExitStack() as stack:
         fleet, leads = Fleet(installation.shards, surroundings), Level()
         registry = surroundings.registry.registry
@@ -170,7 +187,7 @@ async def _run(
             identity=f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(4)}",
             work="syncing clusters",
             steps_down=True,
-            duration=LEASE_SECONDS,
+            duration=lease,
             leads=leads.set,
         )
         await leadership.run(lambda: keep_running("syncing clusters", fleet.run))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Hashable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 Turn = Callable[[], AbstractAsyncContextManager[None]]
 """``async with turn():`` around what takes a turn."""
@@ -49,7 +49,8 @@ class Turns:
             if granted.done() and not granted.cancelled():
                 self._give_back()
             else:
-                queue.remove(granted)
+                with suppress(ValueError):  # passed over already
+                    queue.remove(granted)
                 if not queue and self._waiting.get(who) is queue:
                     del self._waiting[who]
             raise

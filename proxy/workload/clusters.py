@@ -53,6 +53,8 @@ class Heartbeats:
         conditions = with_condition(conditions, HEARTBEAT, healthy, reason, message, severity="Error")
         # Of a cluster that kcp syncs itself it is known what keeps it from that.
         cause = next((each for each in before if each["type"] == CONNECTED and each["status"] == "False"), None)
+        if cause is None and (cluster.get("spec") or {}).get("push") and name not in self._seen:
+            message += "; a kcp syncer is to sync it, which the operator of kcp runs"
         if cause is not None and not healthy:
             reason, message = cause.get("reason", ""), cause.get("message", "")
         conditions = with_condition(conditions, READY, healthy, reason, message, severity="Error")

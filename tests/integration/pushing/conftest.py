@@ -23,7 +23,7 @@ from syncer.namespaces import NAMESPACES
 from tests.e2e.workspaces.installation import Installation, Outcome
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp
-from tests.integration.pushing.syncer_process import LOOPBACK, SyncerProcess
+from tests.integration.pushing.syncer_process import SETTINGS, SyncerProcess
 
 CONFIGMAPS = Resource("", "v1", "configmaps")
 DEPLOYMENTS = Resource("apps", "v1", "deployments")
@@ -106,7 +106,7 @@ async def kcp(kcp_process: Kcp, tmp_path_factory: pytest.TempPathFactory) -> Asy
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def syncer(kcp_process: Kcp) -> AsyncIterator[SyncerProcess]:
-    async with SyncerProcess(kcp_process.root, *LOOPBACK) as process:
+    async with SyncerProcess(kcp_process.root, *SETTINGS) as process:
         yield process
 
 

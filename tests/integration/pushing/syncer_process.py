@@ -12,7 +12,8 @@ from typing import Self
 from proxy.shard.addresses import free_port
 
 COMMAND = (sys.executable, "-m", "proxy.cli.kcp", "syncer")
-LOOPBACK = ("--allow-network", "127.0.0.1/32")
+SETTINGS = ("--allow-network", "127.0.0.1/32", "--lease-duration", "10s")
+"""Clusters are on this machine; and who is killed is not waited for for long."""
 
 
 class SyncerProcess:

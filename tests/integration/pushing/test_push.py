@@ -16,7 +16,7 @@ from syncer.names import physical_namespace, syncer_id
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp
 from tests.integration.pushing.conftest import CONFIGMAPS, DEPLOYMENTS, SECRETS, Team
-from tests.integration.pushing.syncer_process import LOOPBACK, SyncerProcess
+from tests.integration.pushing.syncer_process import SETTINGS, SyncerProcess
 from tests.integration.syncer_pair import absent, application
 
 
@@ -92,6 +92,7 @@ async def test_what_is_handed_over_opens_no_more_than_syncing_needs(team: Team) 
     assert gone <= await team.namespaces_below()
     await eventually(cleared, timeout=60)
     await absent(team.above, CLUSTERS, team.name)
+    await absent(team.above, SECRETS, f"{team.name}-kubeconfig", "default")
     assert not (await team.above.get(CONFIGMAPS, "words", "default"))["metadata"].get("finalizers")
 
 
@@ -126,7 +127,7 @@ async def test_another_takes_over_from_one_that_is_killed(team: Team, syncer: Sy
     assert (await team.sync()).code == 0
     await team.write("words", "1")
     await team.arrives("words", "1")
-    async with SyncerProcess(kcp_process.root, *LOOPBACK) as second:
+    async with SyncerProcess(kcp_process.root, *SETTINGS) as second:
         await eventually(lambda: says(second, "[+]standing-by ok"), aiohttp.ClientError)
         await syncer.end(signal.SIGKILL)
         await team.write("words", "2")

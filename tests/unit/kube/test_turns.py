@@ -57,3 +57,17 @@ async def test_who_gives_up_takes_nobodys_turn() -> None:
     assert turns.waiting == 0
     await asyncio.wait_for(take(turns.of("b"), done, "b"), 1)
     assert done == ["b"]
+
+
+async def test_who_gives_up_in_the_moment_of_its_turn() -> None:
+    turns, done = Turns(1), list[str]()
+    async with turns.of("first")():
+        leaving = asyncio.create_task(take(turns.of("a"), done, "a"))
+        waiting = asyncio.create_task(take(turns.of("b"), done, "b"))
+        await asyncio.sleep(0)
+        leaving.cancel()
+    (result,) = await asyncio.gather(leaving, return_exceptions=True)
+    assert isinstance(result, asyncio.CancelledError)
+    await asyncio.wait_for(waiting, 1)
+    assert done == ["b"]
+    assert turns.waiting == 0
