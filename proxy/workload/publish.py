@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.mapping.names import NATIVE_GROUPS
@@ -10,7 +12,7 @@ from proxy.workload.api import CRDS, not_there
 from proxy.workload.definition import crd_name, crd_of, is_ours, version_of
 from proxy.workload.outcome import SERVED, Outcome
 from proxy.workload.schema import Incompatible, common
-from proxy.workload.shared import SharedTypes, can_be_shared, plain
+from proxy.workload.shared import SharedTypes, Taken, can_be_shared, plain
 from proxy.workload.typekey import TypeKey
 
 
@@ -54,7 +56,8 @@ class Publisher:
         own = crd is not None or not can_be_shared(key) or (changing and not await self._shared.binding(key))
         try:
             if not own:
-                return await self._shared.publish(key, negotiated["spec"])
+                with contextlib.suppress(Taken):
+                    return await self._shared.publish(key, negotiated["spec"])
             desired = crd_of(key, negotiated["spec"])
             desired["metadata"]["name"] = crd_name(key)
             desired["spec"]["group"] = key.resource.group

@@ -50,6 +50,10 @@ MAX_COUNTED = 63
 IN_USE = "its schema changes when there are no objects of it any more"
 
 
+class Taken(Exception):
+    """Somebody has found another type with the same identity, and was first."""
+
+
 class SharedTypes:
     """Those of one shard."""
 
@@ -84,7 +88,8 @@ class SharedTypes:
     async def publish(self, key: TypeKey, spec: Object) -> Outcome:
         """Bind the workspace to the CRD of its type as ``spec`` of the NegotiatedAPIResource has it.
 
-        Raises Incompatible for a version that does not fit those that there are, StatusError 422 for no schema.
+        Raises Incompatible for a version that does not fit those that there are, StatusError 422 for no schema, Taken
+        where it cannot be shared.
         """
         async with self._lock(name_of(key)):
             binding = await self.binding(key)
@@ -184,17 +189,14 @@ class SharedTypes:
         await recount(self._client, key, group_of(before) if before else key.resource.group, crd["spec"]["group"])
 
     async def _make_crd(self, crd: Object) -> None:
-        """Raises StatusError 409 while one of the name is going, 422 where there is another of the same identity."""
-        try:
+        """Raises StatusError 409 while one of the name is going, Taken for another one of the same identity."""
+        there = await self._get(CRDS, crd["metadata"]["name"])
+        if there is None:
             await self._client.create(CRDS, crd)
-        except StatusError as error:
-            if error.code != 409:
-                raise
-            there = await self._get(CRDS, crd["metadata"]["name"])
-            if there is None or there["metadata"].get("deletionTimestamp"):
-                raise
-            if there["metadata"].get("annotations", {}).get(DIGEST) != crd["metadata"]["annotations"][DIGEST]:
-                raise StatusError(422, "another schema has the same identity") from None
+        elif there["metadata"].get("deletionTimestamp"):
+            raise StatusError(409, f"{crd['metadata']['name']} is being deleted")
+        elif there["metadata"].get("annotations", {}).get(DIGEST) != crd["metadata"]["annotations"][DIGEST]:
+            raise Taken(crd["metadata"]["name"])
 
     async def _close(self, key: TypeKey, binding: Object) -> bool:
         """Whether the binding is closed for long enough, and there are no objects."""

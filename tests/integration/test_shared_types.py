@@ -13,6 +13,7 @@ from proxy.mapping.token import new_token
 from proxy.shard.control_plane import ControlPlane
 from proxy.workload.api import BINDINGS, CRDS, IMPORTS, NEGOTIATED
 from proxy.workload.imports import Negotiation
+from proxy.workload.shared import DIGEST
 from tests.integration.eventually import eventually
 from tests.integration.workload_workspace import Workspace, gone, reaches
 
@@ -207,3 +208,15 @@ async def test_quotas_count_where_objects_stand(shard: ControlPlane) -> None:
         await reaches(hard, {f"count/widgets.{group}": "1"})
         await unimport(workspace)
         await reaches(hard, {own: "1"})
+
+
+async def test_another_schema_of_the_same_identity(shard: ControlPlane) -> None:
+    """Digests are long and identities short: whoever finds such a pair gains nothing by it."""
+    async with shard.client() as client:
+        schema = unique()
+        async with negotiation(client):
+            crd = await (await importing(client, schema)).crd()
+        await client.patch(CRDS, crd["metadata"]["name"], {"metadata": {"annotations": {DIGEST: "another"}}})
+        async with negotiation(client):
+            workspace = await importing(client, schema)
+            assert (await workspace.crd())["metadata"]["name"] == f"widgets.{workspace.token}-example.com"
