@@ -11,7 +11,7 @@ from proxy.kube.errors import StatusError
 from proxy.mapping.listing import FIRST_PAGE, PAGE, Listing, Page, join_items, list_metadata, split_page
 from proxy.mapping.request import page_target
 from proxy.mapping.stream import strip_bytes
-from proxy.server.messages import Exchange, Forward, Header, Produce
+from proxy.server.messages import Exchange, Forward, Header, Produce, Response
 
 _META = b'"apiVersion":"meta.k8s.io/'
 """Of lists in another form than the resource's own."""
@@ -32,17 +32,27 @@ def produce_deleted(listing: Listing, deletion: Forward, look: Callable[[bytes],
 
 async def _deleted(listing: Listing, deletion: Forward, look: Callable[[bytes], Forward], exchange: Exchange) -> None:
     answer = await exchange.fetch(deletion)
-    body = strip_bytes(answer.body, listing.token)
-    if answer.status == 200:
-        page = split_page(answer.body, listing.token, selected=True)
-        if page.next and not (await _next(listing, look, exchange, page.next, 1)).items:
-            page.next = ""
-        meta = list_metadata(page.resource_version, page.next, always=listing.custom)
-        items = strip_bytes(join_items(page.items, listing.token), listing.token)
-        body = page.head + meta + page.between + items + b"]}\n"
-    await exchange.start(answer.status, _headers(answer.headers, listing.token))
-    await exchange.write(body)
+    if answer.status != 200:
+        await _pass_on(answer, listing.token, exchange)
+        return
+    page = split_page(answer.body, listing.token, selected=True)
+    if page.next and not (await _next(listing, look, exchange, page.next, 1)).items:
+        page.next = ""
+    meta = list_metadata(page.resource_version, page.next, always=listing.custom)
+    items = strip_bytes(join_items(page.items, listing.token), listing.token)
+    await exchange.start(200, _headers(answer.headers, listing.token))
+    await exchange.write(page.head + meta + page.between + items + b"]}\n")
     await exchange.end()
+
+
+async def _pass_on(refusal: Response, token: str, exchange: Exchange) -> None:
+    kind = [(name, value) for name, value in refusal.headers if name in _KIND]
+    await exchange.start(refusal.status, [*kind, *_headers(refusal.headers, token)[1:]])
+    await exchange.write(strip_bytes(refusal.body, token))
+    await exchange.end()
+
+
+_KIND = frozenset({b"content-type", b"x-content-type-options"})
 
 
 async def _run(listing: Listing, forward: Callable[[bytes], Forward], exchange: Exchange) -> None:
@@ -54,9 +64,7 @@ async def _run(listing: Listing, forward: Callable[[bytes], Forward], exchange: 
     if answer.status == 410 and not listing.continued:
         raise _too_old()
     if answer.status != 200:
-        await exchange.start(answer.status, _headers(answer.headers, listing.token))
-        await exchange.write(strip_bytes(answer.body, listing.token))
-        await exchange.end()
+        await _pass_on(answer, listing.token, exchange)
         return
     page = split_page(answer.body, listing.token, selected=listing.selected)
     if page.resource_version.isdigit() and int(page.resource_version) < listing.not_older_than:
