@@ -14,8 +14,9 @@ from collections import Counter
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ALONGSIDE = ("e2e", "security", "monitoring", "clients")
-"""Folders of the second run: the only ones that start physical clusters, whose networks have fixed names."""
+ALONGSIDE = ("e2e", "monitoring", "clients")
+"""Folders of the second run, which takes about as long: the only ones that start physical clusters, whose networks have
+fixed names."""
 NONE_SELECTED = 5
 """Pytest's exit code for a run without tests."""
 _END = re.compile(r"=+ (FAILURES|ERRORS|warnings summary|short test summary info|.*\bin [\d.]+s.*) =+$")

@@ -11,5 +11,5 @@ SEED = 7
 
 async def test_both_sides_are_equal_whatever_dies(tmp_path: Path) -> None:
     said: list[str] = []
-    left = await play(tmp_path, seed=SEED, seconds=60, patience=120, say=said.append)
+    left = await play(tmp_path, seed=SEED, seconds=45, patience=120, say=said.append)
     assert left == [], "\n".join(said)

@@ -112,13 +112,15 @@ class Team:
 
         await eventually(gone, timeout=PATIENCE)
 
-    async def on_below(self, resource: Resource, name: str, namespace: str) -> dict[str, Any]:
+    async def on_below(
+        self, resource: Resource, name: str, namespace: str, *, timeout: float = PATIENCE
+    ) -> dict[str, Any]:
         """The object on the physical cluster, as soon as it is there."""
 
         async def there() -> dict[str, Any]:
             return await self.down.get(resource, name, self.below(namespace))
 
-        return await eventually(there, StatusError, timeout=PATIENCE)
+        return await eventually(there, StatusError, timeout=timeout)
 
     async def pods(self, namespace: str) -> list[dict[str, Any]]:
         """Running pods on the physical cluster for a namespace of the workspace."""

@@ -229,7 +229,8 @@ async def test_owners_and_quotas(pair: tuple[Importer, Importer]) -> None:
         status = (await one.client.get(QUOTAS, "few", "limited")).get("status") or {}
         return bool(status.get("used", {}).get(count) == "0")
 
-    await eventually(counted)
+    # The quota controller looks for new types each half minute, and waits until it knows all objects of all of them.
+    await eventually(counted, timeout=150)
     await one.make(MOONS, "Moon", "first", "limited")
     body = {"apiVersion": MOONS.api_version, "kind": "Moon", "metadata": {"name": "second"}}
     refusal = await one.refused(403, "POST", MOONS.path("limited"), body)

@@ -52,7 +52,7 @@ async def test_a_cluster_that_cannot_be_synced_says_why(team: Team, tmp_path: Pa
     said = await team.becomes("KubeconfigRefused")
     assert "'exec', which would run a program" in said["message"]
     # What is said there is what the owner sees first.
-    assert (await eventually(lambda: reason(team, "Ready"), timeout=30)) == "KubeconfigRefused"
+    await eventually(lambda: says(team, "Ready", "KubeconfigRefused"), timeout=30)
     assert not marker.exists()
 
     await team.secret(edited(config, {"certificate-authority": "/etc/passwd", "certificate-authority-data": None}))
@@ -88,9 +88,8 @@ async def gone(team: Team) -> bool:
     return team.name not in {item["metadata"]["name"] for item in (await team.above.list(CLUSTERS))["items"]}
 
 
-async def reason(team: Team, kind: str) -> str:
-    found = await team.condition(kind)
-    return str(found.get("reason") or "") if found.get("reason") != "ErrorHeartbeat" else ""
+async def says(team: Team, kind: str, reason: str) -> bool:
+    return bool((await team.condition(kind)).get("reason") == reason)
 
 
 async def test_a_troubled_cluster_disturbs_no_other(teams: tuple[Team, Team]) -> None:
