@@ -110,7 +110,7 @@ class Discovery:
 
         ``path`` and ``query`` are those inside the workspace.
         """
-        path = path.rstrip("/") or "/"
+        asked, path = path, path.rstrip("/") or "/"
         root = path.split("/", 2)[1]
         if root not in ("", "api", "apis", "openapi", "version") or (root in ("", "version") and path != f"/{root}"):
             return None
@@ -121,7 +121,8 @@ class Discovery:
                 return page_not_found()
             raise StatusError(405, "the server does not allow this method on the requested resource")
         if root == "openapi":
-            return _openapi_reply(shard.schemas, workspace.token, view, request, path, query)
+            # Here a slash at the end makes another path.
+            return _openapi_reply(shard.schemas, workspace.token, view, request, asked, query)
         accept = request.header(b"accept")
         if root == "version":
             found: Document | None = shard.version
