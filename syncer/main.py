@@ -18,7 +18,7 @@ import click
 import uvloop
 
 from proxy.kube.config import SERVICE_ACCOUNT, ConfigError, Connection, in_cluster, load_kubeconfig
-from proxy.logs import CONSOLE, FORMATS, formatter
+from syncer.flags import observed, start_logging
 from syncer.metrics import Registry, ready, serve
 from syncer.names import SHOWABLE
 from syncer.runner import Settings, Syncer
@@ -109,21 +109,7 @@ Example:
     show_default=True,
     help="When another syncer for the same cluster takes over from one that is not heard of.",
 )
-@click.option(
-    "--metrics-bind-address",
-    default="off",
-    show_default=True,
-    metavar="[HOST]:PORT",
-    help="Serve /metrics, /livez and /readyz; off for not at all.",
-)
-@click.option(
-    "--metrics-token-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Holds the bearer token that scrapes of /metrics need.",
-)
-@click.option("--log-format", type=click.Choice(FORMATS), default=CONSOLE, show_default=True)
-@click.option("-v", "--verbosity", type=int, default=2, show_default=True, help="0 errors, 2 what is done, 4 details.")
+@observed
 def main(
     from_kubeconfig: str | None,
     from_cluster: str | None,
@@ -147,10 +133,7 @@ def main(
     verbosity: int,
 ) -> None:
     """Sync one workspace, or many, with one physical cluster until stopped."""
-    level = logging.DEBUG if verbosity > 3 else logging.INFO if verbosity > 1 else logging.WARNING
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter(log_format))
-    logging.basicConfig(level=level, handlers=[handler])
+    start_logging(log_format, verbosity)
     own: Mapping[str, object] = {
         "--from-kubeconfig": from_kubeconfig,
         "--from-cluster": from_cluster,

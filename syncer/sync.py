@@ -314,13 +314,8 @@ class KindSync(Followed):
     async def _find(self, key: Key) -> Object | None:
         """What stands below, asked and not remembered."""
         name = name_below(self._resource.plural, key.name)
-        try:
-            found = await self._sides.below.get(self._resource, name, self._sides.namespaces.below(key.namespace))
-        except StatusError as error:
-            if error.code != 404:
-                raise
-            return None
-        return self._keep_below(found)
+        found = await self._sides.below.find(self._resource, name, self._sides.namespaces.below(key.namespace))
+        return None if found is None else self._keep_below(found)
 
     async def _delete(self, below: Object) -> None:
         if below["deleting"]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import secrets
 import socket
-import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -23,12 +21,12 @@ from proxy.kube.client import Client
 from proxy.kube.config import ConfigError, load_kubeconfig
 from proxy.kube.leadership import Leadership
 from proxy.kube.running import keep_running
-from proxy.logs import FORMATS, formatter
 from proxy.push.fleet import Fleet
 from proxy.push.networks import Networks
 from proxy.push.pushed import Surroundings
 from proxy.shard.addresses import interface_addresses
 from proxy.tenancy.root import root_shard
+from syncer.flags import observed, start_logging
 from syncer.main import address, duration, until_stopped
 from syncer.metrics import Level, serve
 
@@ -97,21 +95,7 @@ A workspace hands a cluster over with
     show_default=True,
     help="When another kcp syncer takes over from one that is not heard of.",
 )
-@click.option(
-    "--metrics-bind-address",
-    default="off",
-    show_default=True,
-    metavar="[HOST]:PORT",
-    help="Serve /metrics, /livez and /readyz; off for not at all.",
-)
-@click.option(
-    "--metrics-token-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Holds the bearer token that scrapes of /metrics need.",
-)
-@click.option("--log-format", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True)
-@click.option("-v", "--verbosity", type=int, default=2, show_default=True, help="0 errors, 2 what is done, 4 details.")
+@observed
 def syncer(
     root_directory: Path,
     kubeconfig: str | None,
@@ -132,10 +116,7 @@ def syncer(
     """
     os.umask(0o077)
     os.environ.setdefault("UV_THREADPOOL_SIZE", RESOLVERS)
-    level = logging.DEBUG if verbosity > 3 else logging.INFO if verbosity > 1 else logging.WARNING
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter(log_format))
-    logging.basicConfig(level=level, handlers=[handler])
+    start_logging(log_format, verbosity)
     try:
         networks = Networks(allowed=allowed, denied=denied, own=interface_addresses())
     except ValueError as error:

@@ -205,6 +205,15 @@ class Client:
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
         return await self._object("GET", resource.path(namespace, name))
 
+    async def find(self, resource: Resource, name: str, namespace: str | None = None) -> Object | None:
+        """`get`, or None where there is no such object."""
+        try:
+            return await self.get(resource, name, namespace)
+        except StatusError as error:
+            if error.code != 404:
+                raise
+            return None
+
     async def pages(
         self,
         resource: Resource,

@@ -122,14 +122,7 @@ def _slim(obj: Object) -> Object:
 
 
 async def _found(client: Client, resource: Resource, namespace: str, name: str) -> Object | None:
-    if not name:
-        return None
-    try:
-        return await client.get(resource, name, namespace)
-    except StatusError as error:
-        if error.code != 404:
-            raise
-        return None
+    return await client.find(resource, name, namespace) if name else None
 
 
 async def _delete(client: Client, secret: Object) -> None:

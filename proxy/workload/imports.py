@@ -112,11 +112,11 @@ class Negotiation:
 
     async def _reconcile(self, key: TypeKey) -> float | None:
         names = sorted(self._importers.get(key, ()))
-        found = [await self._get(IMPORTS, name) for name in names]
+        found = [await self._client.find(IMPORTS, name) for name in names]
         imports = [obj for obj in found if obj is not None and not obj["metadata"].get("deletionTimestamp")]
         if not imports:
             return await self._retire(key)
-        negotiated = await self._get(NEGOTIATED, key.name)
+        negotiated = await self._client.find(NEGOTIATED, key.name)
         enforced = await self._publisher.enforced(key)
         schema, refused = agree(imports, negotiated, enforced)
         agreed = [obj for obj in by_age(imports) if obj["metadata"]["name"] not in refused]
@@ -163,7 +163,7 @@ class Negotiation:
     async def _retire(self, key: TypeKey) -> float | None:
         """No cluster imports the type any more: it goes with its last object, which stays in reach until then."""
         self._importers.pop(key, None)
-        negotiated = await self._get(NEGOTIATED, key.name)
+        negotiated = await self._client.find(NEGOTIATED, key.name)
         if negotiated is None:
             if key.group in NATIVE_GROUPS:
                 return None
@@ -231,14 +231,6 @@ class Negotiation:
             with not_there():
                 patch = {"status": {"conditions": after}}
                 await self._client.patch(resource, obj["metadata"]["name"], patch, subresource="status")
-
-    async def _get(self, resource: Resource, name: str) -> Object | None:
-        try:
-            return await self._client.get(resource, name)
-        except StatusError as error:
-            if error.code != 404:
-                raise
-            return None
 
 
 def _without_schema(obj: Object) -> Object:

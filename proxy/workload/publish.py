@@ -155,9 +155,4 @@ class Publisher:
         return self._native[group, version]
 
     async def _crd(self, key: TypeKey) -> Object | None:
-        try:
-            return await self._client.get(CRDS, crd_name(key))
-        except StatusError as error:
-            if error.code != 404:
-                raise
-            return None
+        return await self._client.find(CRDS, crd_name(key))

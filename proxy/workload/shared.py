@@ -83,7 +83,7 @@ class SharedTypes:
         return self._locks.setdefault(name, asyncio.Lock())
 
     async def binding(self, key: TypeKey) -> Object | None:
-        return await self._get(BINDINGS, name_of(key))
+        return await self._client.find(BINDINGS, name_of(key))
 
     async def publish(self, key: TypeKey, spec: Object) -> Outcome:
         """Bind the workspace to the CRD of its type as ``spec`` of the NegotiatedAPIResource has it.
@@ -96,7 +96,7 @@ class SharedTypes:
             if binding is not None and _entry(key, spec) in binding["spec"]["versions"]:
                 await self._open_for(key, binding)
                 name = crd_name_of(binding)
-                if ("", name) in self.crds.store or await self._get(CRDS, name) is not None:
+                if ("", name) in self.crds.store or await self._client.find(CRDS, name) is not None:
                     return SERVED
                 await self._bind(key, *await self._crd(key, spec, binding), binding)
                 return SERVED
@@ -147,7 +147,7 @@ class SharedTypes:
         found = []
         for version in binding["spec"]["versions"]:
             other = key._replace(version=version["name"])
-            negotiated = await self._get(NEGOTIATED, other.name) if other != key else None
+            negotiated = await self._client.find(NEGOTIATED, other.name) if other != key else None
             if negotiated is not None and is_true(negotiated, "Published"):
                 found.append((other, negotiated["spec"]))
         return found
@@ -190,7 +190,7 @@ class SharedTypes:
 
     async def _make_crd(self, crd: Object) -> None:
         """Raises StatusError 409 while one of the name is going, Taken for another one of the same identity."""
-        there = await self._get(CRDS, crd["metadata"]["name"])
+        there = await self._client.find(CRDS, crd["metadata"]["name"])
         if there is None:
             await self._client.create(CRDS, crd)
         elif there["metadata"].get("deletionTimestamp"):
@@ -242,7 +242,7 @@ class SharedTypes:
             # Asked once more: what we follow may lag behind what we wrote.
             if await self._any(BINDINGS, f"{IDENTITY}={meta['labels'][IDENTITY]}"):
                 return
-            crd = await self._get(CRDS, meta["name"])
+            crd = await self._client.find(CRDS, meta["name"])
             if crd is None:
                 return
             plural, _, group = meta["name"].partition(".")
@@ -259,14 +259,6 @@ class SharedTypes:
                 raise
             return False
         return bool(listed.get("items"))
-
-    async def _get(self, resource: Resource, name: str) -> Object | None:
-        try:
-            return await self._client.get(resource, name)
-        except StatusError as error:
-            if error.code != 404:
-                raise
-            return None
 
 
 def name_of(key: TypeKey) -> str:
