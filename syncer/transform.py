@@ -234,7 +234,6 @@ def merge_patch(before: Object, after: Object) -> Object:
 
 def without_refused(status: Object, error: StatusError) -> Object:
     """A patch of a status without the fields that an API server names as invalid; empty if it names none of them."""
-    causes = error.details.get("causes")
-    named = [str(cause.get("field") or "") for cause in causes] if isinstance(causes, list) else []
+    named = [str(cause.get("field") or "") for cause in error.causes]
     refused = {re.split(r"[.\[]", field)[1] for field in named if field.startswith("status.")}
     return {key: value for key, value in status.items() if key not in refused} if refused & status.keys() else {}

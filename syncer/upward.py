@@ -131,7 +131,7 @@ class UpSync(Followed):
         except StatusError as error:
             if error.reason == "AlreadyExists":
                 return await self._find(key)
-            if error.code == 404 or any(cause.get("reason") == "NamespaceTerminating" for cause in _causes(error)):
+            if error.code == 404 or any(cause.get("reason") == "NamespaceTerminating" for cause in error.causes):
                 return None
             raise
         self._conflicts.discard(key)
@@ -224,8 +224,3 @@ class UpSync(Followed):
         except StatusError as error:
             if error.code not in (404, 409):
                 raise
-
-
-def _causes(error: StatusError) -> list[Object]:
-    causes = error.details.get("causes")
-    return causes if isinstance(causes, list) else []

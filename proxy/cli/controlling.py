@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import secrets
-import socket
 from collections.abc import Awaitable, Mapping, MutableMapping
 from contextlib import suppress
 
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
-from proxy.kube.leadership import Leadership
+from proxy.kube.leadership import Leadership, process_identity
 from proxy.kube.running import keep_running
 from proxy.kube.tally import Tallies
 from proxy.tenancy import controllers as tenancy
@@ -83,7 +80,7 @@ class Controllers:
             self._shards[root],
             namespace=NAMESPACE,
             name=LEASE,
-            identity=f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(4)}",
+            identity=process_identity(),
             work="controllers",
             steps_down=True,
             duration=LEASE_SECONDS,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
-import socket
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -19,7 +17,7 @@ from proxy.cli.home import SYSTEM_ADMIN
 from proxy.cli.installation import Installation, NotThere
 from proxy.kube.client import Client
 from proxy.kube.config import ConfigError, load_kubeconfig
-from proxy.kube.leadership import Leadership
+from proxy.kube.leadership import Leadership, process_identity
 from proxy.kube.running import keep_running
 from proxy.push.fleet import Fleet
 from proxy.push.networks import Networks
@@ -165,7 +163,7 @@ async def _run(
             shards[await root_shard(shards, next(iter(shards)))],
             namespace=NAMESPACE,
             name=LEASE,
-            identity=f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(4)}",
+            identity=process_identity(),
             work="syncing clusters",
             steps_down=True,
             duration=lease,

@@ -37,6 +37,12 @@ class StatusError(Exception):
         self.details: dict[str, Any] = details or {}
         self._bare = details is None and code in BARE
 
+    @property
+    def causes(self) -> list[dict[str, Any]]:
+        """``details.causes``; empty where there are none."""
+        causes = self.details.get("causes")
+        return causes if isinstance(causes, list) else []
+
     @classmethod
     def of_body(cls, code: int, body: Any) -> StatusError:
         """The error in an API server's answer; ``body`` is its decoded JSON, or text where it sent no Status."""

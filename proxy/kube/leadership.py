@@ -10,6 +10,9 @@ import asyncio
 import contextlib
 import datetime
 import logging
+import os
+import secrets
+import socket
 import time
 from collections.abc import Callable, Coroutine
 
@@ -21,6 +24,11 @@ log = logging.getLogger(__name__)
 LEASES = Resource("coordination.k8s.io", "v1", "leases")
 DURATION = 15.0
 """Seconds."""
+
+
+def process_identity() -> str:
+    """Who this process is, on whatever machine, and not the one of that number before it."""
+    return f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(4)}"
 
 
 class Leadership:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import subprocess
 import sys
 from contextlib import AsyncExitStack
@@ -28,6 +27,7 @@ from syncer.names import physical_namespace
 from syncer.namespaces import CLUSTERS
 from tests.bench.system import System
 from tests.faults.relay import Relay
+from tests.integration import etcd_copies
 
 ACCOUNTS = Resource("", "v1", "serviceaccounts")
 CLUSTER = "east"
@@ -217,19 +217,16 @@ class Rig:
         copy = self.folder / "backup"
         await self.plane.stop()
         try:
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(self.etcd_folders["physical"], copy, ignore=_sockets)
+            etcd_copies.copy(self.etcd_folders["physical"], copy)
         finally:
             await self.plane.start()
         return copy
 
     async def restore(self, copy: Path) -> None:
         """All that happened on the physical cluster since then has not happened."""
-        folder = self.etcd_folders["physical"]
         await self.plane.stop()
         try:
-            shutil.rmtree(folder)
-            shutil.copytree(copy, folder)
+            etcd_copies.copy(copy, self.etcd_folders["physical"])
         finally:
             await self.plane.start()
 
@@ -260,10 +257,6 @@ def sample(text: str, name: str, **labels: str) -> float:
         if found and all(f'{key}="{value}"' in (found[1] or "") for key, value in labels.items()):
             total += float(found[2])
     return total
-
-
-def _sockets(folder: str, names: list[str]) -> list[str]:
-    return [name for name in names if Path(folder, name).is_socket()]
 
 
 async def _run(*command: str) -> bytes:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
+from tests.integration import etcd_copies
 from tests.integration.syncer_pair import CONFIGMAPS, Pair, absent
 
 
@@ -22,7 +22,7 @@ async def test_a_cluster_restored_from_a_backup(shard: ControlPlane, tmp_path: P
                     await pair.make(CONFIGMAPS, name, data={"a": "before"})
                     await pair.arrives(CONFIGMAPS, name)
                 await plane.stop()
-                shutil.copytree(tmp_path / "physical" / "etcd", tmp_path / "backup", ignore=_sockets)
+                etcd_copies.copy(tmp_path / "physical" / "etcd", tmp_path / "backup")
                 await plane.start()
                 await pair.change(CONFIGMAPS, "changed", {"data": {"a": "after"}})
                 await pair.arrives(CONFIGMAPS, "changed", lambda obj: obj["data"] == {"a": "after"})
@@ -33,8 +33,7 @@ async def test_a_cluster_restored_from_a_backup(shard: ControlPlane, tmp_path: P
                     await pair.change(CONFIGMAPS, "changed", {"data": {"number": str(number)}})
                 await pair.arrives(CONFIGMAPS, "changed", lambda obj: obj["data"].get("number") == "19")
                 await plane.stop()
-                shutil.rmtree(tmp_path / "physical" / "etcd")
-                shutil.copytree(tmp_path / "backup", tmp_path / "physical" / "etcd")
+                etcd_copies.copy(tmp_path / "backup", tmp_path / "physical" / "etcd")
                 await plane.start()
                 below.connection = plane.connection
                 await pair.arrives(CONFIGMAPS, "changed", lambda obj: obj["data"].get("number") == "19")
@@ -43,7 +42,3 @@ async def test_a_cluster_restored_from_a_backup(shard: ControlPlane, tmp_path: P
                 await pair.arrives(CONFIGMAPS, "new")
     finally:
         await plane.stop()
-
-
-def _sockets(folder: str, names: list[str]) -> list[str]:
-    return [name for name in names if Path(folder, name).is_socket()]
