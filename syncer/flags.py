@@ -28,7 +28,9 @@ _OPTIONS = (
         metavar="FILE",
         help="Holds the bearer token that scrapes of /metrics need.",
     ),
-    click.option("--log-format", type=click.Choice(FORMATS), default=CONSOLE, show_default=True),
+    click.option(
+        "--log-format", type=click.Choice(FORMATS), default=CONSOLE, show_default=True, help="Form of the logs."
+    ),
     click.option(
         "-v", "--verbosity", type=int, default=2, show_default=True, help="0 errors, 2 what is done, 4 details."
     ),

@@ -10,6 +10,7 @@ import click
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "start": ("proxy.cli.start", "start"),
+    "config": ("proxy.cli.config", "config"),
     "kubeconfig": ("proxy.cli.users", "kubeconfig"),
     "shard": ("proxy.cli.shards", "shard"),
     "syncer": ("proxy.cli.syncer", "syncer"),
@@ -44,6 +45,7 @@ Examples:
   kcp start                                   all in one: embedded shard and proxy, data in .kcp
   kcp start --bind-address 127.0.0.1          for this machine alone
   kcp start --no-embedded --shard eu=eu.conf  on a kube-apiserver that runs already
+  kcp config print-defaults                   all that kcp start can be told, as a file for --config
   kcp kubeconfig create alice                 a kubeconfig for somebody else
   kcp shard list                              the shards, and how many workspaces they hold
   kcp syncer                                  sync clusters from here, without anything of ours on them

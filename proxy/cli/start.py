@@ -23,6 +23,7 @@ from proxy.auth.oidc import OidcSettings
 from proxy.auth.tokenfile import parse as parse_tokens
 from proxy.binaries import BinaryError
 from proxy.cli.audit import audit_flags
+from proxy.cli.configuration import config_flag
 from proxy.cli.home import HomeError, split_address
 from proxy.cli.oidc import oidc_flags
 from proxy.cli.standalone import ExternalShard, MetricsAddress, Standalone, StartError, StartSettings
@@ -66,8 +67,10 @@ Examples:
   kcp start --bind-address 127.0.0.1 --secure-port 7443 --root-directory /var/lib/kcp
   kcp start --external-hostname kcp.example.com --tls-cert-file tls.crt --tls-private-key-file tls.key
   kcp start --token-auth-file tokens.csv        lines of: token,user,uid,"group1,group2"
-  kcp start --shard eu=eu.kubeconfig            a second shard beside the embedded one"""
+  kcp start --shard eu=eu.kubeconfig            a second shard beside the embedded one
+  kcp start --config kcp.yaml                   flags from a file"""
 )
+@config_flag
 @click.option("--bind-address", default="0.0.0.0", show_default=True, help="Address to listen at.")  # noqa: S104
 @click.option(
     "--secure-port", type=click.IntRange(1, 65535), default=6443, show_default=True, help="Port to listen at."

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import uvloop
 
+from proxy.cli.configuration import config_flag
 from proxy.cli.controlling import NAMESPACE
 from proxy.cli.home import SYSTEM_ADMIN
 from proxy.cli.installation import Installation, NotThere
@@ -47,6 +48,7 @@ Examples:
 A workspace hands a cluster over with
   kubectl kcp workload sync east --push east.kubeconfig"""
 )
+@config_flag
 @click.option(
     "--root-directory", type=click.Path(file_okay=False, path_type=Path), default=".kcp", show_default=True,
     help="The folder of `kcp start`.",
