@@ -20,9 +20,9 @@ from cryptography.x509.oid import NameOID
 from proxy.auth.asking import TOKEN_REVIEWS, ask
 from proxy.auth.flights import Flights
 from proxy.auth.identity import ANONYMOUS, AUTHENTICATED, User, authenticated
-from proxy.auth.leases import FOR_GOOD, Lease
-from proxy.auth.oidc import Oidc
+from proxy.auth.leases import Lease
 from proxy.auth.tokenfile import TokenFiles, digest
+from proxy.auth.trusted import Trusted
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
 from proxy.mapping.names import DEFAULT_AUDIENCE, SERVICE_ACCOUNT
@@ -67,9 +67,9 @@ class _Certificate(NamedTuple):
 class Authenticator:
     """``shards``: a client with full rights for each shard, for TokenReviews."""
 
-    def __init__(self, tokens: TokenFiles, shards: Mapping[str, Client], oidc: Oidc | None = None) -> None:
+    def __init__(self, tokens: TokenFiles, shards: Mapping[str, Client], trusted: Trusted | None = None) -> None:
         self._tokens = tokens
-        self._oidc = oidc
+        self._trusted = trusted or Trusted()
         self._shards = shards
         self._good: LRUCache[tuple[str, bytes], _Verified] = LRUCache(CACHED)
         self._bad: TTLCache[tuple[str, bytes], bool] = TTLCache(CACHED, BAD_FOR)
@@ -102,19 +102,28 @@ class Authenticator:
             return Lease(time.monotonic() + left, ())
         header = request.header(b"authorization")
         if not header:
-            return FOR_GOOD
+            return Lease(float("inf"), (self._trusted.epoch,))
         key = digest(header.partition(b" ")[2].strip())
         if self._tokens.get(key) is not None:
             return Lease(float("inf"), (self._tokens.epoch,))
         verified = self._good.get((workspace.token if workspace is not None else "", key))
         # A file may give the token to somebody else.
-        return Lease(verified.until, (self._tokens.epoch,)) if verified is not None else None
+        epochs = (self._tokens.epoch, self._trusted.epoch)
+        return Lease(verified.until, epochs) if verified is not None else None
+
+    def admits_anonymous(self, target: bytes) -> bool:
+        """Whether who shows nothing may ask for this path (and query) of a workspace at all."""
+        anonymous = self._trusted.anonymous
+        return anonymous.everywhere or anonymous.at(target.partition(b"?")[0].decode("latin-1"))
 
     async def run(self) -> None:
-        """Notice changed token files until cancelled."""
+        """Notice changed files until cancelled."""
         while True:
             await asyncio.sleep(1)
             self._tokens.refresh()
+            if self._trusted.refresh():
+                self._good.clear()
+                self._bad.clear()
 
     def _of_token(self, token: bytes, workspace: Workspace | None) -> User | Awaitable[User]:
         key = digest(token)
@@ -134,8 +143,9 @@ class Authenticator:
 
     async def _verify(self, place: tuple[str, bytes], token: bytes, workspace: Workspace | None) -> User:
         user = None
-        if self._oidc is not None and self._oidc.issued(token):
-            user = await self._oidc.verify(token)
+        oidc = self._trusted.oidc
+        if oidc.issued(token):
+            user = await oidc.verify(token)
         elif workspace is not None and claims_workspace(token, workspace):
             user = await self._of_service_account(token, workspace)
         if user is None:

@@ -1,6 +1,6 @@
-"""OpenID Connect: ID tokens of one issuer, by the flags of kube-apiserver.
+"""OpenID Connect: ID tokens, checked with the keys of those who issue them.
 
-https://kubernetes.io/docs/reference/access-authn-authz/authentication/#openid-connect-tokens. The issuer's keys are
+https://kubernetes.io/docs/reference/access-authn-authz/authentication/#openid-connect-tokens. An issuer's keys are
 fetched when they are needed and again when a token names one that is not known.
 """
 
@@ -10,13 +10,16 @@ import asyncio
 import logging
 import ssl
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import jwt
 
-from proxy.auth.identity import User, authenticated
+from proxy.auth.identity import User
+from proxy.auth.issuers import Claim, Issuer, Refused
 
 log = logging.getLogger(__name__)
 
@@ -56,46 +59,74 @@ class OidcSettings:
             return "--oidc-required-claim takes key=value"
         return None
 
+    def issuer(self) -> Issuer:
+        """Raises OSError for a CA file that cannot be read."""
+        prefix = self.username_prefix
+        if prefix is None:
+            prefix = "" if self.username_claim == "email" else f"{self.issuer_url}#"
+        return Issuer(
+            url=self.issuer_url,
+            audiences=(self.client_id,),
+            username=Claim(self.username_claim, "" if prefix == "-" else prefix),
+            groups=Claim(self.groups_claim, self.groups_prefix) if self.groups_claim else None,
+            required=tuple((key, value) for key, _, value in (claim.partition("=") for claim in self.required_claims)),
+            authority=Path(self.ca_file).read_text() if self.ca_file else None,
+            algorithms=self.signing_algs,
+        )
+
 
 class Oidc:
-    """Verifies ID tokens of one issuer."""
+    """Verifies ID tokens of some issuers."""
 
-    def __init__(self, settings: OidcSettings) -> None:
-        self._settings = settings
-        self._keys: dict[str, jwt.PyJWK] = {}
-        self._looked = 0.0
-        self._lock = asyncio.Lock()
+    def __init__(self, issuers: Iterable[Issuer]) -> None:
+        self._keys = {issuer.url: _Keys(issuer) for issuer in issuers}
 
     def issued(self, token: bytes) -> bool:
-        """Whether the token says that it is of our issuer; nothing is verified here."""
+        """Whether the token says that it is of one of them; nothing is verified here."""
+        return self._of(token) is not None
+
+    def _of(self, token: bytes) -> _Keys | None:
         try:
             claims = jwt.decode(token, options={"verify_signature": False})
         except jwt.PyJWTError:
-            return False
-        return claims.get("iss") == self._settings.issuer_url
+            return None
+        url = claims.get("iss")
+        return self._keys.get(url) if isinstance(url, str) else None
 
     async def verify(self, token: bytes) -> User | None:
         """The user of a good token, None for any other."""
-        settings = self._settings
+        keys = self._of(token)
+        if keys is None:
+            return None
         try:
             header = jwt.get_unverified_header(token)
-            key = await self._key(str(header.get("kid", "")))
+            key = await keys.get(str(header.get("kid", "")))
             if key is None:
                 return None
-            claims: dict[str, Any] = jwt.decode(
+            claims: Mapping[str, Any] = jwt.decode(
                 token,
                 key.key,
-                algorithms=list(settings.signing_algs),
-                audience=settings.client_id,
-                issuer=settings.issuer_url,
+                algorithms=list(keys.issuer.algorithms),
+                audience=keys.issuer.audiences,
+                issuer=keys.issuer.url,
                 options={"require": ["exp", "iss", "aud"]},
             )
-        except jwt.PyJWTError as error:
-            log.info("an ID token is refused: %s", error)
+            return keys.issuer.user(claims)
+        except (jwt.PyJWTError, Refused) as error:
+            log.info("an ID token of %s is refused: %s", keys.issuer.url, error)
             return None
-        return user_of(claims, settings)
 
-    async def _key(self, name: str) -> jwt.PyJWK | None:
+
+class _Keys:
+    """Those of one issuer, by their names."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        self.issuer = issuer
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._looked = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def get(self, name: str) -> jwt.PyJWK | None:
         if name not in self._keys:
             async with self._lock:
                 if name not in self._keys and time.monotonic() - self._looked > KEYS_EVERY:
@@ -104,49 +135,18 @@ class Oidc:
         return self._keys.get(name)
 
     async def _fetch(self) -> None:
-        settings = self._settings
-        tls = ssl.create_default_context(cafile=settings.ca_file)
+        issuer = self.issuer
         try:
+            tls = ssl.create_default_context(cadata=issuer.authority)
             async with aiohttp.ClientSession(timeout=TIMEOUT, raise_for_status=True) as session:
-                url = f"{settings.issuer_url.rstrip('/')}/.well-known/openid-configuration"
+                url = issuer.discovery_url or f"{issuer.url.rstrip('/')}/.well-known/openid-configuration"
                 async with session.get(url, ssl=tls) as answer:
                     document = await answer.json(content_type=None)
-                if document.get("issuer") != settings.issuer_url:
+                if document.get("issuer") != issuer.url:
                     raise ValueError(f"it calls itself {document.get('issuer')!r}")
                 async with session.get(document["jwks_uri"], ssl=tls) as answer:
                     keys = jwt.PyJWKSet.from_dict(await answer.json(content_type=None))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, jwt.PyJWTError) as error:
-            log.warning("keys of the OIDC issuer %s: %s", settings.issuer_url, error)
+            log.warning("keys of the OIDC issuer %s: %s", issuer.url, error)
             return
         self._keys = {key.key_id or "": key for key in keys.keys}
-
-
-def user_of(claims: dict[str, Any], settings: OidcSettings) -> User | None:
-    """The user that verified claims name; None where a claim is missing or not what is required."""
-    for required in settings.required_claims:
-        key, _, value = required.partition("=")
-        if claims.get(key) != value:
-            return None
-    name = claims.get(settings.username_claim)
-    if not isinstance(name, str) or not name:
-        return None
-    if settings.username_claim == "email" and claims.get("email_verified", True) is not True:
-        return None
-    prefix = settings.username_prefix
-    if prefix is None:
-        prefix = "" if settings.username_claim == "email" else f"{settings.issuer_url}#"
-    elif prefix == "-":
-        prefix = ""
-    groups = (claims.get(settings.groups_claim) if settings.groups_claim else None) or ()
-    if isinstance(groups, str):
-        groups = [groups]
-    if not isinstance(groups, list | tuple) or not all(isinstance(group, str) for group in groups):
-        return None
-    prefixed = tuple(settings.groups_prefix + group for group in groups)
-    # An issuer vouches for its own users, not for the control plane's: nobody becomes system:masters by a claim.
-    if (prefix + name).startswith("system:"):
-        return None
-    try:
-        return authenticated(prefix + name, tuple(group for group in prefixed if not group.startswith("system:")))
-    except ValueError:
-        return None

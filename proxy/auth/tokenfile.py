@@ -37,7 +37,7 @@ class TokenFiles:
         self.epoch = Epoch()
         """Since when the files say what they say."""
         for path in map(Path, paths):
-            self._read(path, _version(path))
+            self._read(path, version_of(path))
 
     def get(self, key: bytes) -> User | None:
         """The user of the token whose `digest` is ``key``."""
@@ -47,7 +47,7 @@ class TokenFiles:
         """Look whether a file has changed; cheap, to be called every second."""
         for path in self._files:
             try:
-                version = _version(path)
+                version = version_of(path)
                 if version != self._versions[path]:
                     self._read(path, version)
             except OSError as error:
@@ -65,7 +65,8 @@ class TokenFiles:
         self.epoch = Epoch()
 
 
-def _version(path: Path) -> Version:
+def version_of(path: Path) -> Version:
+    """Raises OSError."""
     status = path.stat()
     return status.st_mtime_ns, status.st_size, status.st_ino
 

@@ -105,6 +105,8 @@ class StartSettings:
     token_auth_file: Path | None
     client_ca_file: Path | None
     oidc: OidcSettings | None
+    authentication_file: Path | None
+    """AuthenticationConfiguration, instead."""
     audit: AuditSettings | None
     tls_cert_file: Path | None
     tls_key_file: Path | None
@@ -167,6 +169,7 @@ class Standalone:
             shards=tuple(shards),
             client_ca_file=str(settings.client_ca_file) if settings.client_ca_file else None,
             oidc=settings.oidc,
+            authentication_file=str(settings.authentication_file) if settings.authentication_file else None,
             audit=settings.audit,
             token_files=(str(home.tokens_file), *given_tokens),
             verbosity=settings.verbosity,

@@ -19,6 +19,7 @@ import click
 import uvloop
 
 from proxy.audit.settings import AuditSettings
+from proxy.auth.authentication_file import AuthenticationFileError, read_authentication
 from proxy.auth.oidc import OidcSettings
 from proxy.auth.tokenfile import parse as parse_tokens
 from proxy.binaries import BinaryError
@@ -101,6 +102,12 @@ Examples:
 @click.option("--token-auth-file", type=EXISTING, help='CSV file of users: token,user,uid,"group1,group2".')
 @click.option("--client-ca-file", type=EXISTING, help="CAs whose client certificates are accepted.")
 @oidc_flags
+@click.option(
+    "--authentication-config",
+    type=EXISTING,
+    help="Kubernetes' AuthenticationConfiguration, instead of --oidc-…: issuers, claims, anonymous requests. "
+    "Read again when it changes.",
+)
 @audit_flags
 @click.option("--tls-cert-file", type=EXISTING, help="Serving certificate with its chain (default: an own one).")
 @click.option("--tls-private-key-file", type=EXISTING, help="Key of the serving certificate.")
@@ -187,6 +194,7 @@ def start(
     log_to_stderr: bool,
     log_requests: bool,
     tracing_config_file: Path | None,
+    authentication_config: Path | None,
     oidc: OidcSettings | None,
     audit: AuditSettings | None,
 ) -> None:
@@ -231,6 +239,7 @@ def start(
             token_auth_file=token_auth_file,
             client_ca_file=client_ca_file,
             oidc=oidc,
+            authentication_file=authentication_config,
             audit=audit,
             tls_cert_file=tls_cert_file,
             tls_key_file=tls_private_key_file,
@@ -293,6 +302,13 @@ def check_files(settings: StartSettings) -> None:
     names = [shard.name for shard in settings.shards] + (["root"] if settings.embedded else [])
     if len(set(names)) != len(names):
         raise StartError(f"shards need names of their own (the embedded one is root): {', '.join(sorted(names))}")
+    if settings.authentication_file:
+        if settings.oidc:
+            raise StartError("--authentication-config and --oidc-… exclude each other")
+        try:
+            read_authentication(settings.authentication_file)
+        except AuthenticationFileError as error:
+            raise StartError(f"--authentication-config: {error}") from error
     if settings.tracing_file:
         read_settings(settings.tracing_file)
         check_installed()

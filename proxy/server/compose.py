@@ -14,8 +14,8 @@ from proxy.auth.authenticator import Authenticator
 from proxy.auth.authorizer import Authorizer
 from proxy.auth.default_roles import DefaultRoles
 from proxy.auth.identity import FRONT_PROXY, IMPERSONATION
-from proxy.auth.oidc import Oidc
 from proxy.auth.tokenfile import TokenFiles
+from proxy.auth.trusted import Trusted
 from proxy.discovery import Classes, Discovery
 from proxy.kube.client import Client
 from proxy.kube.config import load_kubeconfig
@@ -67,9 +67,11 @@ class Worker:
         endpoints = {shard.name: endpoint_of(shard) for shard in settings.shards}
         self._clients = clients
         self.index = WorkspaceIndex(clients)
-        self._authenticator = Authenticator(
-            TokenFiles(settings.token_files), clients, Oidc(settings.oidc) if settings.oidc else None
+        trusted = Trusted(
+            (settings.oidc.issuer(),) if settings.oidc else (),
+            Path(settings.authentication_file) if settings.authentication_file else None,
         )
+        self._authenticator = Authenticator(TokenFiles(settings.token_files), clients, trusted)
         self._authorizer = Authorizer(self.index, clients)
         self._discovery = Discovery(clients)
         self._classes = Classes(clients)

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from proxy.auth.authenticator import Authenticator, namespace_of_token
+from proxy.auth.authenticator import Authenticator, Unauthorized, namespace_of_token
 from proxy.auth.authorizer import Access, Authorizer
 from proxy.auth.default_roles import DefaultRoles
 from proxy.auth.forbidden import forbidden, no_entry
@@ -149,6 +149,8 @@ class WorkspaceGateway:
             record.asked += (IDENTITY,)
             user = yield user
         record.user = user
+        if user.anonymous and not self._authenticator.admits_anonymous(target):
+            raise Unauthorized
         if workspace is None and not user.anonymous:
             workspace = yield self._index.wait_for(path, APPEARS_WITHIN)
         record.step = ADDRESS

@@ -77,6 +77,8 @@ class ServerSettings:
     """Static tokens: kcp's own and ``--token-auth-file``."""
     oidc: OidcSettings | None = None
     """Whose ID tokens are accepted."""
+    authentication_file: str | None = None
+    """AuthenticationConfiguration, which says that instead."""
     audit: AuditSettings | None = None
     """Which requests are recorded; None for none."""
     metrics_folder: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,19 +15,30 @@ from tests.clients.side import Side, Sides
 from tests.e2e.workspaces.installation import Installation
 from tests.integration.kcp_process import Kcp
 
+NO_ISSUERS = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\n"
+
+
+@pytest.fixture(scope="package")
+def authentication(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An AuthenticationConfiguration that both have; it says nothing yet."""
+    file = tmp_path_factory.mktemp("authentication") / "authentication.yaml"
+    file.write_text(NO_ISSUERS)
+    return file
+
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
-async def plain(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ControlPlane]:
+async def plain(authentication: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ControlPlane]:
     """An ordinary control plane, but for the controllers that workspaces do not have either. There are no nodes."""
     controllers = ("*", *(f"-{name}-controller" for name in CONTROLLERS))
     settings = full_cluster(tmp_path_factory.mktemp("plain"), durable=False, scheduler=False, controllers=controllers)
-    async with ControlPlane(settings) as plane:
+    flag = f"--authentication-config={authentication}"
+    async with ControlPlane(replace(settings, apiserver_args=(*settings.apiserver_args, flag))) as plane:
         yield plane
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
-async def kcp_process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kcp]:
-    async with Kcp(tmp_path_factory.mktemp("kcp") / ".kcp") as kcp:
+async def kcp_process(authentication: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kcp]:
+    async with Kcp(tmp_path_factory.mktemp("kcp") / ".kcp", "--authentication-config", str(authentication)) as kcp:
         yield kcp
 
 

@@ -69,7 +69,9 @@ def test_a_certificate_is_good_until_it_ends(tmp_path: Path) -> None:
 def test_nobody_is_nobody_for_good(tmp_path: Path) -> None:
     path = tmp_path / "tokens.csv"
     path.write_text("")
-    assert Authenticator(TokenFiles([path]), {}).lease(Asking(), WORKSPACE) == FOR_GOOD
+    lease = Authenticator(TokenFiles([path]), {}).lease(Asking(), WORKSPACE)
+    assert lease is not None
+    assert lease.good(time.monotonic() + HOUR)
 
 
 class Nowhere:

@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from proxy.auth.identity import User
-from proxy.auth.oidc import Oidc, OidcSettings, user_of
+from proxy.auth.issuers import Refused
+from proxy.auth.oidc import Oidc, OidcSettings
 
 
 class Issuer:
@@ -91,7 +92,7 @@ def settings(issuer: Issuer, **changes: Any) -> OidcSettings:
 
 
 async def test_a_good_token_names_a_user_with_the_issuers_prefix(issuer: Issuer) -> None:
-    oidc = Oidc(settings(issuer, groups_prefix="oidc:"))
+    oidc = Oidc([settings(issuer, groups_prefix="oidc:").issuer()])
     token = issuer.token(groups=["dev", "ops"])
     assert oidc.issued(token)
     user = await oidc.verify(token)
@@ -101,7 +102,7 @@ async def test_a_good_token_names_a_user_with_the_issuers_prefix(issuer: Issuer)
 
 
 async def test_what_is_not_signed_for_us_is_nobody(issuer: Issuer) -> None:
-    oidc = Oidc(settings(issuer))
+    oidc = Oidc([settings(issuer).issuer()])
     stranger = rsa.generate_private_key(65537, 2048)
     for token in (
         issuer.token(key=stranger),
@@ -117,27 +118,64 @@ async def test_what_is_not_signed_for_us_is_nobody(issuer: Issuer) -> None:
     assert issuer.fetched == 1  # an unknown key is no reason to ask the issuer again at once
 
 
-def test_claims_make_the_user() -> None:
-    given = OidcSettings(issuer_url="https://i", client_id="c", groups_claim="groups")
-    assert user_of({"sub": "carol"}, replace(given, username_prefix="-")).name == "carol"  # type: ignore[union-attr]
-    assert user_of({"sub": "carol"}, replace(given, username_prefix="x:")).name == "x:carol"  # type: ignore[union-attr]
-    mail = replace(given, username_claim="email")
-    assert user_of({"email": "c@x", "email_verified": True}, mail).name == "c@x"  # type: ignore[union-attr]
-    assert user_of({"email": "c@x", "email_verified": False}, mail) is None
-    assert user_of({"sub": "carol", "groups": [1]}, given) is None
-    assert user_of({}, given) is None
-    required = replace(given, required_claims=("tenant=a",))
-    assert user_of({"sub": "carol", "tenant": "b"}, required) is None
-    assert user_of({"sub": "carol", "tenant": "a"}, required) is not None
+async def test_several_issuers_are_told_apart(issuer: Issuer, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = Issuer(tmp_path / "other")
+    await other.start()
+    try:
+        oidc = Oidc([settings(issuer).issuer(), settings(other, username_prefix="other:").issuer()])
+        first, second = await oidc.verify(issuer.token()), await oidc.verify(other.token())
+        assert first is not None
+        assert second is not None
+        assert (first.name, second.name) == (f"{issuer.url}#carol", "other:carol")
+        assert await oidc.verify(other.token(iss=issuer.url)) is None
+        assert not oidc.issued(issuer.token(iss="https://elsewhere"))
+    finally:
+        await other.runner.cleanup()
+
+
+GIVEN = OidcSettings(issuer_url="https://i", client_id="c", groups_claim="groups")
+
+
+@pytest.mark.parametrize(
+    ("changes", "claims", "name"),
+    [
+        ({"username_prefix": "-"}, {"sub": "carol"}, "carol"),
+        ({"username_prefix": "x:"}, {"sub": "carol"}, "x:carol"),
+        ({}, {"sub": "carol"}, "https://i#carol"),
+        ({"username_claim": "email"}, {"email": "c@x", "email_verified": True}, "c@x"),
+        ({"username_claim": "email"}, {"email": "c@x"}, "c@x"),
+        ({"required_claims": ("tenant=a",)}, {"sub": "carol", "tenant": "a"}, "https://i#carol"),
+    ],
+)
+def test_claims_make_the_user(changes: dict[str, Any], claims: dict[str, Any], name: str) -> None:
+    assert replace(GIVEN, **changes).issuer().user(claims).name == name
+
+
+@pytest.mark.parametrize(
+    ("changes", "claims"),
+    [
+        ({"username_claim": "email"}, {"email": "c@x", "email_verified": False}),
+        ({}, {"sub": "carol", "groups": [1]}),
+        ({}, {"sub": ["carol"]}),
+        ({}, {"sub": ""}),
+        ({}, {}),
+        ({"required_claims": ("tenant=a",)}, {"sub": "carol", "tenant": "b"}),
+        ({"required_claims": ("tenant=a",)}, {"sub": "carol"}),
+        ({"username_prefix": "-"}, {"sub": "system:admin"}),
+        ({"username_prefix": "system:"}, {"sub": "admin"}),
+        ({}, {"sub": "carol\nX-Remote-Group: system:masters"}),
+    ],
+)
+def test_claims_that_make_none(changes: dict[str, Any], claims: dict[str, Any]) -> None:
+    with pytest.raises(Refused):
+        replace(GIVEN, **changes).issuer().user(claims)
 
 
 def test_nobody_becomes_an_administrator_by_a_claim() -> None:
-    given = OidcSettings(issuer_url="https://i", client_id="c", groups_claim="groups", username_prefix="-")
-    user = user_of({"sub": "carol", "groups": ["system:masters", "dev"]}, given)
-    assert user is not None
+    user = GIVEN.issuer().user({"sub": "carol", "groups": ["system:masters", "dev"]})
     assert user.groups == ("dev", "system:authenticated")
     assert not user.masters
-    assert user_of({"sub": "system:admin"}, given) is None
 
 
 @pytest.mark.parametrize(
