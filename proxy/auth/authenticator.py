@@ -23,6 +23,7 @@ from proxy.auth.identity import ANONYMOUS, AUTHENTICATED, User, authenticated
 from proxy.auth.leases import Lease
 from proxy.auth.tokenfile import TokenFiles, digest
 from proxy.auth.trusted import Trusted
+from proxy.auth.webhook import TokenWebhook
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
 from proxy.mapping.names import DEFAULT_AUDIENCE, SERVICE_ACCOUNT
@@ -67,9 +68,16 @@ class _Certificate(NamedTuple):
 class Authenticator:
     """``shards``: a client with full rights for each shard, for TokenReviews."""
 
-    def __init__(self, tokens: TokenFiles, shards: Mapping[str, Client], trusted: Trusted | None = None) -> None:
+    def __init__(
+        self,
+        tokens: TokenFiles,
+        shards: Mapping[str, Client],
+        trusted: Trusted | None = None,
+        webhook: TokenWebhook | None = None,
+    ) -> None:
         self._tokens = tokens
         self._trusted = trusted or Trusted()
+        self._webhook = webhook
         self._shards = shards
         self._good: LRUCache[tuple[str, bytes], _Verified] = LRUCache(CACHED)
         self._bad: TTLCache[tuple[str, bytes], bool] = TTLCache(CACHED, BAD_FOR)
@@ -130,7 +138,7 @@ class Authenticator:
         user = self._tokens.get(key)
         if user is not None:
             return user
-        if token.count(b".") != 2:
+        if token.count(b".") != 2 and self._webhook is None:
             raise Unauthorized
         # An issuer's users are the same everywhere, a service account exists in one workspace.
         place = (workspace.token if workspace is not None else "", key)
@@ -148,6 +156,8 @@ class Authenticator:
             user = await oidc.verify(token)
         elif workspace is not None and claims_workspace(token, workspace):
             user = await self._of_service_account(token, workspace)
+        elif self._webhook is not None and not str(_claims(token).get("sub")).startswith(SERVICE_ACCOUNT):
+            user = await self._webhook.review(token)
         if user is None:
             self._bad[place] = True
             raise Unauthorized

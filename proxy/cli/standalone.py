@@ -107,6 +107,8 @@ class StartSettings:
     oidc: OidcSettings | None
     authentication_file: Path | None
     """AuthenticationConfiguration, instead."""
+    token_webhook: Path | None
+    """Kubeconfig of a server that is asked about other tokens."""
     audit: AuditSettings | None
     tls_cert_file: Path | None
     tls_key_file: Path | None
@@ -170,6 +172,7 @@ class Standalone:
             client_ca_file=str(settings.client_ca_file) if settings.client_ca_file else None,
             oidc=settings.oidc,
             authentication_file=str(settings.authentication_file) if settings.authentication_file else None,
+            token_webhook=str(settings.token_webhook) if settings.token_webhook else None,
             audit=settings.audit,
             token_files=(str(home.tokens_file), *given_tokens),
             verbosity=settings.verbosity,

@@ -108,6 +108,12 @@ Examples:
     help="Kubernetes' AuthenticationConfiguration, instead of --oidc-…: issuers, claims, anonymous requests. "
     "Read again when it changes.",
 )
+@click.option(
+    "--authentication-token-webhook-config-file",
+    "token_webhook",
+    type=EXISTING,
+    help="Kubeconfig of a server (its URL complete with the path) that gets a TokenReview of each unknown token.",
+)
 @audit_flags
 @click.option("--tls-cert-file", type=EXISTING, help="Serving certificate with its chain (default: an own one).")
 @click.option("--tls-private-key-file", type=EXISTING, help="Key of the serving certificate.")
@@ -195,6 +201,7 @@ def start(
     log_requests: bool,
     tracing_config_file: Path | None,
     authentication_config: Path | None,
+    token_webhook: Path | None,
     oidc: OidcSettings | None,
     audit: AuditSettings | None,
 ) -> None:
@@ -240,6 +247,7 @@ def start(
             client_ca_file=client_ca_file,
             oidc=oidc,
             authentication_file=authentication_config,
+            token_webhook=token_webhook,
             audit=audit,
             tls_cert_file=tls_cert_file,
             tls_key_file=tls_private_key_file,
@@ -309,6 +317,8 @@ def check_files(settings: StartSettings) -> None:
             read_authentication(settings.authentication_file)
         except AuthenticationFileError as error:
             raise StartError(f"--authentication-config: {error}") from error
+    if settings.token_webhook:
+        load_kubeconfig(settings.token_webhook)
     if settings.tracing_file:
         read_settings(settings.tracing_file)
         check_installed()

@@ -16,6 +16,7 @@ from proxy.auth.default_roles import DefaultRoles
 from proxy.auth.identity import FRONT_PROXY, IMPERSONATION
 from proxy.auth.tokenfile import TokenFiles
 from proxy.auth.trusted import Trusted
+from proxy.auth.webhook import TokenWebhook
 from proxy.discovery import Classes, Discovery
 from proxy.kube.client import Client
 from proxy.kube.config import load_kubeconfig
@@ -71,7 +72,12 @@ class Worker:
             (settings.oidc.issuer(),) if settings.oidc else (),
             Path(settings.authentication_file) if settings.authentication_file else None,
         )
-        self._authenticator = Authenticator(TokenFiles(settings.token_files), clients, trusted)
+        self._webhook = (
+            Client(load_kubeconfig(settings.token_webhook), user_agent="kcp-proxy") if settings.token_webhook else None
+        )
+        self._authenticator = Authenticator(
+            TokenFiles(settings.token_files), clients, trusted, TokenWebhook(self._webhook) if self._webhook else None
+        )
         self._authorizer = Authorizer(self.index, clients)
         self._discovery = Discovery(clients)
         self._classes = Classes(clients)
@@ -158,5 +164,5 @@ class Worker:
                 self._auditor.close()
             if self._tracer is not None:
                 await asyncio.to_thread(self._tracer.close)
-            for client in self._clients.values():
+            for client in (*self._clients.values(), *([self._webhook] if self._webhook else [])):
                 await client.close()

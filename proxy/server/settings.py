@@ -79,6 +79,8 @@ class ServerSettings:
     """Whose ID tokens are accepted."""
     authentication_file: str | None = None
     """AuthenticationConfiguration, which says that instead."""
+    token_webhook: str | None = None
+    """Kubeconfig of a server that is asked about other tokens."""
     audit: AuditSettings | None = None
     """Which requests are recorded; None for none."""
     metrics_folder: str | None = None

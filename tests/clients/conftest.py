@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import yaml
 
+from proxy.auth.asking import TOKEN_REVIEWS
 from proxy.shard.control_plane import ControlPlane, full_cluster
 from tests.clients.natives import CONTROLLERS
 from tests.clients.side import Side, Sides
 from tests.e2e.workspaces.installation import Installation
 from tests.integration.kcp_process import Kcp
 
+USERS = 'walters-token,walter,7,"shift,system:trusted"\nsystems-token,system:someone,8,shift\n'
+"""Whom the plain cluster knows, and kcp by asking it."""
 NO_ISSUERS = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\n"
 
 
@@ -31,14 +35,30 @@ async def plain(authentication: Path, tmp_path_factory: pytest.TempPathFactory) 
     """An ordinary control plane, but for the controllers that workspaces do not have either. There are no nodes."""
     controllers = ("*", *(f"-{name}-controller" for name in CONTROLLERS))
     settings = full_cluster(tmp_path_factory.mktemp("plain"), durable=False, scheduler=False, controllers=controllers)
-    flag = f"--authentication-config={authentication}"
-    async with ControlPlane(replace(settings, apiserver_args=(*settings.apiserver_args, flag))) as plane:
+    users = tmp_path_factory.mktemp("users") / "tokens.csv"
+    users.touch(0o600)
+    users.write_text(USERS)
+    flags = (f"--authentication-config={authentication}", f"--token-auth-file={users}")
+    async with ControlPlane(replace(settings, apiserver_args=(*settings.apiserver_args, *flags))) as plane:
         yield plane
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
-async def kcp_process(authentication: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kcp]:
-    async with Kcp(tmp_path_factory.mktemp("kcp") / ".kcp", "--authentication-config", str(authentication)) as kcp:
+async def kcp_process(
+    authentication: Path, plain: ControlPlane, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Kcp]:
+    """It asks the plain cluster about tokens that it does not know."""
+    folder = tmp_path_factory.mktemp("kcp")
+    webhook = yaml.safe_load(plain.kubeconfig.read_text())
+    webhook["clusters"][0]["cluster"]["server"] += TOKEN_REVIEWS.path()
+    kubeconfig = folder / "webhook.kubeconfig"
+    kubeconfig.touch(0o600)
+    kubeconfig.write_text(yaml.safe_dump(webhook))
+    options = (
+        *("--authentication-config", str(authentication)),
+        *("--authentication-token-webhook-config-file", str(kubeconfig)),
+    )
+    async with Kcp(folder / ".kcp", *options) as kcp:
         yield kcp
 
 

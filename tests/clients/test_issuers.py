@@ -12,6 +12,7 @@ import orjson
 import pytest_asyncio
 import yaml
 
+from proxy.auth.identity import AUTHENTICATED
 from proxy.binaries import find
 from tests.clients.conftest import NO_ISSUERS
 from tests.clients.openid import Provider, Providers, curve_key, rsa_key
@@ -176,6 +177,20 @@ async def test_people_of_two_issuers(sides: Sides, providers: Providers) -> None
     assert all("Unauthorized" in who[name] for name in refused)
 
 
+async def test_a_server_that_knows_tokens(sides: Sides) -> None:
+    """The plain cluster is kcp's token webhook."""
+    await _let_in(sides, "shift")
+    plain, workspace = [await _who(side, "walters-token") for side in (sides.plain, sides.workspace)]
+    assert plain == {**plain, "username": "walter", "uid": "7", "groups": ["shift", "system:trusted", AUTHENTICATED]}
+    assert workspace == {**plain, "groups": ["shift", AUTHENTICATED]}, "system: is the control plane's own"
+    assert "system:someone" in (await _who(sides.plain, "systems-token"))["username"]
+    for token in ("systems-token", "no-token"):
+        assert "Unauthorized" in await _who(sides.workspace, token)
+    # Accounts of another cluster are not taken for the workspace's of the same name.
+    account = (await sides.plain.kubectl("create", "token", "default")).strip()
+    assert "Unauthorized" in await _who(sides.workspace, account)
+
+
 async def test_keys_that_change(sides: Sides, authentication: Path, tmp_path: Path) -> None:
     folder = tmp_path / "openid"
     folder.mkdir()
@@ -207,24 +222,26 @@ async def test_anonymous_requests(installation: Installation, authentication: Pa
     """Of ours alone: a kube-apiserver does not let that change while it runs."""
     conditions = {"enabled": True, "conditions": [{"path": "/version"}]}
 
-    async def asked(*paths: str) -> list[bool]:
-        """Whether somebody without a token is refused for want of one, and not of rights."""
-        answers = [await installation.raw("GET", f"/clusters/root:tests{path}", token=None) for path in paths]
-        return [status == 401 for status, _, _ in answers]
+    async def asked(*paths: str) -> list[set[bool]]:
+        """Whether somebody without a token is refused for want of one, and not of rights: by each worker, of which any
+        takes a new connection."""
+        targets = [f"/clusters/root:tests{path}" for path in paths]
+        answers = [[await installation.raw("GET", target, token=None) for _ in range(20)] for target in targets]
+        return [{status == 401 for status, _, _ in of_path} for of_path in answers]
 
-    assert await asked("/version", "/api") == [False, False]
+    assert await asked("/version", "/api") == [{False}, {False}]
     try:
         _say(authentication, yaml.safe_dump({**yaml.safe_load(NO_ISSUERS), "anonymous": conditions}))
-        await eventually(lambda: _same(asked("/version", "/api"), [False, True]), timeout=60, interval=0.3)
+        await eventually(lambda: _same(asked("/version", "/api"), [{False}, {True}]), timeout=60, interval=0.3)
         _say(authentication, "anonymous: everything")  # nothing that can be read: what was said before holds
         await asyncio.sleep(1.5)
-        assert await asked("/version", "/api") == [False, True]
+        assert await asked("/version", "/api") == [{False}, {True}]
         _say(authentication, yaml.safe_dump({**yaml.safe_load(NO_ISSUERS), "anonymous": {"enabled": False}}))
-        await eventually(lambda: _same(asked("/version", "/api"), [True, True]), timeout=60, interval=0.3)
+        await eventually(lambda: _same(asked("/version", "/api"), [{True}, {True}]), timeout=60, interval=0.3)
     finally:
         _say(authentication, NO_ISSUERS)
-    await eventually(lambda: _same(asked("/version", "/api"), [False, False]), timeout=60, interval=0.3)
+    await eventually(lambda: _same(asked("/version", "/api"), [{False}, {False}]), timeout=60, interval=0.3)
 
 
-async def _same(asking: Awaitable[list[bool]], wanted: list[bool]) -> bool:
+async def _same(asking: Awaitable[list[set[bool]]], wanted: list[set[bool]]) -> bool:
     return await asking == wanted
