@@ -8,9 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from syncer.kept import is_mine
+from syncer.kept import is_mine, packed
 from syncer.names import ASKED_UP, CLUSTER_LABEL, SHOWS, SYNCED_UP, name_above
 from syncer.transform import KEPT_ABOVE
 
@@ -53,7 +51,7 @@ def below(cluster: str, picture: Picture) -> Callable[[Object], Object]:
         meta = obj["metadata"]
         if PHYSICAL.match(meta.get("namespace", "")) is None or not picture.wanted(obj):
             return FOREIGN
-        fixed = orjson.dumps(picture.fixed(obj), option=orjson.OPT_SORT_KEYS)
+        fixed = packed(picture.fixed(obj))
         labels = {key: value for key, value in (meta.get("labels") or {}).items() if key != CLUSTER_LABEL}
         return {
             "namespace": meta["namespace"],
@@ -67,7 +65,7 @@ def below(cluster: str, picture: Picture) -> Callable[[Object], Object]:
             "annotations": meta.get("annotations") or {},
             "fixed": fixed,
             "shows": f"{meta['uid']}/{hashlib.blake2b(fixed, digest_size=12).hexdigest()}",
-            "moving": orjson.dumps(picture.moved(obj)),
+            "moving": packed(picture.moved(obj)),
         }
 
     return keep
@@ -90,7 +88,7 @@ def above(picture: Picture) -> Callable[[Object], Object]:
             "labels": {key: value for key, value in (meta.get("labels") or {}).items() if key != CLUSTER_LABEL},
             "shows": annotations.pop(SHOWS, None),
             "annotations": annotations,
-            "moving": orjson.dumps(picture.moved(obj)),
+            "moving": packed(picture.moved(obj)),
         }
 
     return keep

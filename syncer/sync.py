@@ -141,7 +141,7 @@ class KindSync(Followed):
         # The namespace decides: what still carries the label when the namespace has left is on its way to follow.
         role = namespaces.role(key.namespace)
         above = there if role.mode is not Mode.AWAY else None
-        below = self._down.store.get((namespaces.below(key.namespace), name_below(plural, key.name)))
+        below = self._down.store.get(self._place(key))
         if above is None or above["deleting"]:
             return await self._leave(key, there, below)
         if above["skip"]:
@@ -153,7 +153,7 @@ class KindSync(Followed):
             below = await self._bring(key, above, below, role)
             if below is None:
                 return LOOK_AGAIN
-        if below is not None and "status" in self.api.subresources and below["status"] != b"{}":
+        if below is not None and "status" in self.api.subresources and below["status"] != kept.NOTHING:
             await self._report(key, above, below, role)
         return None
 
@@ -179,7 +179,7 @@ class KindSync(Followed):
             return False
         if above["deleting"] or above["skip"]:
             return True
-        below = self._down.store.get((self._sides.namespaces.below(key.namespace), name_below(plural, key.name)))
+        below = self._down.store.get(self._place(key))
         return (
             below is not None
             and below["stands"] == above["uid"]
@@ -196,7 +196,7 @@ class KindSync(Followed):
         if self._done.get(key) == state and above["held"]:
             return below
         if not above["held"]:
-            above = self._keep_above(await self._sides.finalizers.hold(self._resource, above))
+            above = self._up.saw(await self._sides.finalizers.hold(self._resource, above))
         applied = await self._apply(key, above, below, role)
         if applied is None:
             return None
@@ -204,7 +204,7 @@ class KindSync(Followed):
             self._troubled.discard(key)
             message = f"Applied to cluster {self._sides.cluster}"
             self._sides.events.normal(self._subject(above), "Synced", message)
-        found = self._keep_below(applied)
+        found = self._down.saw(applied)
         self._done[key] = above["digest"], role, found["digest"]
         began = self._asked.pop(key, None)
         if began is not None:
@@ -272,8 +272,8 @@ class KindSync(Followed):
     def _in_the_way(self, key: Key, above: Object) -> float:
         """Something of somebody else's stands where the object is to stand: it is left alone."""
         self._done.pop(key, None)
-        place = f"{self._sides.namespaces.below(key.namespace)}/{name_below(self._resource.plural, key.name)}"
-        message = f"{self.api.name} {place} exists on cluster {self._sides.cluster} and is not ours: it is left alone"
+        place = f"{self.api.name} {'/'.join(self._place(key))}"
+        message = f"{place} exists on cluster {self._sides.cluster} and is not ours: it is left alone"
         if key not in self._conflicts:
             self._conflicts.add(key)
             log.warning("%s", message)
@@ -283,6 +283,10 @@ class KindSync(Followed):
 
     def _subject(self, above: Object) -> Subject:
         return Subject(self._resource.api_version, self.api.kind, above["namespace"], above["name"], above["uid"])
+
+    def _place(self, key: Key) -> tuple[str, str]:
+        """Namespace and name below."""
+        return self._sides.namespaces.below(key.namespace), name_below(self._resource.plural, key.name)
 
     # away
 
@@ -313,8 +317,8 @@ class KindSync(Followed):
 
     async def _find(self, key: Key) -> Object | None:
         """What stands below, asked and not remembered."""
-        name = name_below(self._resource.plural, key.name)
-        found = await self._sides.below.find(self._resource, name, self._sides.namespaces.below(key.namespace))
+        namespace, name = self._place(key)
+        found = await self._sides.below.find(self._resource, name, namespace)
         return None if found is None else self._keep_below(found)
 
     async def _delete(self, below: Object) -> None:
@@ -360,9 +364,10 @@ class KindSync(Followed):
 
     async def _tell(self, above: Object, patch: Object, subresource: str | None) -> None:
         async def told(patch: Object) -> None:
-            await self._sides.above.patch(
+            written = await self._sides.above.patch(
                 self._resource, above["name"], patch, above["namespace"], subresource=subresource
             )
+            self._up.saw(written)
 
         try:
             await told(patch)

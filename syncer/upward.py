@@ -135,7 +135,7 @@ class UpSync(Followed):
                 return None
             raise
         self._conflicts.discard(key)
-        return self._keep_above(made)
+        return self._up.saw(made)
 
     def _fields(self, key: Key, below: Object) -> Object | None:
         """What the picture is made with; None where it tells of something that the workspace does not have."""
@@ -211,7 +211,10 @@ class UpSync(Followed):
     async def _patch(self, above: Object, patch: Object, *, subresource: str | None = None) -> None:
         # Nobody else writes: that it is the same object is enough.
         patch["metadata"] = {**patch.get("metadata", {}), "uid": above["uid"]}
-        await self._sides.above.patch(self._resource, above["name"], patch, above["namespace"], subresource=subresource)
+        written = await self._sides.above.patch(
+            self._resource, above["name"], patch, above["namespace"], subresource=subresource
+        )
+        self._up.saw(written)
 
     async def _remove(self, above: Object) -> None:
         await self._delete(above, 0)

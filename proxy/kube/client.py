@@ -36,6 +36,9 @@ PATCH_TYPES = {
     "json": "application/json-patch+json",
     "strategic": "application/strategic-merge-patch+json",
 }
+UNCHECKED = {"fieldValidation": "Ignore"}
+"""Parameters of patches: the server reads their bodies once and not twice. The second time is for warnings, of repeated
+keys and unknown fields, which are not for programs."""
 PAGE = 500
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -287,7 +290,7 @@ class Client:
     ) -> Object:
         """``kind``: merge, json or strategic."""
         path = resource.path(namespace, name, subresource)
-        return await self._object("PATCH", path, body=body, content_type=PATCH_TYPES[kind])
+        return await self._object("PATCH", path, body=body, params=UNCHECKED, content_type=PATCH_TYPES[kind])
 
     async def apply(
         self,
@@ -304,7 +307,7 @@ class Client:
             "PATCH",
             resource.path(meta.get("namespace"), meta["name"], subresource),
             body=obj,
-            params={"fieldManager": manager, "force": "true" if force else None},
+            params={"fieldManager": manager, "force": "true" if force else None, **UNCHECKED},
             content_type="application/apply-patch+yaml",
         )
 

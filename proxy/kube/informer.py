@@ -52,6 +52,8 @@ class Informer:
         self._reconnected = reconnected
         self._handlers: list[Handler] = []
         self._versions: dict[tuple[str, str], str] = {}
+        self._version: str | None = None
+        """That the watch has come to; None before a list."""
         self._synced = asyncio.Event()
         self.connected = False
         """Whether a watch is open now; False while the server cannot be reached."""
@@ -71,41 +73,40 @@ class Informer:
 
     async def run(self) -> None:
         """Follow the resource until cancelled. Errors are logged and retried, 0.1 s to 10 s apart, with jitter."""
-        version: str | None = None
+        self._version = None
         failures = 0
         broken = False
         while True:
             try:
-                if version is not None and broken and not await self._has_come_to(version):
-                    log.warning("%s: the server has gone back behind %s", self.resource.plural, version)
+                if self._version is not None and broken and not await self._has_come_to(self._version):
+                    log.warning("%s: the server has gone back behind %s", self.resource.plural, self._version)
                     self._versions.clear()
-                    version = None
-                if version is None:
-                    version = await self._relist()
+                    self._version = None
+                if self._version is None:
+                    self._version = await self._relist()
                     failures = 0
                 if broken and self._reconnected is not None:
                     self._reconnected()
                 broken = False
-                async for event in self._watch(version):
+                async for event in self._watch(self._version):
                     failures = 0
-                    version = self._take(event) or version
+                    self._take(event)
                 self.connected = False
             except StatusError as error:
                 self.connected = False
                 broken = True
                 if error.code == 410 or error.reason in ("Expired", "Gone"):
-                    version = None
+                    self._version = None
                     continue
-                if error.code in (404, 403) and version is not None:
-                    version = None
+                if error.code in (404, 403):
+                    self._version = None
                 failures += 1
                 level = logging.WARNING if failures in (1, 10) or failures % 100 == 0 else logging.DEBUG
                 log.log(level, "%s: %s", self.resource.plural, error)
                 await asyncio.sleep(min(0.1 * 2 ** min(failures, 10), 10.0) * random.uniform(0.5, 1.0))
 
     async def _has_come_to(self, version: str) -> bool:
-        """Whether the server knows of a version that it gave out before its connection broke. Versions are numbers
-        that grow: https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions"""
+        """Whether the server knows of a version that it gave out before its connection broke."""
         page = await self._client.request(
             "GET",
             self.resource.path(self._namespace),
@@ -113,7 +114,7 @@ class Informer:
             accept=METADATA_LIST,
         )
         now = str(page["metadata"].get("resourceVersion") or "")
-        return not (now.isdecimal() and version.isdecimal()) or int(now) >= int(version)
+        return not _newer(version, now)
 
     def _watch(self, version: str) -> AsyncIterator[Object]:
         self.connected = True
@@ -150,19 +151,37 @@ class Informer:
         self._synced.set()
         return version
 
-    def _take(self, event: Object) -> str | None:
-        """Apply one event; the version to resume from."""
+    def saw(self, obj: Object) -> Object:
+        """Take an object as the answer to a write of ours shows it, before its event comes, which is no news then;
+        what would be kept of it.
+
+        Nothing is taken where the watch has come further: there it may have been changed again, or deleted, since.
+        """
+        kept = self._transform(obj) if self._transform else obj
+        if _newer(obj["metadata"].get("resourceVersion"), self._version):
+            self._put(_key(obj), obj, kept)
+        return kept
+
+    def _take(self, event: Object) -> None:
+        """Apply one event."""
         obj: Object = event["object"]
-        version: str | None = obj["metadata"].get("resourceVersion")
+        self._version = version = str(obj["metadata"].get("resourceVersion") or self._version)
+        if event["type"] == "BOOKMARK":
+            return
+        key = _key(obj)
+        known = self._versions.get(key)
         if event["type"] == "DELETED":
-            self._remove(_key(obj), obj)
-        elif event["type"] != "BOOKMARK":
-            self._store(_key(obj), obj)
-        return version
+            # Of the version known, where our own write has made it one that is not selected.
+            if not _newer(known, version):
+                self._remove(key, obj)
+        elif known != version and not _newer(known, version):
+            self._store(key, obj)
 
     def _store(self, key: tuple[str, str], obj: Object) -> None:
+        self._put(key, obj, self._transform(obj) if self._transform else obj)
+
+    def _put(self, key: tuple[str, str], obj: Object, kept: Object) -> None:
         self._versions[key] = obj["metadata"].get("resourceVersion", "")
-        kept = self._transform(obj) if self._transform else obj
         old = self.store.get(key)
         self.store[key] = kept
         self._notify("ADDED" if old is None else "MODIFIED", old, kept)
@@ -180,6 +199,12 @@ class Informer:
                 handler(kind, old, new)
             except Exception:
                 log.exception("%s: a handler failed", self.resource.plural)
+
+
+def _newer(one: str | None, other: str | None) -> bool:
+    """Versions are numbers that grow (https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions);
+    those that are not say nothing."""
+    return one is not None and other is not None and one.isdecimal() and other.isdecimal() and int(one) > int(other)
 
 
 def _key(obj: Object) -> tuple[str, str]:
