@@ -6,6 +6,7 @@ of which nobody knows; where a WorkloadCluster is deleted, the workload controll
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
@@ -27,6 +28,7 @@ class Finalizers:
         self._cluster = cluster
         self._name = finalizer(cluster)
         self._looked = float("-inf")
+        self._looking = asyncio.Lock()
 
     async def hold(self, resource: Resource, kept: Object) -> Object:
         """Set the finalizer; the object as it is then. Raises StatusError, 409 where it has changed meanwhile or the
@@ -70,8 +72,13 @@ class Finalizers:
         return await self._above.patch(resource, kept["name"], patch, kept["namespace"])
 
     async def _must_be_wanted(self) -> None:
-        if time.monotonic() - self._looked < REMEMBERED:
-            return
+        async with self._looking:  # one looks for all that ask meanwhile
+            if time.monotonic() - self._looked >= REMEMBERED:
+                began = time.monotonic()
+                await self._look()
+                self._looked = began
+
+    async def _look(self) -> None:
         try:
             cluster = await self._above.get(CLUSTERS, self._cluster)
         except StatusError as error:
@@ -80,4 +87,3 @@ class Finalizers:
             raise StatusError(409, f"WorkloadCluster {self._cluster} is gone: nothing is taken down") from error
         if cluster["metadata"].get("deletionTimestamp"):
             raise StatusError(409, f"WorkloadCluster {self._cluster} is being deleted: nothing is taken down")
-        self._looked = time.monotonic()

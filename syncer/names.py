@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 
@@ -50,6 +51,7 @@ def locator(workspace: str, namespace: str) -> str:
     return json.dumps({"logical-cluster": workspace, "namespace": namespace}, separators=(",", ":"))
 
 
+@functools.lru_cache(maxsize=10_000)
 def physical_namespace(workspace: str, namespace: str) -> str:
     """``kcp`` and the hash of the locator: the same workspace and namespace always meet the same name."""
     return "kcp" + hashlib.sha224(locator(workspace, namespace).encode()).hexdigest()

@@ -175,7 +175,8 @@ async def _repeat(what: str, step: Callable[[], Awaitable[float]], wake: asyncio
                 complained = str(trouble)
             wait = trouble.wait
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(wake.wait(), wait)
+            async with asyncio.timeout(wait):
+                await wake.wait()
 
 
 def explain(error: StatusError, side: str, what: str = "") -> str:
