@@ -296,7 +296,7 @@ class Authorizer:
 
     def _epoch(self, token: str, shard: str) -> _Epoch:
         epoch = self._epochs.get(token)
-        if epoch is None:
+        if epoch is None or epoch.shard != shard:  # it may have moved
             epoch = self._epochs[token] = _Epoch(shard, self._watches[shard].since)
         return epoch
 

@@ -65,14 +65,16 @@ class DefaultRoles:
 
     def __init__(self, shards: Mapping[str, Client]) -> None:
         self._shards = shards
-        self._made: LRUCache[str, bool] = LRUCache(WORKSPACES)
-        self._making: Flights[str, None] = Flights()
+        self._made: LRUCache[tuple[str, str], bool] = LRUCache(WORKSPACES)
+        """By shard and token."""
+        self._making: Flights[tuple[str, str], None] = Flights()
 
     def missing(self, workspace: Place) -> Awaitable[None] | None:
         """None where ``workspace`` has them as far as is known; else what makes them. Raises StatusError."""
-        if workspace.token in self._made:
+        key = (workspace.shard, workspace.token)
+        if key in self._made:
             return None
-        return self._making.once(workspace.token, lambda: self._make(workspace))
+        return self._making.once(key, lambda: self._make(workspace))
 
     async def _make(self, workspace: Place) -> None:
         client = self._shards[workspace.shard]
@@ -80,7 +82,7 @@ class DefaultRoles:
         last = wanted.pop(SENTINEL)
         await asyncio.gather(*(_ensure(client, workspace.prefix, role) for role in wanted.values()))
         await _ensure(client, workspace.prefix, last)
-        self._made[workspace.token] = True
+        self._made[workspace.shard, workspace.token] = True
 
 
 async def _plain_roles(client: Client) -> dict[str, Object]:

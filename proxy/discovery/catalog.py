@@ -51,7 +51,9 @@ COMPUTE: frozenset[Resource] = frozenset(
 TREE: frozenset[Resource] = frozenset(
     ("tenancy.kcp.dev", name) for name in ("workspaces", "clusterworkspaces", "clusterworkspacetypes")
 )
-SHARDS: frozenset[Resource] = frozenset({("tenancy.kcp.dev", "clusterworkspaceshards")})
+SHARDS: frozenset[Resource] = frozenset(
+    {("tenancy.kcp.dev", "clusterworkspaceshards"), ("tenancy.kcp.dev", "workspacemoves")}
+)
 
 BY_TYPE: dict[str, frozenset[Resource]] = {
     "Root": EVERYWHERE | TREE | SHARDS,

@@ -15,9 +15,10 @@ from proxy.kube.errors import StatusError
 from proxy.mapping import yaml11
 from proxy.mapping.jsonpatch import map_json_patch
 from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
-from proxy.mapping.objects import Context, literal_token, map_object, map_own_version
+from proxy.mapping.objects import Context, literal_token, map_object, map_own_version, own_version
 from proxy.mapping.protobuf import MAGIC, map_protobuf
-from proxy.mapping.shape import Object, text
+from proxy.mapping.revisions import body_inward
+from proxy.mapping.shape import Object, mapping, text
 from proxy.mapping.shared import holds_identity
 
 JSON = "application/json"
@@ -36,11 +37,18 @@ DELETES = frozenset({"delete", "deletecollection"})
 def map_body(body: bytes, content_type: str, context: Context) -> tuple[bytes, str]:
     """The body for the shard and its content type.
 
+    Versions anywhere in it are mapped as answers show them, so that what was read can be written back.
+
     A body of which it is certain that the shard can make nothing (another content type, no JSON, no object) goes on,
     or an empty one in its place: what is wrong with the request, and in which order, is then said as ever.
     Raises StatusError: 400 for a body that might be read in two ways, 403 and 422 for content that is not a workspace's
     to write or cannot be mapped.
     """
+    mapped, sent_as = _mapped(body, content_type, context)
+    return (mapped if sent_as == PROTOBUF else body_inward(mapped, context.moves)), sent_as
+
+
+def _mapped(body: bytes, content_type: str, context: Context) -> tuple[bytes, str]:
     verb = context.info.verb
     media = _media(content_type, verb)
     if not media:
@@ -99,6 +107,9 @@ def _delete_options(options: dict[str, Any], context: Context) -> dict[str, Any]
     """Clients of custom resources send DeleteOptions as a kind of the resource's own group."""
     if context.info.group not in NATIVE_GROUPS and text(options, "apiVersion"):
         options["apiVersion"] = map_own_version(options["apiVersion"], context)
+    conditions = mapping(options, "preconditions")
+    if context.moves and conditions and text(conditions, "resourceVersion"):
+        conditions["resourceVersion"] = own_version(conditions["resourceVersion"], context)
     return options
 
 

@@ -36,6 +36,7 @@ from proxy.mapping.reviews import (
     map_audiences,
     map_rules_review,
 )
+from proxy.mapping.revisions import conflict, inward
 from proxy.mapping.scopes import CLUSTER_SCOPED, CRDS, PrivateScopes, kind_is_cluster_scoped
 from proxy.mapping.shape import Object, mapping, mappings, text
 from proxy.mapping.shared import MARK
@@ -54,6 +55,8 @@ class Context:
     scopes: PrivateScopes
     complete: bool = True
     """False for patches, in which what is absent is not empty."""
+    moves: int = 0
+    """Of the workspace (`proxy.mapping.revisions`)."""
 
 
 T = TypeVar("T")
@@ -84,6 +87,14 @@ def map_own_version(api_version: str, context: Context) -> str:
     return f"{shared}/{version}" if shared and slash else map_api_version(api_version, context.prefix)
 
 
+def own_version(version: str, context: Context) -> str:
+    """The resource version that a write rests on. Raises StatusError 409 for one from before the last move."""
+    known = inward(version, context.moves)
+    if known is None and context.info.verb != "create":
+        raise conflict(context.info)
+    return known or version
+
+
 def _kind(given: str, obj: Object, context: Context) -> None:
     """A shard's admission policies write the right kind into an object before it is compared."""
     info = context.info
@@ -106,6 +117,8 @@ def special(table: dict[tuple[str, str, str], T], info: RequestInfo) -> T | None
 
 def _metadata(meta: Object, context: Context) -> None:
     info, prefix = context.info, context.prefix
+    if context.moves and text(meta, "resourceVersion"):
+        meta["resourceVersion"] = own_version(meta["resourceVersion"], context)
     if text(meta, "namespace"):
         meta["namespace"] = prefix + meta["namespace"]  # that of the path, or the shard refuses it
     if (not info.namespace or info.resource == "namespaces") and (info.group, info.resource) not in REVIEWS:

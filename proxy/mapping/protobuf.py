@@ -19,6 +19,7 @@ _META: Schema = {
     1: Field("name"),
     2: Field("generateName"),
     3: Field("namespace"),
+    6: Field("resourceVersion"),
     11: Field("labels", map=True),
     13: Field("ownerReferences", _OWNER, repeated=True),
     17: Field("managedFields", {3: Field("apiVersion")}, repeated=True),

@@ -18,6 +18,7 @@ from proxy.mapping.paths import NOT_THERE, RequestInfo, not_allowed, quote
 from proxy.mapping.query import map_query, name_in_field_selector
 from proxy.mapping.rbac import GROUP as RBAC
 from proxy.mapping.reviews import AUTHENTICATION, AUTHORIZATION
+from proxy.mapping.revisions import query_inward
 from proxy.mapping.scopes import CRDS, PrivateScopes, resource_is_cluster_scoped
 from proxy.mapping.shared import holds_identity
 from proxy.mapping.token import LABEL
@@ -81,8 +82,9 @@ def map_request(
     body: bytes,
     scopes: PrivateScopes,
     attributes: Attributes | None = None,
+    moves: int = 0,
 ) -> MappedRequest:
-    """``attributes``: `attributes_of` the request, if they are known already.
+    """``attributes``: `attributes_of` the request, if they are known already; ``moves`` of the workspace.
 
     Raises StatusError for everything that cannot be mapped without doubt.
     """
@@ -94,6 +96,8 @@ def map_request(
         raise not_allowed()
     attributes = attributes or attributes_of(info, prefix, scopes)
     path = _path(info, attributes, scopes)
+    if moves and info.query:
+        info = query_inward(info, moves)
     query = map_query(info, prefix, scopes) if info.query else []
     listing = None
     if not info.name and not info.namespace and info.verb != "create":
@@ -109,7 +113,7 @@ def map_request(
     sent.append((b"accept", asked.accept))
     if info.verb in READ_ONLY:  # a kube-apiserver does not look at the body of a GET
         return MappedRequest(target.encode(), sent, b"", attributes, False, listing, asked.form)
-    context = Context(info, prefix, scopes, complete=info.verb != "patch")
+    context = Context(info, prefix, scopes, complete=info.verb != "patch", moves=moves)
     _may_be_written(context)
     if body or info.verb not in DELETES:
         if _value(headers, b"content-encoding") not in (b"", b"identity"):

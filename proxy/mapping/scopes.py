@@ -41,6 +41,7 @@ CLUSTER_SCOPED = {
         "clusterworkspaces": "ClusterWorkspace",
         "clusterworkspacetypes": "ClusterWorkspaceType",
         "clusterworkspaceshards": "ClusterWorkspaceShard",
+        "workspacemoves": "WorkspaceMove",
     },
     "workload.kcp.dev": {"workloadclusters": "WorkloadCluster", "placements": "Placement"},
     "apiresource.kcp.dev": {

@@ -23,7 +23,7 @@ from proxy.mapping.token import PREFIX_LENGTH, token_of
 from proxy.push.clearing import clear
 from proxy.push.pushed import Pushed, Surroundings
 from proxy.push.wanted import SECRET_TYPE, Problem, Wanted, is_push, secret_of, wanted
-from proxy.tenancy.index import DELETING, WorkspaceIndex
+from proxy.tenancy.index import DELETING, Workspace, WorkspaceIndex
 from proxy.workload.api import CLUSTERS, CONNECTED, conditions_of, now, with_condition
 from proxy.workload.release import PUSHED
 
@@ -75,7 +75,7 @@ class Fleet(Collector):
 
     def _start(self) -> None:
         self._index = WorkspaceIndex(self._shards)
-        self._index.add_listener(lambda workspace, exists: self._all_of(workspace.shard, f"{workspace.token}-"))
+        self._index.add_listener(self._workspace_event)
         self._clusters: dict[str, Informer] = {}
         self._secrets: dict[str, Informer] = {}
         self._queue: WorkQueue[Key] = WorkQueue(self._reconcile, name="pushed clusters", workers=8, max_delay=30.0)
@@ -118,6 +118,10 @@ class Fleet(Collector):
 
     # what happens
 
+    def _workspace_event(self, workspace: Workspace, exists: bool) -> None:
+        for shard in {workspace.shard, workspace.other} & self._clusters.keys():
+            self._all_of(shard, f"{workspace.token}-")
+
     def _cluster_event(self, shard: str, kind: str, old: Object | None, new: Object) -> None:
         key = Key(shard, new["metadata"]["name"])
         self._queue.add(key)
@@ -155,6 +159,10 @@ class Fleet(Collector):
         # Half a picture would end what is right.
         if workspace is None or not self._secrets[key.shard].synced:
             return AGAIN
+        if workspace.shard != key.shard:  # a copy that nobody is served from: it moves, or has moved
+            await self._stop(key)
+            self._said.pop(key, None)
+            return None
         namespace, name = secret_of(cluster)
         there = wanted(
             cluster,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
+import secrets
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,10 +35,13 @@ from proxy.server.serve import Server
 from proxy.server.settings import ServerSettings, ShardSettings
 from proxy.server.tracing import Tracer
 from proxy.server.tunnels import Tunnels
+from proxy.server.underway import UnderWay
 from proxy.tenancy.index import WorkspaceIndex
+from proxy.tenancy.presence import Presence
 
 log = logging.getLogger(__name__)
 
+BOOT = Path("/proc/sys/kernel/random/boot_id")
 SETTLES_WITHIN = 5.0
 """Seconds until a worker listens although it is not ready."""
 
@@ -55,6 +61,14 @@ def endpoint_of(shard: ShardSettings) -> ShardEndpoint:
         server_hostname=connection.tls_server_name,
         authorization=f"Bearer {token}".encode() if token else None,
     )
+
+
+def lease_name(run_folder: str | None, worker: str) -> str:
+    """By which shards know a worker, the same for the process that takes its place. Two hosts have no name in common,
+    whatever they are called, and neither has one host before and after it was started."""
+    boot = BOOT.read_text() if BOOT.exists() else ""
+    known = f"{socket.gethostname()}:{boot}:{run_folder}:{worker}" if run_folder and boot else secrets.token_hex(16)
+    return f"kcp-worker-{hashlib.sha256(known.encode()).hexdigest()[:16]}"
 
 
 class Worker:
@@ -99,6 +113,9 @@ class Worker:
         observers: list[Observer] = [counts]
         if self._auditor:
             observers.append(self._auditor)
+        under_way = UnderWay(lambda: self._server.fronts())
+        observers.append(under_way)
+        self._presence = Presence(clients, self.index, under_way, lease_name(settings.run_folder, name))
         self._tracer = Tracer(settings.tracing) if settings.tracing else None
         if self._tracer is not None:
             observers.append(self._tracer)
@@ -143,7 +160,7 @@ class Worker:
         """Serve until ``stop``. Raises OSError where the address cannot be listened at."""
         tasks = [
             asyncio.create_task(part.run())
-            for part in (self.index, self._authenticator, self._authorizer, self._discovery, self._classes)
+            for part in (self._presence, self._authenticator, self._authorizer, self._discovery, self._classes)
         ]
         for part in (self._metrics, self._handover):
             if part is not None:

@@ -8,6 +8,7 @@ from functools import lru_cache, partial, reduce
 
 from proxy.mapping.forms import Form
 from proxy.mapping.reshape import Chain, Indented, JsonOnly, Yaml
+from proxy.mapping.revisions import Outward
 from proxy.mapping.stream import ResponseFilter, patterns, strip_bytes
 from proxy.server.messages import BodyFilter, Exchange, Forward, Header, Produce, Response
 from proxy.server.replies import JSON, YAML
@@ -19,11 +20,16 @@ _SHAPES: dict[Form, Callable[[], BodyFilter]] = {
 
 
 @lru_cache(maxsize=4096)
-def filters(token: str, form: Form, own: bool = False) -> tuple[Callable[[bytes], bytes], Callable[[], BodyFilter]]:
-    """Head and body filters of one workspace. ``own``: of an answer to a user without the proxy's privileges."""
+def filters(
+    token: str, form: Form, own: bool = False, moves: int = 0
+) -> tuple[Callable[[bytes], bytes], Callable[[], BodyFilter]]:
+    """Head and body filters of one workspace. ``own``: of an answer to a user without the proxy's privileges;
+    ``moves`` of the workspace."""
     stages: list[Callable[[], BodyFilter]] = [partial(ResponseFilter, patterns(token))]
     if own:
         stages.insert(0, _OneGroup)
+    if moves:
+        stages.append(partial(Outward, moves))
     if form in _SHAPES:
         stages.append(_SHAPES[form])
     return partial(_head, token.encode(), form), stages[0] if len(stages) == 1 else lambda: _row(stages)
@@ -58,12 +64,14 @@ def _head(token: bytes, form: Form, lines: bytes) -> bytes:
 _JSON_TYPE = re.compile(rb"^%b: %b(?=\r$)" % (JSON[0], re.escape(JSON[1])), re.MULTILINE | re.IGNORECASE)
 
 
-def shaped(produce: Produce, form: Form) -> Produce:
-    """The same answer in that form."""
-    shape = _SHAPES.get(form)
-    if shape is None:
+def shaped(produce: Produce, form: Form, moves: int = 0) -> Produce:
+    """The same answer in that form, of a workspace with so many ``moves``."""
+    stages: list[Callable[[], BodyFilter]] = [partial(Outward, moves)] if moves else []
+    if form in _SHAPES:
+        stages.append(_SHAPES[form])
+    if not stages:
         return produce
-    return Produce(lambda exchange: produce.run(_Shaped(exchange, shape(), form)), produce.headers)
+    return Produce(lambda exchange: produce.run(_Shaped(exchange, _row(stages), form)), produce.headers)
 
 
 class _Shaped:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from proxy.kube.errors import StatusError
 from proxy.kube.pipe import Pipe
@@ -334,6 +334,14 @@ class Front(asyncio.Protocol):
             self._answer.parsed.keep = False
         else:
             self._close()
+
+    def end_watch(self, ends: Callable[[str, str], bool]) -> None:
+        """End a watch of a workspace of which ``ends(path, shard)`` is true."""
+        if self._sink is None or self._answer is None or not self._sink.endless:
+            return
+        record = self._answer.record
+        if record.info is not None and record.info.verb == "watch" and ends(record.workspace, record.shard):
+            self._sink.end()
 
     def sweep(self, now: float) -> None:
         """Every few seconds: requests that do not arrive, answers that are not taken, connections that lie idle."""

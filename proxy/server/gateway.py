@@ -57,7 +57,7 @@ from proxy.server.reach import STREAMS, Reach, methods, reached
 from proxy.server.replies import no_such_method, refusal, text, unavailable
 from proxy.server.settling import produce_settled
 from proxy.server.standing import CLUSTERS, Standing
-from proxy.tenancy.index import DELETING, Workspace, WorkspaceIndex
+from proxy.tenancy.index import DELETING, DEPARTED, Workspace, WorkspaceIndex
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,8 @@ TRACED = frozenset({b"traceparent"})
 HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
 READS = frozenset({"get", "list", "watch"})
 WRITES = frozenset({"create", "update", "patch"})
+ARRIVES_WITHIN = 2.0
+"""Seconds that a request waits for a workspace that is between two shards; mostly it takes a few milliseconds."""
 APPEARS_WITHIN = 0.5
 """Seconds that a request for an unknown workspace waits: it may have been made a moment ago, through another worker."""
 
@@ -172,6 +174,13 @@ class WorkspaceGateway:
         if access is Access.NONE:
             record.allowed = False
             raise no_entry(user, info, path)
+        if not self._index.trusted(workspace.shard):
+            raise unavailable(workspace.shard, "it is not known which workspaces it has now")
+        if workspace.stage == DEPARTED:
+            workspace = yield self._index.wait_while(workspace, ARRIVES_WITHIN)
+            if workspace is None or workspace.stage == DEPARTED:
+                raise moving(path)
+            record.shard = workspace.shard
         wanted = impersonation(request.headers, workspace)
         if wanted is not None:
             record.step = IMPERSONATION
@@ -300,6 +309,8 @@ class WorkspaceGateway:
             raise no_such_method(info)
         if workspace.phase == DELETING and info.verb in WRITES:
             raise forbidden(user, info, f'"{workspace.path}" is being deleted')
+        if not workspace.takes_writes and changes(info):
+            raise moving(workspace.path)
         if info.subresource and reached(info):
             return (yield from self._reach_out(request, info, user, access, workspace, attributes))
         left = info.verb in WRITES and discovery.is_left(workspace, group, version, resource)
@@ -308,9 +319,9 @@ class WorkspaceGateway:
         request.record.step = MAPPING
         mapped = map_request(
             info, workspace.token, method=request.method, headers=request.headers, body=request.body, scopes=scopes,
-            attributes=attributes,
+            attributes=attributes, moves=workspace.moves,
         )  # fmt: skip
-        if group == RBAC and workspace.phase != DELETING:
+        if group == RBAC and workspace.phase != DELETING and workspace.takes_writes:
             missing = self._roles.missing(workspace)
             if missing is not None:
                 yield missing
@@ -321,6 +332,12 @@ class WorkspaceGateway:
             mapped.headers += [(key, value) for value in values]
         request.record.step = GATE
         gate_mapped(request.method, mapped, workspace.token)
+        now = self._index.by_token(workspace.token)
+        if now is not workspace and (
+            now is None or now.shard != workspace.shard or now.stage == DEPARTED
+            or (changes(info) and not now.takes_writes)
+        ):  # fmt: skip
+            raise moving(workspace.path)  # while something was waited for
         request.record.step = SHARD
         return self._forward(request, info, mapped, user, access, workspace, left=left)
 
@@ -360,7 +377,7 @@ class WorkspaceGateway:
         *,
         left: bool,
     ) -> Decision:
-        endpoint = self._endpoints[workspace.shard]
+        endpoint, moves = self._endpoints[workspace.shard], workspace.moves
         privileged = access is Access.ADMIN or not mapped.own_identity
         headers = mapped.headers
         headers += identity_headers(
@@ -370,7 +387,7 @@ class WorkspaceGateway:
             headers.append((b"authorization", endpoint.authorization))
         if request.record.trace is not None:  # of which the transport tells the shard
             headers[:] = [header for header in headers if header[0] not in TRACED]
-        head_filter, body_filter = filters(workspace.token, mapped.form, not privileged)
+        head_filter, body_filter = filters(workspace.token, mapped.form, not privileged, workspace.moves)
         method = b"GET" if request.method == b"HEAD" else request.method
 
         def forward(target: bytes) -> Forward:
@@ -386,22 +403,36 @@ class WorkspaceGateway:
                 return Forward(workspace.shard, b"GET", target, headers, idempotent=True)
 
             if method == b"DELETE":
-                return shaped(produce_deleted(mapped.listing, forward(mapped.target), page), mapped.form)
-            return shaped(produce_list(mapped.listing, page), mapped.form)
+                return shaped(produce_deleted(mapped.listing, forward(mapped.target), page), mapped.form, moves)
+            return shaped(produce_list(mapped.listing, page), mapped.form, moves)
         if left:
             look = mapped.target.partition(b"?")[0]
             if info.subresource:
                 look = look.rpartition(b"/")[0]
             gate(b"GET", look, b"", workspace.token)
-            return shaped(produce_leaving(look, forward(mapped.target), info, workspace.token), mapped.form)
+            return shaped(produce_leaving(look, forward(mapped.target), info, workspace.token), mapped.form, moves)
         if info.verb in WRITES and (info.group not in NATIVE_GROUPS or info.group in KCP_GROUPS):
-            return shaped(produce_settled(forward(mapped.target), workspace.token), mapped.form)
+            return shaped(produce_settled(forward(mapped.target), workspace.token), mapped.form, moves)
         if info.resource == "selfsubjectreviews" and info.verb == "create":
             review = produce_instead(
                 forward(mapped.target), workspace.token, whoami_body(user, datetime.datetime.now(datetime.UTC))
             )
             return shaped(review, mapped.form)
         return forward(mapped.target)
+
+
+def changes(info: RequestInfo) -> bool:
+    """Whether it changes what a workspace holds; reviews do not."""
+    return info.verb not in READS and not info.resource.endswith("reviews") and not reached(info)
+
+
+def moving(path: str) -> StatusError:
+    """429 that clients try again: client-go waits as Retry-After says."""
+    return StatusError(
+        429,
+        f'workspace "{path}" is moving to another shard: try again in a moment',
+        details={"retryAfterSeconds": 1},
+    )
 
 
 def health_of_workspace(info: RequestInfo) -> Reply | None:

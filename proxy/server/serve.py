@@ -76,6 +76,10 @@ class Server:
         """Of clients, open now."""
         return len(self._connections)
 
+    def fronts(self) -> Iterable[Front]:
+        """Connections of clients, open now."""
+        return self._connections
+
     async def start(self) -> None:
         settings = self._settings
         tls = ServerTls(settings, self.handshakes)

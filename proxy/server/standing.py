@@ -67,6 +67,7 @@ class Standing:
         if (
             not kept.lease.good(time.monotonic())
             or index.get(workspace.path) is not workspace
+            or not index.trusted(workspace.shard)
             or (parent is not None and index.get(parent.path) is not parent)
             or self._discovery.view(workspace) is not kept.view
         ):

@@ -15,6 +15,7 @@ from proxy.tenancy.aggregation import Aggregation
 from proxy.tenancy.endpoint import KubernetesServices
 from proxy.tenancy.index import LOGICAL_CLUSTERS, READY, Workspace, WorkspaceIndex
 from proxy.tenancy.lifecycle import Lifecycle, create_logical_cluster
+from proxy.tenancy.moving import Moving
 from proxy.tenancy.shards import Shards
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ async def run(
             group.create_task(own_index.run())
         group.create_task(directory.run())
         group.create_task(lifecycle.run())
+        group.create_task(Moving(shards, own_index, directory, root_shard).run())
         group.create_task(Aggregation(shards).run())
         group.create_task(AccountTokens(shards).run())
         group.create_task(KubernetesServices(shards, own_index, external_url).run())

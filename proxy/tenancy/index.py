@@ -6,6 +6,8 @@ Used by the data plane (every request) and by controllers. Holds one small objec
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from proxy.kube.informer import Informer
 LOGICAL_CLUSTERS = Resource("internal.kcp.dev", "v1alpha1", "logicalclusters", namespaced=False)
 
 INITIALIZING, READY, DELETING = PHASES = "Initializing", "Ready", "Deleting"
+COPYING, FROZEN, DEPARTED, ARRIVING, ARRIVED = "Copying", "Frozen", "Departed", "Arriving", "Arrived"
+"""Stages of a move (manifests/shard/logicalclusters.yaml)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,19 @@ class Workspace:
     shard: str
     uid: str = ""
     """uid of the ClusterWorkspace in the parent that it belongs to; empty for root."""
+    moves: int = 0
+    """How many times it was moved to another shard."""
+    stage: str = ""
+    """Of the move that it is in; empty while it stays."""
+    other: str = ""
+    """The other shard of that move."""
+    generation: int = 0
+    """Of its LogicalCluster."""
+
+    @property
+    def takes_writes(self) -> bool:
+        """Whether its content may be changed now."""
+        return self.stage not in (FROZEN, DEPARTED, ARRIVING)
 
     @property
     def prefix(self) -> str:
@@ -52,16 +69,23 @@ Listener = Callable[[Workspace, bool], None]
 
 
 class WorkspaceIndex:
-    """Follows all shards; a shard that is away keeps its workspaces here and makes no other shard wait."""
+    """Follows all shards; a shard that is away keeps its workspaces here and makes no other shard wait.
+
+    While a workspace moves, two shards have a LogicalCluster of its token. It is where it is served from: not where it
+    is still arriving, and of two that are left where it went last.
+    """
 
     def __init__(self, shards: Mapping[str, Client]) -> None:
         self._by_path: dict[str, Workspace] = {}
         self._by_token: dict[str, Workspace] = {}
+        self._copies: dict[str, Workspace] = {}
+        """By token: what workspaces that move have on the shard where they are not served from."""
         self._children: dict[str, set[str]] = {}
         self._counts: Counter[str] = Counter()
         self._changed = asyncio.Event()
         self._listeners: list[Listener] = []
         self._informers = {name: self._informer(name, client) for name, client in shards.items()}
+        self._trusted: dict[str, float] = {}
 
     def _informer(self, shard: str, client: Client) -> Informer:
         informer = Informer(client, LOGICAL_CLUSTERS, transform=lambda obj: _slim(shard, obj))
@@ -73,6 +97,22 @@ class WorkspaceIndex:
         async with asyncio.TaskGroup() as group:
             for informer in self._informers.values():
                 group.create_task(informer.run())
+
+    async def follow(self, shard: str) -> None:
+        """Follow one shard until cancelled; begun anew, it begins with a list."""
+        informer = self._informers[shard]
+        try:
+            await informer.run()
+        finally:
+            informer.connected = False
+
+    def trust(self, shard: str, until: float) -> None:
+        """What is known of ``shard`` is good until then, by `time.monotonic`."""
+        self._trusted[shard] = until
+
+    def trusted(self, shard: str) -> bool:
+        """Whether what is known of ``shard`` may be acted on (`proxy.tenancy.presence`)."""
+        return time.monotonic() < self._trusted.get(shard, math.inf)
 
     @property
     def synced(self) -> bool:
@@ -103,6 +143,16 @@ class WorkspaceIndex:
     def children(self, path: str) -> list[Workspace]:
         return [self._by_path[child] for child in sorted(self._children.get(path, ()))]
 
+    async def wait_while(self, workspace: Workspace, timeout: float) -> Workspace | None:
+        """What there is of ``workspace`` as soon as that has changed, or after ``timeout`` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                while self._by_token.get(workspace.token) is workspace:
+                    await self._changed.wait()
+        except TimeoutError:
+            pass
+        return self._by_token.get(workspace.token)
+
     def count(self, shard: str) -> int:
         """How many workspaces are on ``shard``."""
         return self._counts[shard]
@@ -129,17 +179,35 @@ class WorkspaceIndex:
             return None
         return self._by_path[path]
 
+    def arriving(self) -> list[Workspace]:
+        """Copies that nobody is served from yet."""
+        return [copy for copy in self._copies.values() if copy.stage == ARRIVING]
+
     def _event(self, kind: str, old: Object | None, new: Object) -> None:
-        workspace: Workspace = new["workspace"]
-        if kind == "DELETED":
-            self._remove(workspace.token)
-        elif (before := self._by_token.get(workspace.token)) != workspace:
-            self._counts[workspace.shard] += before is None
-            self._by_token[workspace.token] = workspace
-            self._by_path[workspace.path] = workspace
-            if workspace.parent:
-                self._children.setdefault(workspace.parent, set()).add(workspace.path)
-            self._tell(workspace, True)
+        changed: Workspace = new["workspace"]
+        token = changed.token
+        known = [self._by_token.get(token), self._copies.pop(token, None)]
+        copies = [copy for copy in known if copy is not None and copy.shard != changed.shard]
+        if kind != "DELETED":
+            copies.append(changed)
+        copies.sort(key=lambda copy: (copy.stage != ARRIVING, copy.moves))
+        workspace = copies.pop() if copies and copies[-1].stage != ARRIVING else None
+        if copies:
+            self._copies[token] = copies[-1]
+        if workspace is None:
+            self._remove(token)
+            return
+        before = self._by_token.get(token)
+        if before == workspace:
+            return
+        if before is not None:
+            self._counts[before.shard] -= 1
+        self._counts[workspace.shard] += 1
+        self._by_token[token] = workspace
+        self._by_path[workspace.path] = workspace
+        if workspace.parent:
+            self._children.setdefault(workspace.parent, set()).add(workspace.path)
+        self._tell(workspace, True)
 
     def _remove(self, token: str) -> None:
         workspace = self._by_token.pop(token, None)
@@ -165,6 +233,7 @@ class WorkspaceIndex:
 def _slim(shard: str, obj: Object) -> Object:
     """What is kept of a LogicalCluster."""
     meta, spec = obj["metadata"], obj["spec"]
+    move = spec.get("move") or {}
     workspace = Workspace(
         path=spec["path"],
         token=meta["name"],
@@ -173,5 +242,9 @@ def _slim(shard: str, obj: Object) -> Object:
         owner=spec.get("owner", ""),
         shard=shard,
         uid=spec.get("parentUID", ""),
+        moves=spec.get("moves", 0),
+        stage=move.get("stage", ""),
+        other=move.get("shard", ""),
+        generation=meta.get("generation", 0) if move else 0,
     )
     return {"metadata": {"name": meta["name"]}, "workspace": workspace}

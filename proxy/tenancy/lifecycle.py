@@ -20,7 +20,7 @@ from proxy.kube.tally import Tallies
 from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.token import PREFIX_LENGTH, new_token, token_of
 from proxy.tenancy import api, content
-from proxy.tenancy.index import DELETING, LOGICAL_CLUSTERS, READY, Workspace, WorkspaceIndex
+from proxy.tenancy.index import ARRIVED, DELETING, DEPARTED, FROZEN, LOGICAL_CLUSTERS, READY, Workspace, WorkspaceIndex
 from proxy.tenancy.scheduling import Unschedulable, choose
 from proxy.tenancy.shards import Shards
 
@@ -132,6 +132,8 @@ class Lifecycle:
         parent = self._index.by_token(token)
         if parent is None and not await self._is_gone(token):
             return 0.1  # the index has not heard of the parent yet
+        if parent is not None and (parent.shard != key.shard or not parent.takes_writes):
+            return 1.0  # a copy of what moves to another shard or has moved from here
         if api.deleting(workspace) or api.deleting(pair) or parent is None or parent.phase == DELETING:
             return await self._delete(key, workspace, pair, parent)
         return await self._ensure(key, workspace, pair, parent)
@@ -335,7 +337,9 @@ class Lifecycle:
     ) -> tuple[str | None, str | None]:
         uid = pair["metadata"]["uid"] if pair is not None else None
         if uid in self._made:
-            return self._made[uid]
+            token, shard = self._made[uid]
+            made = self._index.by_token(token)
+            return token, made.shard if made is not None else shard  # it may have moved
         if parent is not None:
             known = self._index.get(f"{parent.path}:{key.name[PREFIX_LENGTH:]}")
             if known is not None and (uid is None or known.uid == uid):
@@ -349,6 +353,8 @@ class Lifecycle:
         """Remove what the workspace with ``token`` holds; what is still there."""
         client = self._shards[shard]
         known = self._index.by_token(token)
+        if known is not None and known.stage in (FROZEN, DEPARTED, ARRIVED):
+            return ["a move to another shard"]
         if known is None or known.phase != DELETING:
             patch = {"status": {"phase": DELETING}}
             await ignoring(404, client.patch(LOGICAL_CLUSTERS, token, patch, subresource="status"))
@@ -403,6 +409,8 @@ class Lifecycle:
                         continue
                 if workspace.uid in self._made and parent is not None:
                     continue
+                if workspace.stage or (parent is not None and parent.stage) or not await self._is_orphan(workspace):
+                    continue
                 log.warning("workspace %s has no ClusterWorkspace any more: removing its content", workspace.path)
                 try:
                     if not await self._empty(workspace.token, workspace.shard):
@@ -410,6 +418,23 @@ class Lifecycle:
                 except StatusError as error:
                     log.warning("workspace %s: %s", workspace.path, error)
             await asyncio.sleep(ORPHANS_EVERY)
+
+    async def _is_orphan(self, workspace: Workspace) -> bool:
+        """Whether the shards themselves say that nothing in the parent belongs to ``workspace``: of two shards the
+        index may have heard one thing and not yet the other."""
+        try:
+            own = await self._shards[workspace.shard].find(LOGICAL_CLUSTERS, workspace.token)
+            parent = self._index.get(workspace.parent or "")
+            if own is None or parent is None:
+                return own is not None
+            above = await self._shards[parent.shard].find(LOGICAL_CLUSTERS, parent.token)
+            if above is None or above["spec"].get("move") or self._index.get(parent.path) is not parent:
+                return False
+            pair = await self._shards[parent.shard].find(api.CLUSTER_WORKSPACES, parent.prefix + workspace.name)
+        except StatusError as error:
+            log.warning("workspace %s: %s", workspace.path, error)
+            return False
+        return pair is None or pair["metadata"]["uid"] != own["spec"].get("parentUID")
 
 
 async def create_logical_cluster(client: Client, spec: Object) -> str:

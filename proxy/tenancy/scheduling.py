@@ -23,6 +23,8 @@ class Shard:
     """Those on it, and those that are being made there."""
     maximum: int | None = None
     cordoned: bool = False
+    draining: bool = False
+    """Its workspaces are moved away."""
     away: bool = False
 
     @property

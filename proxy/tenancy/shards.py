@@ -17,7 +17,7 @@ from proxy.tenancy.scheduling import Shard
 
 log = logging.getLogger(__name__)
 
-READY = "Ready"
+READY, DRAINED = "Ready", "Drained"
 STATUS_EVERY = 1.0
 """Seconds between looks at what the status should say; written where it says something else."""
 
@@ -31,6 +31,8 @@ class Shards:
         self._client = client
         self._url = url
         self._coming: Counter[str] = Counter()
+        self.stuck: dict[str, str] = {}
+        """By shard, what keeps a workspace from being moved away."""
         self._informer = Informer(client, api.SHARDS)
 
     def on_change(self, changed: Callable[[], None]) -> None:
@@ -63,7 +65,8 @@ class Shards:
             labels=(obj.get("metadata") or {}).get("labels") or {},
             workspaces=self._index.count(name) + self._coming[name],
             maximum=spec.get("maxWorkspaces"),
-            cordoned=bool(spec.get("unschedulable")),
+            cordoned=bool(spec.get("unschedulable") or spec.get("drain")),
+            draining=bool(spec.get("drain")),
             away=away,
         )
 
@@ -85,7 +88,8 @@ class Shards:
         if obj is None:
             obj = await self._client.apply(api.SHARDS, self._new(root.prefix + shard.name), manager="kcp")
         status = obj.get("status") or {}
-        conditions = _conditions(status, shard)
+        stays = api.ROOT in {workspace.path for workspace in self._index.all() if workspace.shard == shard.name}
+        conditions = _conditions(status, shard, int(stays), self.stuck.get(shard.name, ""))
         if status.get("workspaces") != self._index.count(shard.name) or conditions != status.get("conditions"):
             told = {"workspaces": self._index.count(shard.name), "conditions": conditions}
             await self._client.patch(api.SHARDS, obj["metadata"]["name"], {"status": told}, subresource="status")
@@ -111,9 +115,14 @@ class _Coming:
         self._counts[self._name] -= 1
 
 
-def _conditions(status: Mapping[str, object], shard: Shard) -> list[dict[str, object]]:
+def _conditions(status: Mapping[str, object], shard: Shard, stay: int, stuck: str) -> list[dict[str, object]]:
     before = status.get("conditions")
-    conditions = list(before) if isinstance(before, list) else []
+    conditions = [item for item in before if item["type"] != DRAINED] if isinstance(before, list) else []
+    if shard.draining:
+        if shard.workspaces <= stay:
+            conditions = api.set_condition(conditions, DRAINED, True)
+        else:
+            conditions = api.set_condition(conditions, DRAINED, False, "Stuck" if stuck else "Moving", stuck)
     if shard.away:
         return api.set_condition(conditions, READY, False, "Away", "its kube-apiserver does not answer")
     return api.set_condition(conditions, READY, True)

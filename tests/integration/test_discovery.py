@@ -39,7 +39,7 @@ apiresourceimports.apiresource.kcp.dev negotiatedapiresources.apiresource.kcp.de
 placements.workload.kcp.dev workloadclusters.workload.kcp.dev
 """
 TREE = "clusterworkspaces.tenancy.kcp.dev clusterworkspacetypes.tenancy.kcp.dev workspaces.tenancy.kcp.dev "
-SHARDS = "clusterworkspaceshards.tenancy.kcp.dev"
+SHARDS = "clusterworkspaceshards.tenancy.kcp.dev workspacemoves.tenancy.kcp.dev"
 
 PLACES = {
     "one": Place("kdiscover"),

@@ -1,0 +1,216 @@
+"""How far each proxy worker has followed a shard, so that a workspace that moves is never served from two shards.
+
+Each worker holds a Lease on every shard, and says there which stage of a move it has taken notice of. It is made before
+the worker learns of the shard's workspaces, so who decides by all Leases knows of every worker. A worker that cannot
+renew its Lease stops to act on what it knows of that shard before anybody takes it for gone, and begins anew with a
+list. As with leader election, nobody's clock is believed: a Lease has ended when it was not seen to change for as long
+as it is good for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import orjson
+
+from proxy.kube.client import Client, Object
+from proxy.kube.errors import StatusError
+from proxy.kube.leadership import LEASES, process_identity
+from proxy.tenancy.index import DEPARTED, FROZEN, Workspace, WorkspaceIndex
+
+log = logging.getLogger(__name__)
+
+NAMESPACE = "kube-system"
+WORKER = "internal.kcp.dev/worker"
+"""Label of the Leases."""
+SEEN = "internal.kcp.dev/seen"
+"""Annotation: ``{token: generation}`` of workspaces that this worker treats as their LogicalClusters say."""
+DURATION = 30.0
+"""Seconds that a Lease is good for."""
+TRUSTED = 20.0
+"""Seconds after a renewal was begun in which the worker acts on what it knows."""
+RENEW = 8.0
+POLL = 0.02
+HELD_UP = frozenset({FROZEN, DEPARTED})
+
+
+class Requests(Protocol):
+    """Those that a worker has under way."""
+
+    async def settled(self, workspace: Workspace) -> None:
+        """Until nothing is under way that ``workspace``, as it is now, does not allow; watches are ended."""
+        ...
+
+    def end_watches(self, shard: str) -> None:
+        """Of all workspaces of ``shard``."""
+        ...
+
+
+class Presence:
+    """One worker's, on all shards: follows them for ``index``, in place of `WorkspaceIndex.run`.
+
+    ``name``: of the Lease. The worker that had it before is known to have ended, so that nobody waits for that.
+    """
+
+    def __init__(self, shards: Mapping[str, Client], index: WorkspaceIndex, requests: Requests, name: str) -> None:
+        self._shards = shards
+        self._index = index
+        self._requests = requests
+        self._name = name
+        self._identity = process_identity()
+        self._seen: dict[str, dict[str, int]] = {shard: {} for shard in shards}
+        self._news: dict[str, asyncio.Event] = {shard: asyncio.Event() for shard in shards}
+        self._settling: set[asyncio.Task[None]] = set()
+        for shard in shards:
+            index.trust(shard, 0.0)
+        index.add_listener(self._changed)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for shard in self._shards:
+                    group.create_task(self._be_present(shard))
+        finally:
+            for task in self._settling:
+                task.cancel()
+            await self._leave()
+
+    async def _leave(self) -> None:
+        """So that nobody waits for this one."""
+
+        async def give_up(client: Client) -> None:
+            await client.delete(LEASES, self._name, NAMESPACE)
+
+        try:
+            async with asyncio.timeout(1.0):
+                await asyncio.gather(*map(give_up, self._shards.values()), return_exceptions=True)
+        except TimeoutError:
+            pass
+
+    async def _be_present(self, shard: str) -> None:
+        delay = 0.1
+        while True:
+            began = time.monotonic()
+            try:
+                await self._write(shard)
+            except StatusError as error:
+                log.debug("Lease on shard %s: %s", shard, error)
+                await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+                delay = min(delay * 2, 5.0)
+                continue
+            delay = 0.1
+            self._index.trust(shard, began + TRUSTED)
+            following = asyncio.create_task(self._index.follow(shard))
+            try:
+                await self._renew(shard, began, following)
+            finally:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+            log.warning("shard %s: the Lease could not be renewed", shard)
+            self._index.trust(shard, 0.0)
+            self._requests.end_watches(shard)
+
+    async def _renew(self, shard: str, renewed: float, following: asyncio.Task[None]) -> None:
+        """Returns when that could not be done in time."""
+        while True:
+            news = self._news[shard]
+            left = renewed + TRUSTED - time.monotonic()
+            if left <= 0:
+                return
+            try:
+                async with asyncio.timeout(min(RENEW, left)):
+                    await news.wait()
+            except TimeoutError:
+                pass
+            if following.done():
+                following.result()
+            news.clear()
+            began = time.monotonic()
+            left = renewed + TRUSTED - began
+            try:
+                async with asyncio.timeout(max(left, 0)):
+                    await self._write(shard)
+            except (StatusError, TimeoutError) as error:
+                log.debug("Lease on shard %s: %s", shard, error)
+                news.set()
+                await asyncio.sleep(0.5)
+                continue
+            renewed = began
+            self._index.trust(shard, began + TRUSTED)
+
+    async def _write(self, shard: str) -> None:
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        seen = orjson.dumps(self._seen[shard]).decode()
+        obj: Object = {
+            "apiVersion": LEASES.api_version,
+            "kind": "Lease",
+            "metadata": {
+                "name": self._name,
+                "namespace": NAMESPACE,
+                "labels": {WORKER: ""},
+                "annotations": {SEEN: seen},
+            },
+            "spec": {"holderIdentity": self._identity, "leaseDurationSeconds": int(DURATION), "renewTime": now},
+        }
+        await self._shards[shard].apply(LEASES, obj, manager="kcp")
+
+    def _changed(self, workspace: Workspace, exists: bool) -> None:
+        for shard, seen in self._seen.items():
+            if workspace.token in seen and (not exists or workspace.shard != shard or workspace.stage not in HELD_UP):
+                del seen[workspace.token]
+        if exists and workspace.stage in HELD_UP:
+            task = asyncio.create_task(self._settle(workspace))
+            self._settling.add(task)
+            task.add_done_callback(self._settling.discard)
+
+    async def _settle(self, workspace: Workspace) -> None:
+        """Say that ``workspace`` is treated as it is now, once that is so."""
+        await self._requests.settled(workspace)
+        if self._index.by_token(workspace.token) is workspace:
+            self._seen[workspace.shard][workspace.token] = workspace.generation
+            self._news[workspace.shard].set()
+
+
+class Workers:
+    """Of one shard, as they are seen from where a move is decided."""
+
+    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._clock = clock
+        self._changed: dict[str, tuple[str, float]] = {}
+        """Version of each Lease, and since when it is that."""
+
+    async def follow(self, token: str, generation: int) -> None:
+        """Until every worker treats the workspace with ``token`` as that generation of its LogicalCluster says, or is
+        gone. Raises StatusError."""
+        while await self._behind(token, generation):  # noqa: ASYNC110
+            await asyncio.sleep(POLL)
+
+    async def _behind(self, token: str, generation: int) -> bool:
+        listed = await self._client.list(LEASES, NAMESPACE, label_selector=WORKER)
+        now = self._clock()
+        behind = False
+        for lease in listed["items"]:
+            meta = lease["metadata"]
+            name, version = meta["name"], meta["resourceVersion"]
+            if self._changed.get(name, ("", 0.0))[0] != version:
+                self._changed[name] = version, now
+            seen = orjson.loads((meta.get("annotations") or {}).get(SEEN) or "{}")
+            if seen.get(token, 0) >= generation:
+                continue
+            if now - self._changed[name][1] < float(lease["spec"].get("leaseDurationSeconds") or DURATION):
+                behind = True
+            else:
+                try:
+                    await self._client.delete(LEASES, name, NAMESPACE, uid=meta["uid"])
+                except StatusError as error:
+                    if error.code not in (404, 409):
+                        raise
+        return behind
