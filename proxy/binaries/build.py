@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
-from proxy.binaries.find import KUBERNETES, BinaryError, cache_folder
+from proxy.binaries.find import KUBERNETES, VERSIONS, BinaryError, cache_folder
 
 Progress = Callable[[str], None]
 
 PACKAGES = {
     "etcd": "go.etcd.io/etcd/server/v3",
+    "etcdutl": "go.etcd.io/etcd/etcdutl/v3",
     "kwok": "sigs.k8s.io/kwok/cmd/kwok",
 } | {
     name: f"k8s.io/kubernetes/cmd/{name}"
@@ -43,7 +44,7 @@ def build(name: str, target: Path, progress: Progress) -> None:
         for file in ("go.mod", "go.sum"):
             source = resources.files("proxy.binaries").joinpath("gomod", file)
             Path(folder, file).write_bytes(source.read_bytes())
-        what = f"building {name} {KUBERNETES if name != 'etcd' else ''}"
+        what = f"building {name} {VERSIONS[name]}"
         compile_package(PACKAGES[name], Path(folder), target, what, progress, linker)
 
 

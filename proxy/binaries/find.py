@@ -16,6 +16,7 @@ KWOK = "0.8.0"
 
 VERSIONS = {
     "etcd": ETCD,
+    "etcdutl": ETCD,
     "kube-apiserver": KUBERNETES,
     "kube-controller-manager": KUBERNETES,
     "kube-scheduler": KUBERNETES,
@@ -82,7 +83,7 @@ def usable_from_path(name: str, path: Path) -> bool:
 
 def installed_version(name: str, path: Path) -> str | None:
     """What the program says of its version, e.g. ``1.36.3``; None if it does not run."""
-    arguments = ["version", "--client"] if name == "kubectl" else ["--version"]
+    arguments = {"kubectl": ["version", "--client"], "etcdutl": ["version"]}.get(name, ["--version"])
     try:
         output = subprocess.run([path, *arguments], capture_output=True, text=True, timeout=20, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):

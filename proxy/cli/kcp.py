@@ -14,6 +14,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "kubeconfig": ("proxy.cli.users", "kubeconfig"),
     "shard": ("proxy.cli.shards", "shard"),
     "syncer": ("proxy.cli.syncer", "syncer"),
+    "backup": ("proxy.cli.backup", "backup"),
+    "restore": ("proxy.cli.backup", "restore"),
     "top": ("proxy.cli.top", "top"),
     "doctor": ("proxy.cli.doctor", "doctor"),
     "binaries": ("proxy.cli.binaries", "binaries"),
@@ -50,6 +52,7 @@ Examples:
   kcp shard list                              the shards, and how many workspaces they hold
   kcp syncer                                  sync clusters from here, without anything of ours on them
   kcp top                                     busiest workspaces and physical clusters, live
+  kcp backup                                  etcd, keys and tokens in one file; kcp restore
   kcp doctor                                  what is wrong, and what to do
   kcp binaries list                           which control-plane programs are used""",
 )

@@ -11,6 +11,8 @@ ETCD_SOCKET = "client:0"
 """Unix socket in etcd's folder, named by a relative path: those are limited to 107 bytes, folders are not. The ``:0``
 is there because etcd and its clients want the form host:port."""
 ETCD_PEER_SOCKET = "peer:0"
+ETCD_NAME = "kcp"
+"""Of the one member."""
 
 ETCD_QUOTA = 8 * 2**30
 """Bytes: the most that etcd's makers recommend; its default of 2 GiB is soon full."""
@@ -78,13 +80,13 @@ def etcd(program: Path, *, folder: Path, durable: bool, args: tuple[str, ...] = 
     client, peer = f"unix://{ETCD_SOCKET}", f"unix://{ETCD_PEER_SOCKET}"
     return [
         str(program),
-        "--name=kcp",
+        f"--name={ETCD_NAME}",
         f"--data-dir={folder / 'data'}",
         f"--listen-client-urls={client}",
         f"--advertise-client-urls={client}",
         f"--listen-peer-urls={peer}",
         f"--initial-advertise-peer-urls={peer}",
-        f"--initial-cluster=kcp={peer}",
+        f"--initial-cluster={ETCD_NAME}={peer}",
         "--log-level=warn",
         f"--quota-backend-bytes={ETCD_QUOTA}",
         *(() if durable else ("--unsafe-no-fsync",)),
