@@ -24,7 +24,8 @@ _VERSION = rb'"resourceVersion":"'
 _CONTINUE = b'"continue":"eyJ2I'
 """Begin of each continue token, base64 of ``{"v"``."""
 _HANDED_OUT = re.compile(rb'"resourceVersion":"([1-9][0-9]{0,14})"|"continue":"(?=eyJ2I)')
-_OPEN = re.compile(rb'"resourceVersion":"[0-9]{0,15}\Z')
+_OPEN = re.compile(rb'"resourceVersion":"[0-9]{0,15}("?)\Z')
+"""At the end; with the last quote it is whole."""
 _TAKEN_BACK = re.compile(rb'"resourceVersion":"([1-9][0-9]{15,18})"')
 _LONGEST = len(_VERSION) + _DIGITS + 1
 
@@ -63,7 +64,7 @@ def _unfinished(data: bytes) -> int:
         return 0
     begun = _OPEN.search(data, max(0, len(data) - _LONGEST))
     if begun:
-        return len(data) - begun.start()
+        return 0 if begun[1] else len(data) - begun.start()
     return max(
         next((length for length in range(len(text) - 1, 0, -1) if data.endswith(text[:length])), 0)
         for text in (_VERSION, _CONTINUE)

@@ -21,6 +21,7 @@ from proxy.server.upstream import SWITCHING, Sink
 
 log = logging.getLogger(__name__)
 
+READS = frozenset({b"GET", b"HEAD"})
 LINGER = 0.5
 """Seconds between a refusal and the end of its connection. What the client is still sending is thrown away meanwhile:
 closed at once, TCP would reset the connection and the refusal be lost (Go's net/http waits as long)."""
@@ -342,6 +343,16 @@ class Front(asyncio.Protocol):
         record = self._answer.record
         if record.info is not None and record.info.verb == "watch" and ends(record.workspace, record.shard):
             self._sink.end()
+
+    def forsake(self, shard: str) -> None:
+        """What is under way to ``shard`` is not to be believed any more: watches end, and nobody is told that
+        something was written."""
+        self.end_watch(lambda path, of: of == shard)
+        if self._answer is None or self._pipe is not None:
+            return
+        request = self._answer.parsed.request
+        if request.record.shard == shard and request.method not in READS:
+            self.cut()
 
     def sweep(self, now: float) -> None:
         """Every few seconds: requests that do not arrive, answers that are not taken, connections that lie idle."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from proxy.server.front import Front
+from proxy.server.front import READS, Front
 from proxy.server.messages import Request
 from proxy.server.reach import reached
 from proxy.tenancy.index import DEPARTED, Workspace
 
-READS = frozenset({b"GET", b"HEAD"})
 POLL = 0.005
 
 
@@ -53,7 +52,7 @@ class UnderWay:
             for front in list(self._connections()):
                 front.end_watch(lambda path, shard: path == workspace.path)
 
-    def end_watches(self, shard: str) -> None:
+    def forsake(self, shard: str) -> None:
         """As `presence.Requests`."""
         for front in list(self._connections()):
-            front.end_watch(lambda path, of: of == shard)
+            front.forsake(shard)

@@ -15,7 +15,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
@@ -133,7 +133,8 @@ class Copier:
         try:
             listed = await client.list(resource, label_selector=self._selector, accept=accept)
         except StatusError as error:
-            if error.code == 404 and client is self._target:
+            # A type that is not served, here not yet or there not at all, has no objects that anybody could make.
+            if error.code == 404:
                 return {}
             raise
         found = {place_of(item): item for item in listed["items"]}
@@ -142,11 +143,7 @@ class Copier:
     async def _share_types(self) -> None:
         """CRDs that the workspace shares with others have to be there before it is bound to them."""
         listed = await self._source.list(BINDINGS, label_selector=self._selector)
-        names = {
-            f"{spec['plural']}.{shared_group(spec['identity'], spec['group'])}"
-            for spec in (item["spec"] for item in listed["items"])
-        }
-        for name in sorted(names):
+        for name in sorted({crd_of(binding) for binding in listed["items"]}):
             if await self._target.find(CRDS, name) is None:
                 crd = await self._source.get(CRDS, name)
                 crd["metadata"] = {
@@ -279,6 +276,7 @@ class Copier:
         name, namespace = meta["name"], meta.get("namespace")
         if kind.has_status and resource.plural not in OWN_STATUS and "status" in obj:
             status = self._body(resource, {"metadata": meta, "status": obj["status"]})[0]["status"]
+            _as_observed(status, meta.get("generation"), written["metadata"].get("generation"))
             if written.get("status") != status:
                 written = await self._target.replace(resource, written | {"status": status}, "status")
         managed = meta.get("managedFields")
@@ -338,6 +336,13 @@ async def purge(client: Client, token: str) -> list[str]:
     selector = f"{LABEL}={token}"
 
     async def strip(kind: Kind) -> None:
+        try:
+            await strip_served(kind)
+        except StatusError as error:
+            if error.code != 404:
+                raise
+
+    async def strip_served(kind: Kind) -> None:
         async for page in client.pages(kind.resource, label_selector=selector, accept=METADATA_LIST):
             paired = kind.resource.group == "tenancy.kcp.dev"
             await _each(
@@ -362,8 +367,7 @@ async def strip_and_delete(client: Client, resource: Resource, obj: Object) -> N
 async def kinds_of(client: Client, token: str) -> list[Kind]:
     """What objects of the workspace with ``token`` there may be on a shard: native kinds, its own, and those that it
     shares."""
-    bindings = await client.list(BINDINGS, label_selector=f"{LABEL}={token}")
-    shared = {shared_group(item["spec"]["identity"], item["spec"]["group"]) for item in bindings["items"]}
+    selector = f"{LABEL}={token}"
     documents = await asyncio.gather(
         client.request("GET", "/api", accept=AGGREGATED), client.request("GET", "/apis", accept=AGGREGATED)
     )
@@ -371,7 +375,7 @@ async def kinds_of(client: Client, token: str) -> list[Kind]:
     for document in documents:
         for item in document.get("items") or ():
             group = item["metadata"].get("name", "")
-            if not (group in NATIVE_GROUPS or group in shared or group.startswith(f"{token}-")):
+            if group not in NATIVE_GROUPS:
                 continue
             for version in item["versions"]:
                 for entry in version.get("resources") or ():
@@ -381,8 +385,30 @@ async def kinds_of(client: Client, token: str) -> list[Kind]:
                     resource = Resource(group, version["version"], place[1], entry["scope"] == "Namespaced")
                     subresources = {part["subresource"] for part in entry.get("subresources") or ()}
                     found.setdefault(place, Kind(resource, "status" in subresources))
-    binding = Kind(BINDINGS, False)
-    return [*found.values(), *(() if (BINDINGS.group, BINDINGS.plural) in found else (binding,))]
+    # Discovery tells of a new CRD with some delay, in which there may be objects of it already.
+    crds = (await client.list(CRDS, label_selector=selector))["items"]
+    bindings = (await client.list(BINDINGS, label_selector=selector))["items"]
+    for name in {crd_of(binding) for binding in bindings}:
+        crd = await client.find(CRDS, name)
+        crds += [crd] if crd is not None else []
+    own = [kind for crd in crds if (kind := _kind_of(crd)) is not None]
+    return [*found.values(), Kind(BINDINGS, False), *own]
+
+
+def crd_of(binding: Object) -> str:
+    """Name of the CRD that a TypeBinding binds to."""
+    spec = binding["spec"]
+    return f"{spec['plural']}.{shared_group(spec['identity'], spec['group'])}"
+
+
+def _kind_of(crd: Object) -> Kind | None:
+    spec = crd["spec"]
+    for version in spec["versions"]:
+        if version["served"]:
+            namespaced = spec["scope"] == "Namespaced"
+            resource = Resource(spec["group"], version["name"], spec["names"]["plural"], namespaced)
+            return Kind(resource, "status" in (version.get("subresources") or {}))
+    return None
 
 
 def place_of(obj: Object) -> Place:
@@ -397,6 +423,16 @@ def _version(obj: Object) -> tuple[str, str]:
 def _said(resource: Resource, obj: Object) -> str:
     namespace, name = place_of(obj)
     return f"{resource.plural} {namespace}/{name}" if namespace else f"{resource.plural} {name}"
+
+
+def _as_observed(status: Any, source: int | None, target: int | None) -> None:
+    """Who had seen the last generation of the original has seen that of the copy, and nobody has seen a later one."""
+    if not isinstance(status, dict) or source is None or target is None:
+        return
+    conditions = status.get("conditions")
+    for part in (status, *(conditions if isinstance(conditions, list) else ())):
+        if isinstance(part, dict) and isinstance(part.get("observedGeneration"), int):
+            part["observedGeneration"] = target if part["observedGeneration"] == source else target - 1
 
 
 def _without_selector(job: Object) -> None:

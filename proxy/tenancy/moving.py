@@ -17,6 +17,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from proxy.kube.client import Client, Object
@@ -81,7 +82,6 @@ class Moving:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._wanted.run())
             await self._wanted.wait_synced()
-            await self._index.wait_synced()
             while True:
                 try:
                     await self._look(group)
@@ -94,9 +94,8 @@ class Moving:
             del self._tasks[token]
         for moving in [found for found in self._index.all() if found.stage]:
             self._begin(group, moving)
-        for copy in self._index.arriving():
-            if self._index.by_token(copy.token) is None and copy.token not in self._tasks:
-                await self._remove_arriving(copy)
+        if not self._index.synced:
+            return  # what has begun goes on as far as it can
         for obj in self._moves():
             if (obj.get("status") or {}).get("phase") in OVER:
                 continue
@@ -104,14 +103,22 @@ class Moving:
             why = self._against(obj, workspace)
             if why:
                 await self._tell(obj, phase=FAILED, message=why)
-            elif workspace is not None and workspace.shard != obj["spec"]["shard"] and len(self._tasks) < AT_ONCE:
-                self._begin(group, workspace)
             elif workspace is not None and not workspace.stage and workspace.token not in self._tasks:
                 if workspace.shard == obj["spec"]["shard"]:
-                    await self._complete(obj, workspace)
+                    await self._complete(workspace)
+                elif len(self._tasks) < AT_ONCE and not self._kin_moves(workspace):
+                    self._begin(group, workspace)
                 else:
                     await self._tell(obj, phase=PENDING, message="other workspaces are moving")
         await self._drain()
+        for copy in self._index.arriving():
+            if self._index.by_token(copy.token) is None and copy.token not in self._tasks:
+                await self._remove_arriving(copy)
+
+    def _kin_moves(self, workspace: Workspace) -> bool:
+        """Whether its parent moves or a child: each names an object that the other has by a uid that changes."""
+        kin = [self._index.get(workspace.parent or ""), *self._index.children(workspace.path)]
+        return any(other is not None and (other.stage or other.token in self._tasks) for other in kin)
 
     def _against(self, obj: Object, workspace: Workspace | None) -> str:
         """Why that move cannot be, if it cannot."""
@@ -152,13 +159,10 @@ class Moving:
             try:
                 if not await self._step(workspace):
                     return
-            except CalledOff as off:
-                log.info("workspace %s does not move: %s", workspace.path, off)
-                await self._call_off(token, str(off))
-                return
             except StatusError as error:
                 log.warning("workspace %s moves from shard to shard: %s", workspace.path, error)
-                await self._report(workspace, message=str(error))
+                with suppress(StatusError):
+                    await self._report(workspace, message=str(error))
                 await asyncio.sleep(AGAIN)
 
     async def _step(self, workspace: Workspace) -> bool:
@@ -169,7 +173,12 @@ class Moving:
                 return False
             await self._set(workspace, {"move": {"shard": move["spec"]["shard"], "stage": COPYING}})
         elif workspace.stage == COPYING:
-            await self._copy(workspace)
+            try:
+                await self._copy(workspace)
+            except CalledOff as off:
+                log.info("workspace %s does not move: %s", workspace.path, off)
+                await self._call_off(workspace.token, str(off))
+                return False
         elif workspace.stage == FROZEN:  # whoever froze it is gone
             await self._set(workspace, {"move": {"stage": COPYING}})
         elif workspace.stage == DEPARTED:
@@ -202,6 +211,7 @@ class Moving:
             raise CalledOff("it was called off")
 
     async def _copy(self, workspace: Workspace) -> None:
+        await self._index.wait_synced()  # all children are known
         self._check(workspace.token, workspace.path)
         token, target = workspace.token, workspace.other
         copier = Copier(self._shards[workspace.shard], self._shards[target], token)
@@ -289,18 +299,16 @@ class Moving:
     async def _clean(self, workspace: Workspace) -> None:
         """Remove what is left where it was."""
         source, token = self._shards[workspace.other], workspace.token
+        await self._index.wait_synced()
         await self._adopt_children(workspace)
-        while await purge(source, token):  # noqa: ASYNC110
-            await asyncio.sleep(CLEAN_AGAIN)
+        await self._purge(source, token)
         await _ignoring_404(source.delete(LOGICAL_CLUSTERS, token))
         while await source.find(LOGICAL_CLUSTERS, token) is not None:  # noqa: ASYNC110
             await asyncio.sleep(CLEAN_AGAIN)
-        move = self._move_of(workspace)
-        if move is not None:
-            await self._complete(move, workspace)
+        await self._complete(workspace)
         await self._set(workspace, {"move": None})
 
-    async def _complete(self, move: Object, workspace: Workspace) -> None:
+    async def _complete(self, workspace: Workspace) -> None:
         """Say where it is, in its parent and in the move."""
         parent = self._index.get(workspace.parent) if workspace.parent else None
         if parent is not None:
@@ -310,7 +318,9 @@ class Moving:
             await _ignoring_404(
                 self._shards[parent.shard].patch(api.CLUSTER_WORKSPACES, name, patch, subresource="status")
             )
-        await self._tell(move, phase=COMPLETED, message="")
+        move = self._move_of(workspace)
+        if move is not None:
+            await self._tell(move, phase=COMPLETED, message="")
 
     async def _call_off(self, token: str, why: str) -> None:
         """Users go on where they are; what was copied is removed."""
@@ -335,9 +345,14 @@ class Moving:
             await self._remove_copy(self._shards[copy.shard], copy.token)
 
     async def _remove_copy(self, client: Client, token: str) -> None:
-        while await purge(client, token):  # noqa: ASYNC110
-            await asyncio.sleep(CLEAN_AGAIN)
+        await self._purge(client, token)
         await _ignoring_404(client.delete(LOGICAL_CLUSTERS, token))
+
+    async def _purge(self, client: Client, token: str) -> None:
+        delay = CLEAN_AGAIN
+        while await purge(client, token):
+            await asyncio.sleep(delay)
+            delay = min(delay * 1.5, AGAIN)
 
     # what is told
 

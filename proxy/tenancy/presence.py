@@ -47,8 +47,8 @@ class Requests(Protocol):
         """Until nothing is under way that ``workspace``, as it is now, does not allow; watches are ended."""
         ...
 
-    def end_watches(self, shard: str) -> None:
-        """Of all workspaces of ``shard``."""
+    def forsake(self, shard: str) -> None:
+        """End watches of all workspaces of ``shard``, and writes without an answer."""
         ...
 
 
@@ -115,7 +115,7 @@ class Presence:
                 await asyncio.gather(following, return_exceptions=True)
             log.warning("shard %s: the Lease could not be renewed", shard)
             self._index.trust(shard, 0.0)
-            self._requests.end_watches(shard)
+            self._requests.forsake(shard)
 
     async def _renew(self, shard: str, renewed: float, following: asyncio.Task[None]) -> None:
         """Returns when that could not be done in time."""

@@ -88,11 +88,18 @@ class Shards:
         if obj is None:
             obj = await self._client.apply(api.SHARDS, self._new(root.prefix + shard.name), manager="kcp")
         status = obj.get("status") or {}
-        stays = api.ROOT in {workspace.path for workspace in self._index.all() if workspace.shard == shard.name}
-        conditions = _conditions(status, shard, int(stays), self.stuck.get(shard.name, ""))
+        conditions = _conditions(status, shard, self._is_drained(shard), self.stuck.get(shard.name, ""))
         if status.get("workspaces") != self._index.count(shard.name) or conditions != status.get("conditions"):
             told = {"workspaces": self._index.count(shard.name), "conditions": conditions}
             await self._client.patch(api.SHARDS, obj["metadata"]["name"], {"status": told}, subresource="status")
+
+    def _is_drained(self, shard: Shard) -> bool:
+        """Whether nothing is there but root, not even what is left of workspaces that have moved."""
+        return shard.draining and not any(
+            shard.name in (workspace.shard, workspace.other)
+            for workspace in self._index.all()
+            if workspace.path != api.ROOT
+        )
 
     def _new(self, name: str) -> Object:
         obj: Object = {
@@ -115,11 +122,12 @@ class _Coming:
         self._counts[self._name] -= 1
 
 
-def _conditions(status: Mapping[str, object], shard: Shard, stay: int, stuck: str) -> list[dict[str, object]]:
+def _conditions(status: Mapping[str, object], shard: Shard, drained: bool, stuck: str) -> list[dict[str, object]]:
     before = status.get("conditions")
-    conditions = [item for item in before if item["type"] != DRAINED] if isinstance(before, list) else []
+    known = before if isinstance(before, list) else []
+    conditions = [item for item in known if item["type"] != DRAINED or shard.draining]
     if shard.draining:
-        if shard.workspaces <= stay:
+        if drained:
             conditions = api.set_condition(conditions, DRAINED, True)
         else:
             conditions = api.set_condition(conditions, DRAINED, False, "Stuck" if stuck else "Moving", stuck)

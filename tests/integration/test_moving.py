@@ -8,6 +8,7 @@ import json
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ SEED = int(os.environ.get("SEED", "7"))
 STAGES = ("", COPYING, FROZEN, DEPARTED, ARRIVED)
 QUOTAS = Resource("", "v1", "resourcequotas")
 PODS = Resource("", "v1", "pods")
+DEPLOYMENTS = Resource("apps", "v1", "deployments")
 
 
 class Shards(Pair):
@@ -81,7 +83,12 @@ class Shards(Pair):
         found = []
         async with self.below(shard) as client:
             for kind in await kinds_of(client, token):
-                listed = await client.list(kind.resource, label_selector=f"{LABEL}={token}")
+                try:
+                    listed = await client.list(kind.resource, label_selector=f"{LABEL}={token}")
+                except StatusError as error:
+                    if error.code != 404:
+                        raise
+                    continue  # a type that has just gone
                 found += [f"{kind.resource.plural} {item['metadata']['name']}" for item in listed["items"]]
             if await client.find(LOGICAL_CLUSTERS, token) is not None:
                 found.append("its LogicalCluster")
@@ -210,6 +217,14 @@ async def fill(client: Client) -> dict[str, Object]:
     await make(SERVICES, named("v1", "Service", "web", spec={"selector": {"a": "b"}, "ports": [{"port": 80}]}))
     template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
     await make(JOBS, named("batch/v1", "Job", "work", spec={"template": template}))
+    deployment = {
+        "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}},
+    }
+    await make(DEPLOYMENTS, named("apps/v1", "Deployment", "d", spec=deployment))
+    await client.patch(DEPLOYMENTS, "d", {"spec": {"replicas": 3}}, "default")
+    seen = {"status": {"observedGeneration": 2, "replicas": 3}}
+    await client.patch(DEPLOYMENTS, "d", seen, "default", subresource="status")
     await make(PODS, named("v1", "Pod", "p", spec={"containers": [container]}))
     await client.patch(PODS, "p", {"status": {"message": "said"}}, "default", subresource="status")
     return made
@@ -246,6 +261,8 @@ async def test_what_needs_care(shards: Shards) -> None:
         assert service["spec"]["clusterIP"] == made["web"]["spec"]["clusterIP"]
         job = await client.get(JOBS, "work", "default")
         assert job["spec"]["selector"]["matchLabels"]["batch.kubernetes.io/controller-uid"] == job["metadata"]["uid"]
+        deployment = await client.get(DEPLOYMENTS, "d", "default")
+        assert deployment["status"]["observedGeneration"] == deployment["metadata"]["generation"]
         assert (await client.get(PODS, "p", "default"))["status"]["message"] == "said"
         assert (await client.get(QUOTAS, "few", "default"))["spec"] == {"hard": {"configmaps": "5", "pods": "2"}}
 
@@ -282,6 +299,54 @@ async def test_what_needs_care(shards: Shards) -> None:
             return await client.find(CONFIGMAPS, "owned", "default") is None
 
         await eventually(collected)
+
+
+async def test_called_off_while_it_cannot_go_on(shards: Shards) -> None:
+    """The workspace stays where it is, and nothing is left of the copy; deleted meanwhile, it is gone everywhere."""
+    for name in ("stays", "goes"):
+        await shards.make_of(HERE, name, "Universal", "us")
+    tokens = [await shards.token_of(f"{HERE}:{name}", "us") for name in ("stays", "goes")]
+    for name in ("stays", "goes"):
+        async with shards.kcp.client(f"{HERE}:{name}") as client:
+            await client.create(CRDS, CRD)
+
+            async def held(client: Client = client) -> bool:
+                held = named("example.com/v1", "Widget", "held", meta={"finalizers": ["example.com/hold"]})
+                return bool(await client.create(WIDGETS, held, "default"))
+
+            await eventually(held, StatusError)
+            await client.delete(CRDS, "widgets.example.com")
+        await shards.shard("move", f"{HERE}:{name}", "eu", "--no-wait")
+    async with shards.kcp.client("root") as root:
+
+        async def waits() -> bool:
+            found = (await root.list(MOVES))["items"]
+            messages = [item["status"].get("message", "") for item in found if item.get("status")]
+            return sum("is being deleted" in message for message in messages) == 2
+
+        await eventually(waits)
+        await root.delete(MOVES, name_of_move(f"{HERE}:stays"))
+    async with shards.kcp.client(HERE) as parent:
+        await parent.delete(WORKSPACES, "goes")
+
+    async def called_off() -> bool:
+        return await shards.left("eu", tokens[0]) == await shards.left("eu", tokens[1]) == []
+
+    await eventually(called_off)
+    async with shards.below("us") as us:  # no workspace that is being deleted takes writes
+        for token in tokens:
+            widgets = replace(WIDGETS, group=f"{token}-example.com")
+            await us.patch(widgets, "held", {"metadata": {"finalizers": None}}, f"{token}-default")
+
+    async def over() -> bool:
+        return await shards.left("us", tokens[1]) == []
+
+    await eventually(over)
+    assert await shards.place("stays") == "us"
+    async with shards.below("us") as us:
+        assert "move" not in (await us.get(LOGICAL_CLUSTERS, tokens[0]))["spec"]
+    async with shards.kcp.client(f"{HERE}:stays") as client:
+        await client.create(CONFIGMAPS, named("v1", "ConfigMap", "written"), "default")
 
 
 async def filled(client: Client) -> Object | None:
@@ -382,3 +447,16 @@ async def test_killed_at_any_point(shards: Shards) -> None:
             await eventually(completed)
         assert FROZEN in stages or DEPARTED in stages, stages
         await nothing_is_lost(shards, load, path, on="us", not_on="eu", token=token)
+
+
+async def test_a_shard_is_drained(shards: Shards) -> None:
+    """Last of all: of what the tests before have left."""
+    output = await shards.shard("drain", "eu")
+    assert output.splitlines()[-1] == "shard/eu drained"
+    async with shards.below("eu") as eu:
+        assert (await eu.list(LOGICAL_CLUSTERS))["items"] == []
+    await shards.make("late")
+    assert await shards.place("late") == "us"
+    assert await shards.shard("uncordon", "eu") == "shard/eu uncordoned\n"
+    output = await shards.shard("move", f"{HERE}:late", "eu")
+    assert output.splitlines()[-1] == "Completed"
