@@ -72,6 +72,11 @@ class Home:
         return private_folder(self.folder / "log")
 
     @property
+    def shards_folder(self) -> Path:
+        """Kubeconfigs of further shards, ``NAME.kubeconfig``."""
+        return private_folder(self.folder / "shards")
+
+    @property
     def run_folder(self) -> Path:
         """Sockets of processes that run."""
         return private_folder(self.folder / "run")

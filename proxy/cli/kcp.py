@@ -12,7 +12,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "start": ("proxy.cli.start", "start"),
     "config": ("proxy.cli.config", "config"),
     "kubeconfig": ("proxy.cli.users", "kubeconfig"),
-    "shard": ("proxy.cli.shards", "shard"),
+    "shard": ("proxy.cli.adding", "shard"),
     "syncer": ("proxy.cli.syncer", "syncer"),
     "backup": ("proxy.cli.backup", "backup"),
     "restore": ("proxy.cli.backup", "restore"),

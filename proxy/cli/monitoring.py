@@ -38,6 +38,11 @@ class Monitoring:
         self.shards = Shards()
         self._followed = followed
 
+    def forget(self, shard: str) -> None:
+        """It is no shard any more."""
+        self.clients.pop(shard, None)
+        self.shards.forget(shard)
+
     async def families(self) -> Sequence[Family]:
         return [
             _build_info(),

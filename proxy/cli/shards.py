@@ -28,7 +28,7 @@ CONTEXT = "root"
 Command = Callable[..., Any]
 
 
-def _on_root(command: Command) -> Command:
+def on_root(command: Command) -> Command:
     """The command gets a client of the workspace root as its first argument; errors are one line."""
 
     @click.option(
@@ -54,22 +54,24 @@ def _on_root(command: Command) -> Command:
     epilog="""\b
 Examples:
   kcp shard list
+  kcp shard add eu eu.kubeconfig
   kcp shard cordon eu            new workspaces go elsewhere
   kcp shard limit eu 5000        at most 5000 workspaces there
   kcp shard limit eu none
   kcp shard move root:telcops:team-a eu
   kcp shard drain eu             moves all workspaces away
+  kcp shard remove eu
 \b
 Labels, which a workspace's spec.shard.selector selects, are set with kubectl in workspace root:
   kubectl --context root label clusterworkspaceshard eu region=eu"""
 )
 def shard() -> None:
-    """The kube-apiservers that hold workspaces. `kcp start --shard NAME=KUBECONFIG` adds one."""
+    """The kube-apiservers that hold workspaces."""
 
 
 @shard.command(name="list")
 @click.option("-o", "--output", type=click.Choice(("json", "yaml", "name", "wide")), help="Output format.")
-@_on_root
+@on_root
 def list_shards(client: RestClient, output: str | None) -> None:
     """Show all shards: whether they answer, how many workspaces they hold."""
     accept = "application/json" if output in ("json", "yaml", "name") else TABLE
@@ -78,7 +80,7 @@ def list_shards(client: RestClient, output: str | None) -> None:
 
 @shard.command(epilog="\b\nExample:\n  kcp shard cordon eu")
 @click.argument("name")
-@_on_root
+@on_root
 def cordon(client: RestClient, name: str) -> None:
     """No workspace is newly placed on shard NAME; what is there stays and works."""
     _set_schedulable(client, name, schedulable=False)
@@ -86,7 +88,7 @@ def cordon(client: RestClient, name: str) -> None:
 
 @shard.command(epilog="\b\nExample:\n  kcp shard uncordon eu")
 @click.argument("name")
-@_on_root
+@on_root
 def uncordon(client: RestClient, name: str) -> None:
     """Workspaces may be placed on shard NAME again."""
     _set_schedulable(client, name, schedulable=True)
@@ -95,7 +97,7 @@ def uncordon(client: RestClient, name: str) -> None:
 @shard.command(epilog="\b\nExamples:\n  kcp shard limit eu 5000\n  kcp shard limit eu none")
 @click.argument("name")
 @click.argument("workspaces")
-@_on_root
+@on_root
 def limit(client: RestClient, name: str, workspaces: str) -> None:
     """At most WORKSPACES (a number, or none) may be placed on shard NAME."""
     if workspaces != "none" and not (workspaces.isascii() and workspaces.isdigit()):
@@ -109,7 +111,7 @@ def limit(client: RestClient, name: str, workspaces: str) -> None:
 @click.argument("workspace")
 @click.argument("name")
 @click.option("--no-wait", is_flag=True, help="Do not wait until it has moved.")
-@_on_root
+@on_root
 def move(client: RestClient, workspace: str, name: str, no_wait: bool) -> None:
     """Move WORKSPACE (a full path) to shard NAME while it is used.
 
@@ -138,7 +140,7 @@ def move(client: RestClient, workspace: str, name: str, no_wait: bool) -> None:
 
 @shard.command()
 @click.option("-o", "--output", type=click.Choice(("json", "yaml", "name", "wide")), help="Output format.")
-@_on_root
+@on_root
 def moves(client: RestClient, output: str | None) -> None:
     """Show moves of workspaces, and how far they have come."""
     accept = "application/json" if output in ("json", "yaml", "name") else TABLE
@@ -148,7 +150,7 @@ def moves(client: RestClient, output: str | None) -> None:
 @shard.command(epilog="\b\nExample:\n  kcp shard drain eu\n  kcp shard uncordon eu     calls it off")
 @click.argument("name")
 @click.option("--no-wait", is_flag=True, help="Do not wait until all have moved.")
-@_on_root
+@on_root
 def drain(client: RestClient, name: str, no_wait: bool) -> None:
     """Move all workspaces but root from shard NAME to others; new ones go elsewhere from now on."""
     _change(client, name, {"unschedulable": True, "drain": True})

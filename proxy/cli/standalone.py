@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import os
 import socket
-import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +19,13 @@ from proxy.audit.settings import AuditSettings
 from proxy.auth.oidc import OidcSettings
 from proxy.binaries import ensure
 from proxy.cli.controlling import Controllers
+from proxy.cli.external import ExternalShard, KnownShards
+from proxy.cli.following import Following
 from proxy.cli.home import Home, base_url, external_host, serving_hosts, write_admin_kubeconfig
 from proxy.cli.monitoring import Monitoring
+from proxy.cli.workers import ProxyWorkers
 from proxy.kube.client import Client
-from proxy.kube.config import load_kubeconfig
 from proxy.kube.errors import StatusError
-from proxy.metrics.exposition import Workers, WorkerSource
 from proxy.metrics.server import MetricsError, MetricsServer
 from proxy.server.settings import ServerSettings, ShardSettings
 from proxy.server.tracing import read_settings
@@ -35,7 +33,8 @@ from proxy.shard.addresses import is_any, url_host
 from proxy.shard.bootstrap import BootstrapError, apply_manifests, await_effects
 from proxy.shard.commands import ETCD_QUOTA, EtcdAccess
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
-from proxy.shard.supervisor import Process, Program
+from proxy.shard.pki import write_private
+from proxy.shard.supervisor import Process, ProcessError
 from proxy.workload.controllers import Followed
 
 log = logging.getLogger(__name__)
@@ -43,8 +42,6 @@ log = logging.getLogger(__name__)
 EMBEDDED = "root"
 """Name of the embedded shard."""
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
-WORKER_GRACE = 2.5
-"""Seconds between SIGTERM and SIGKILL of a worker: together with the control plane's end it must stay under 5."""
 READY_POLL = 0.03
 IMPATIENCE = 30.0
 """Seconds between lines that say what is still missing."""
@@ -52,24 +49,6 @@ IMPATIENCE = 30.0
 
 class StartError(Exception):
     """kcp cannot start; one line."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExternalShard:
-    """A kube-apiserver that runs already."""
-
-    name: str
-    kubeconfig: Path
-    front_proxy_context: str | None
-    """Context with a front-proxy certificate; without one, the proxy impersonates users."""
-
-    def settings(self) -> ShardSettings:
-        return ShardSettings(
-            name=self.name,
-            kubeconfig=str(self.kubeconfig),
-            front_proxy_kubeconfig=str(self.kubeconfig) if self.front_proxy_context else None,
-            front_proxy_context=self.front_proxy_context,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +81,8 @@ class StartSettings:
     embedded: bool
     etcd: EtcdAccess | None
     shards: tuple[ExternalShard, ...]
+    shards_folder: Path | None
+    """Whose files are further ones."""
     token_auth_file: Path | None
     client_ca_file: Path | None
     oidc: OidcSettings | None
@@ -137,7 +118,8 @@ class Standalone:
         self._notice = notice
         self._stack = AsyncExitStack()
         self._plane: ControlPlane | None = None
-        self._workers: list[Process] = []
+        self._workers: ProxyWorkers | None = None
+        self._following: Following | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._followed: dict[str, Followed] = {}
         self._monitoring = Monitoring(self._followed, self._all_processes)
@@ -157,18 +139,25 @@ class Standalone:
         ca_file = settings.tls_cert_file or home.serving_authority().cert_file
         token = home.admin_token()
 
-        shards = [shard.settings() for shard in settings.shards]
-        if settings.embedded:
-            shards.insert(0, await self._embed(home, ca_file))
+        embedded = await self._embed(home, ca_file) if settings.embedded else None
+        folders = [home.shards_folder, *([settings.shards_folder] if settings.shards_folder else [])]
         given_tokens = [str(settings.token_auth_file)] if settings.token_auth_file else []
         server_file = home.folder / "server.json"
-        ServerSettings(
+        workers = self._workers = ProxyWorkers(
+            settings.workers,
+            server_file,
+            home.run_folder,
+            None if settings.log_to_stderr else home.log_folder,
+            busiest=settings.metrics.busiest_workspaces if settings.metrics else 0,
+            on_restart=self._restarted,
+        )
+        server = ServerSettings(
             bind_address=settings.bind_address,
             port=settings.port,
             cert_file=str(cert_file),
             key_file=str(key_file),
             external_url=self.url,
-            shards=tuple(shards),
+            shards=(),
             client_ca_file=str(settings.client_ca_file) if settings.client_ca_file else None,
             oidc=settings.oidc,
             authentication_file=str(settings.authentication_file) if settings.authentication_file else None,
@@ -182,11 +171,32 @@ class Standalone:
             run_folder=str(home.run_folder),
             metrics_folder=str(home.run_folder) if settings.metrics else None,
             busiest_workspaces=settings.metrics.busiest_workspaces if settings.metrics else 0,
-        ).write(server_file)
-        clients = {shard.name: self._client(shard) for shard in shards}
-        self._monitoring.clients.update(clients)
+        )
+
+        async def tell(shards: Sequence[ShardSettings]) -> None:
+            before = server_file.read_bytes()
+            replace(server, shards=tuple(shards)).write(server_file)
+            try:
+                await workers.replace()
+            except ProcessError:
+                write_private(server_file, before)  # a worker that is started again is to be like the others
+                raise
+
+        following = self._following = Following(
+            KnownShards(settings.shards, folders, [EMBEDDED] if embedded else []),
+            embedded,
+            controllers=self._control,
+            tell=tell,
+            monitoring=self._monitoring,
+            followed=self._followed,
+            notice=self._notice,
+        )
+        shards, clients = following.shards, following.clients
+        if not shards:
+            raise StartError("--no-embedded needs a --shard")
+        replace(server, shards=tuple(shards.values())).write(server_file)
         self._watch_certificates(home, cert_file)
-        first = shards[0].name
+        first = next(iter(shards))
         if self._plane is not None:
             await self._plane.wait_serving()
         self._progress(f"preparing shard {first}")
@@ -195,38 +205,53 @@ class Standalone:
         except StatusError as error:
             raise StartError(f"shard {first}: {error.message}") from error
         # What the workers watch is served from here on; for controllers to write anything, policies must act first.
-        await self._start_workers(server_file, home)
+        await workers.start()
+        self._monitoring.workers = workers.metrics
         if settings.metrics is not None:
-            self._monitoring.shards.clients.update(clients)
             self._run("metrics of shards", self._monitoring.shards.run())
         await asyncio.gather(
             await_effects(clients[first]), *([self._plane.wait_ready()] if self._plane is not None else [])
         )
-        for shard in shards[1:]:
-            self._run(f"shard {shard.name}", self._prepare_later(shard.name, clients[shard.name]))
+        for name in [name for name in shards if name != first]:
+            self._run(f"shard {name}", self._prepare_later(name, clients))
+        following.start_controllers()
+        write_admin_kubeconfig(settings.kubeconfig_path, url=self.url, ca=ca_file.read_bytes(), token=token)
+        self._progress("waiting for the proxy")
+        await self._await_ready(workers, self._monitoring.root_ready)
+        self._run("shards", following.run())
+
+    async def _control(self, clients: Mapping[str, Client]) -> None:
+        """All controllers, until cancelled."""
         controllers = Controllers(
             clients,
-            first,
+            next(iter(clients)),
             external_url=self.url,
-            auto_publish=settings.auto_publish_apis,
+            auto_publish=self.settings.auto_publish_apis,
             tallies=self._monitoring.tallies,
             ready=self._monitoring.root_ready,
             following=self._followed,
         )
         # A shard of our own has no other kcp.
-        self._run("controllers", controllers.run() if settings.embedded else controllers.run_if_leading())
-        write_admin_kubeconfig(settings.kubeconfig_path, url=self.url, ca=ca_file.read_bytes(), token=token)
-        self._progress("waiting for the proxy")
-        await self._await_ready(self._monitoring.root_ready)
+        await (controllers.run() if self.settings.embedded else controllers.run_if_leading())
 
     async def stop(self) -> None:
         """End everything, what depends on others first; under 5 s."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *(worker.stop() for worker in self._workers), return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(part() for part in self._ends()), return_exceptions=True)
         if self._plane is not None:
             await self._plane.stop()
         await self._stack.aclose()
+
+    def _ends(self) -> list[Callable[[], Awaitable[None]]]:
+        """What ends side by side."""
+        ends: list[Callable[[], Awaitable[None]]] = []
+        if self._following is not None:
+            ends.append(self._following.close)
+        if self._workers is not None:
+            ends.append(self._workers.stop)
+        return ends
 
     async def _embed(self, home: Home, ca_file: Path) -> ShardSettings:
         """Start the embedded shard's etcd and kube-apiserver; nothing is waited for."""
@@ -254,18 +279,13 @@ class Standalone:
             front_proxy_kubeconfig=str(self._plane.front_proxy_kubeconfig),
         )
 
-    def _client(self, shard: ShardSettings) -> Client:
-        client = Client(load_kubeconfig(shard.kubeconfig), user_agent="kcp-controller")
-        self._stack.push_async_callback(client.close)
-        return client
-
-    async def _prepare_later(self, name: str, client: Client) -> None:
+    async def _prepare_later(self, name: str, clients: Mapping[str, Client]) -> None:
         """Make a further shard one; its absence keeps none of the others from working."""
         said = ""
-        while True:
+        while name in clients:  # it may be left meanwhile, or have another address
             try:
-                await apply_manifests(client)
-                await await_effects(client)
+                await apply_manifests(clients[name])
+                await await_effects(clients[name])
                 return
             except (StatusError, BootstrapError) as error:
                 if str(error) != said:
@@ -301,30 +321,7 @@ class Standalone:
             certificates.watch("users-ca", self.settings.client_ca_file)
         certificates.watch_folder(home.folder / "pki")
 
-    async def _start_workers(self, server_file: Path, home: Home) -> None:
-        for number in range(self.settings.workers):
-            name = f"worker-{number}"
-            worker = Process(
-                Program(
-                    name=name,
-                    # -P: the folder that kcp happens to be started in is no place to import from.
-                    argv=[sys.executable, "-P", "-m", "proxy.server.worker", str(server_file), name],
-                    env={key: os.environ[key] for key in os.environ if key.startswith(("PYTHON", "LD_LIBRARY_PATH"))},
-                    log=None if self.settings.log_to_stderr else home.log_folder / f"{name}.log",
-                    grace=WORKER_GRACE,
-                ),
-                on_restart=self._restarted,
-            )
-            self._workers.append(worker)
-            await worker.start()
-        sources = [
-            WorkerSource(worker.program.name, home.run_folder / f"{worker.program.name}.sock", partial(_pid_of, worker))
-            for worker in self._workers
-        ]
-        busiest = self.settings.metrics.busiest_workspaces if self.settings.metrics else 0
-        self._monitoring.workers = Workers(sources, busiest=busiest)
-
-    async def _await_ready(self, root_ready: asyncio.Event) -> None:
+    async def _await_ready(self, workers: ProxyWorkers, root_ready: asyncio.Event) -> None:
         """Until /readyz is 200 over the real socket, often enough in a row that every worker was asked."""
         settings = self.settings
         host = "127.0.0.1" if is_any(settings.bind_address) else settings.bind_address
@@ -335,7 +332,7 @@ class Standalone:
         connector = aiohttp.TCPConnector(ssl=False, force_close=True)
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=5)) as session:
             while in_a_row < 2 * settings.workers:
-                for worker in self._workers:
+                for worker in workers.processes:
                     worker.raise_if_failed()
                 answer = await _ask(session, url) if root_ready.is_set() else "workspace root is not ready yet"
                 in_a_row = 0 if answer else in_a_row + 1
@@ -344,23 +341,19 @@ class Standalone:
                         impatient = time.monotonic() + IMPATIENCE
                         self._notice(f"still waiting: {answer} (more in {self.settings.root_directory / 'log'})")
                     await asyncio.sleep(READY_POLL)
-        for worker in self._workers:
+        for worker in workers.processes:
             worker.mark_ready()
 
     def _all_processes(self) -> list[Process]:
         """The controller-manager comes last: it needs a ready apiserver."""
         planes = list(self._plane.processes.values()) if self._plane is not None else []
-        return [*planes, *self._workers]
+        return [*planes, *(self._workers.processes if self._workers is not None else [])]
 
     def _restarted(self, message: str) -> None:
         self._notice(f"{message}; starting it again")
 
     def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
-
-
-def _pid_of(process: Process) -> int | None:
-    return process.pid
 
 
 async def _ask(session: aiohttp.ClientSession, url: str) -> str | None:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import logging.handlers
 import os
-import re
 import signal
 import ssl
 import sys
@@ -25,9 +24,10 @@ from proxy.auth.tokenfile import parse as parse_tokens
 from proxy.binaries import BinaryError
 from proxy.cli.audit import audit_flags
 from proxy.cli.configuration import config_flag
+from proxy.cli.external import FRONT_PROXY_CONTEXT, KnownShards, ShardError, external_shard
 from proxy.cli.home import HomeError, split_address
 from proxy.cli.oidc import oidc_flags
-from proxy.cli.standalone import ExternalShard, MetricsAddress, Standalone, StartError, StartSettings
+from proxy.cli.standalone import EMBEDDED, MetricsAddress, Standalone, StartError, StartSettings
 from proxy.kube.config import ConfigError, load_kubeconfig
 from proxy.kube.errors import StatusError
 from proxy.logs import FORMATS, REQUESTS_FROM, formatter
@@ -38,14 +38,12 @@ from proxy.shard.manifests import ManifestError
 from proxy.shard.pki import PkiError, private_folder
 from proxy.shard.supervisor import ProcessError
 
-FRONT_PROXY_CONTEXT = "front-proxy"
-"""Context of a shard's kubeconfig with a certificate that may speak for any user."""
-
 METRICS_HOST, METRICS_PORT = "127.0.0.1", 9464
 
 FAILURES = (
     StartError,
     HomeError,
+    ShardError,
     ProcessError,
     BinaryError,
     PkiError,
@@ -135,7 +133,7 @@ Examples:
     "--shards-directory",
     "shards_folder",
     type=click.Path(exists=True, file_okay=False, path_type=Path, resolve_path=True),
-    help="Folder whose files NAME.kubeconfig are shards, as with --shard.",
+    help="Folder whose files NAME.kubeconfig are shards, as with --shard; files that come and go are followed.",
 )
 @click.option("--embedded/--no-embedded", default=True, show_default=True, help="Run a shard of one's own.")
 @click.option(
@@ -242,7 +240,8 @@ def start(
             )
             if etcd_servers
             else None,
-            shards=(*map(external_shard, shards), *(shards_of_folder(shards_folder) if shards_folder else ())),
+            shards=tuple(map(external_shard, shards)),
+            shards_folder=shards_folder,
             token_auth_file=token_auth_file,
             client_ca_file=client_ca_file,
             oidc=oidc,
@@ -269,28 +268,6 @@ def start(
         raise click.ClickException(" ".join(str(message).split())) from error
 
 
-def external_shard(option: str) -> ExternalShard:
-    """Parse ``NAME=KUBECONFIG``. Raises StartError, ConfigError."""
-    name, _, file = option.partition("=")
-    if not file or not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,29}[a-z0-9])?", name):
-        raise StartError(f"--shard {option}: wanted NAME=KUBECONFIG, the name of lower case letters, digits and dashes")
-    path = Path(file).expanduser().absolute()
-    load_kubeconfig(path)
-    try:
-        load_kubeconfig(path, FRONT_PROXY_CONTEXT)
-    except ConfigError:
-        return ExternalShard(name=name, kubeconfig=path, front_proxy_context=None)
-    return ExternalShard(name=name, kubeconfig=path, front_proxy_context=FRONT_PROXY_CONTEXT)
-
-
-def shards_of_folder(folder: Path) -> list[ExternalShard]:
-    """Those of all files ``NAME.kubeconfig`` in it, by name. Raises StartError, ConfigError."""
-    files = sorted(folder.glob("*.kubeconfig"))
-    if not files:
-        raise StartError(f"--shards-directory: {folder} holds no file NAME.kubeconfig")
-    return [external_shard(f"{file.name.removesuffix('.kubeconfig')}={file}") for file in files]
-
-
 def metrics_address(option: str | None, busiest: int, token_file: Path | None) -> MetricsAddress | None:
     """Raises StartError."""
     if option is None:
@@ -307,9 +284,10 @@ def metrics_address(option: str | None, busiest: int, token_file: Path | None) -
 
 def check_files(settings: StartSettings) -> None:
     """Look into files before anything is started. Raises StartError naming file and fault."""
-    names = [shard.name for shard in settings.shards] + (["root"] if settings.embedded else [])
-    if len(set(names)) != len(names):
-        raise StartError(f"shards need names of their own (the embedded one is root): {', '.join(sorted(names))}")
+    folder = settings.shards_folder
+    if folder is not None and not KnownShards((), [folder]).version():
+        raise StartError(f"--shards-directory: {folder} holds no file NAME.kubeconfig")
+    KnownShards(settings.shards, [folder] if folder else [], [EMBEDDED] if settings.embedded else []).read()
     if settings.authentication_file:
         if settings.oidc:
             raise StartError("--authentication-config and --oidc-… exclude each other")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import click
 import uvloop
@@ -23,6 +24,7 @@ from proxy.kube.running import keep_running
 from proxy.push.fleet import Fleet
 from proxy.push.networks import Networks
 from proxy.push.pushed import Surroundings
+from proxy.server.settings import ServerSettings
 from proxy.shard.addresses import interface_addresses
 from proxy.tenancy.root import root_shard
 from syncer.flags import observed, start_logging
@@ -35,6 +37,10 @@ THREADS = 2
 """For what takes long: the interpreter's lock is shared with the event loop."""
 RESOLVERS = "32"
 """Threads that look up names: a tenant's name server may take its time, and others do not wait for it."""
+
+
+SHARDS_EVERY = 5.0
+"""Seconds between looks whether kcp has other shards now."""
 
 
 @click.command(
@@ -150,25 +156,57 @@ async def _run(
 ) -> None:
     """``lease``: seconds. Raises NotThere, OSError where the address for metrics cannot be used."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
-    async with Installation(root) as installation, surroundings.proxy, AsyncExitStack() as stack:
-        fleet, leads = Fleet(installation.shards, surroundings), Level()
-        registry = surroundings.registry.registry
-        registry.register(fleet)
+    leads = Level()
+    current: list[Fleet] = []
+    registry = surroundings.registry.registry
 
-        def checks() -> Mapping[str, bool]:
-            return {"clusters-known": fleet.synced} if leads.value else {"standing-by": True}
+    def checks() -> Mapping[str, bool]:
+        return {"clusters-known": all(fleet.synced for fleet in current)} if leads.value else {"standing-by": True}
 
+    async with surroundings.proxy, AsyncExitStack() as stack:
         if scraped is not None:
             await stack.enter_async_context(serve(registry, checks, *scraped, token_file))
-        shards = installation.shards
-        leadership = Leadership(
-            shards[await root_shard(shards, next(iter(shards)))],
-            namespace=NAMESPACE,
-            name=LEASE,
-            identity=process_identity(),
-            work="syncing clusters",
-            steps_down=True,
-            duration=lease,
-            leads=leads.set,
-        )
-        await leadership.run(lambda: keep_running("syncing clusters", fleet.run))
+        while True:
+            async with Installation(root) as installation:
+                fleet = Fleet(installation.shards, surroundings)
+                registry.register(fleet)
+                current[:] = [fleet]
+                try:
+                    await _until_shards_change(_work(installation, fleet, leads, lease), installation)
+                finally:
+                    registry.unregister(fleet)
+
+
+async def _work(installation: Installation, fleet: Fleet, leads: Level, lease: float) -> None:
+    shards = installation.shards
+    leadership = Leadership(
+        shards[await root_shard(shards, next(iter(shards)))],
+        namespace=NAMESPACE,
+        name=LEASE,
+        identity=process_identity(),
+        work="syncing clusters",
+        steps_down=True,
+        duration=lease,
+        leads=leads.set,
+    )
+    await leadership.run(lambda: keep_running("syncing clusters", fleet.run))
+
+
+async def _until_shards_change(work: Coroutine[Any, Any, None], installation: Installation) -> None:
+    """``work`` ends when kcp has taken up a shard, or left one."""
+    working = asyncio.create_task(work)
+    try:
+        while not working.done() and not _changed(installation):
+            await asyncio.wait((working,), timeout=SHARDS_EVERY)
+        if working.done():
+            working.result()
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+
+def _changed(installation: Installation) -> bool:
+    try:
+        return ServerSettings.read(installation.root / "server.json").shards != installation.settings.shards
+    except (OSError, ValueError, TypeError, KeyError):
+        return False  # it is being written, or kcp is being removed

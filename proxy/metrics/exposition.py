@@ -39,9 +39,10 @@ class WorkerSource:
 class Workers:
     """``read()`` adds up what all workers have counted, now and before they died."""
 
-    def __init__(self, sources: Iterable[WorkerSource], *, busiest: int = 0) -> None:
-        """``busiest``: how many workspaces may be named."""
+    def __init__(self, sources: Iterable[WorkerSource], *, busiest: int = 0, optional: Iterable[str] = ()) -> None:
+        """``busiest``: how many workspaces may be named; ``optional``: workers that may be absent."""
         self._sources = list(sources)
+        self._optional = frozenset(optional)
         self._busiest = busiest
         self._gone: dict[str, Family] = {}
         self._last: dict[str, tuple[int | None, list[Family]]] = {}
@@ -58,8 +59,8 @@ class Workers:
                     add(merged, lasting(known[1]))
                 continue
             if known is not None and known[0] != pid:
-                add(self._gone, lasting(known[1]))
                 add(merged, lasting(known[1]))
+            self._count_on(source.name, pid)
             self._last[source.name] = (pid, snapshot.families)
             add(merged, snapshot.families)
             up += 1
@@ -67,14 +68,31 @@ class Workers:
         cut(merged, self._busiest)
         return list(merged.values())
 
+    async def remember(self, name: str) -> None:
+        """What this worker has counted until now, as it is about to end."""
+        for source in self._sources:
+            if source.name == name:
+                pid, snapshot = await self._read(source)
+                if snapshot is not None:
+                    self._count_on(name, pid)
+                    self._last[name] = (pid, snapshot.families)
+
     async def problems(self) -> dict[str, str | None]:
         """What keeps each worker from serving, in a line, by its name; None if nothing does."""
         found: dict[str, str | None] = {}
         answers = await asyncio.gather(*(self._read(source) for source in self._sources))
         for source, (pid, snapshot) in zip(self._sources, answers, strict=True):
+            if pid is None and source.name in self._optional:
+                continue
             silent = "it does not run" if pid is None else f"no answer in {PATIENCE:g} s"
             found[source.name] = silent if snapshot is None else snapshot.problem
         return found
+
+    def _count_on(self, name: str, pid: int | None) -> None:
+        """Keep what the process before this one had counted."""
+        known = self._last.get(name)
+        if known is not None and known[0] != pid:
+            add(self._gone, lasting(known[1]))
 
     async def _read(self, source: WorkerSource) -> tuple[int | None, Snapshot | None]:
         pid = source.pid()

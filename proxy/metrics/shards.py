@@ -39,6 +39,10 @@ class Shards:
         self._heard: dict[str, Mapping[str, float]] = {}
         self._versions: dict[str, str] = {}
 
+    def forget(self, name: str) -> None:
+        for known in (self.clients, self.quotas, self._heard, self._versions):
+            known.pop(name, None)
+
     async def run(self) -> None:
         """Until cancelled."""
         while True:

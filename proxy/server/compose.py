@@ -8,7 +8,7 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -156,8 +156,11 @@ class Worker:
         while self.unready() and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Serve until ``stop``. Raises OSError where the address cannot be listened at."""
+    async def run(self, stop: asyncio.Event, listening: Callable[[], object] = lambda: None) -> None:
+        """Serve until ``stop``; ``listening`` is called when connections are taken.
+
+        Raises OSError where the address cannot be listened at.
+        """
         tasks = [
             asyncio.create_task(part.run())
             for part in (self._presence, self._authenticator, self._authorizer, self._discovery, self._classes)
@@ -167,6 +170,7 @@ class Worker:
                 tasks.append(asyncio.create_task(part.run()))
         await self._settle()
         await self._server.start()
+        listening()
         stopping = asyncio.create_task(stop.wait())
         try:
             done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)

@@ -20,13 +20,19 @@ from proxy.server.compose import Worker
 from proxy.server.settings import ServerSettings
 
 
+def listening_file(run_folder: Path, name: str) -> Path:
+    """It is there from when a worker takes connections."""
+    return run_folder / f"{name}.listening"
+
+
 async def run(settings: ServerSettings, name: str) -> None:
     """Serve until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await Worker(settings, name).run(stop)
+    listening = listening_file(Path(settings.run_folder), name).touch if settings.run_folder else lambda: None
+    await Worker(settings, name).run(stop, listening)
 
 
 def main(arguments: list[str]) -> int:

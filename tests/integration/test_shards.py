@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from proxy.kube.client import Object, Resource
 from proxy.kube.errors import StatusError
+from proxy.shard.addresses import free_port
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from proxy.tenancy.api import CLUSTER_WORKSPACES, SCHEDULED, SHARDS, WORKSPACES
 from tests.integration.eventually import eventually
@@ -198,3 +201,109 @@ async def test_what_is_wrong_is_one_line(pair: Pair, tmp_path: Path) -> None:
     code, _, errors = await run_kcp("shard", "list", "--root-directory", str(tmp_path))
     assert code == 1
     assert errors.strip().endswith("does not exist; --root-directory names the folder of `kcp start`")
+
+
+async def _refused(pair: Pair, *arguments: str) -> str:
+    code, output, errors = await run_kcp("shard", *arguments, "--root-directory", str(pair.kcp.root))
+    assert (code, output) == (1, "")
+    return errors.strip().removeprefix("Error: ")
+
+
+@asynccontextmanager
+async def _in_use(pair: Pair) -> AsyncIterator[None]:
+    """Somebody reads all the time, and no request fails."""
+    failures: list[StatusError] = []
+    count = 0
+
+    async def read() -> None:
+        nonlocal count
+        async with pair.kcp.client(HERE) as client:
+            while True:
+                try:
+                    await client.list(CONFIGMAPS, namespace="default")
+                    count += 1
+                except StatusError as error:
+                    failures.append(error)
+                await asyncio.sleep(0.01)
+
+    reading = asyncio.create_task(read())
+    try:
+        yield
+    finally:
+        reading.cancel()
+    assert not failures
+    assert count > 20
+
+
+async def test_a_shard_comes_and_goes(pair: Pair, tmp_path: Path) -> None:
+    async with ControlPlane(ControlPlaneSettings(folder=tmp_path / "us", durable=False)) as us, _in_use(pair):
+        assert await pair.shard("add", "us", str(us.kubeconfig)) == "shard/us added\n"
+        kept = pair.kcp.root / "shards" / "us.kubeconfig"
+        assert kept.stat().st_mode & 0o777 == 0o600
+        await pair.make("over-there", {"name": "us"})
+        assert await pair.place("over-there") == "us"
+        async with pair.kcp.client(f"{HERE}:over-there") as there:
+            made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "default"}}
+            await there.create(CONFIGMAPS, made)
+
+        await _counted_at(pair, "us", 1)
+        assert await _refused(pair, "remove", "us") == (
+            "shard us holds 1 workspaces: kcp shard drain us moves them away"
+        )
+        assert (await pair.shard("add", "us", str(us.kubeconfig))).startswith("shard/us changed: ")
+        # A file that somebody takes away leaves nobody's workspace behind.
+        content = kept.read_bytes()
+        kept.unlink()
+        await eventually(lambda: _said(pair, "shards stay as they are: shard us holds 1 workspaces"), timeout=60)
+        kept.write_bytes(content)
+        kept.chmod(0o600)
+        await pair.shard("move", f"{HERE}:over-there", "root")
+        await _counted_at(pair, "us", 0)
+        async with pair.kcp.client(f"{HERE}:over-there") as there:
+            assert [item["metadata"]["name"] for item in (await there.list(CONFIGMAPS, namespace="default"))["items"]]
+        assert await pair.shard("remove", "us") == "shard/us removed\n"
+        assert set(await _listed(pair)) == {"root", "eu"}
+        assert not kept.exists()
+        served = json.loads((pair.kcp.root / "server.json").read_text())["shards"]
+        assert [shard["name"] for shard in served] == ["root", "eu"]
+
+
+async def _said(pair: Pair, words: str) -> bool:
+    return words in pair.kcp.output
+
+
+async def _counted_at(pair: Pair, shard: str, expected: int) -> None:
+    async def counted() -> bool:
+        return bool((await _listed(pair))[shard]["status"].get("workspaces") == expected)
+
+    await eventually(counted, timeout=60, interval=0.3)
+
+
+async def test_what_cannot_be_added_or_removed(pair: Pair, tmp_path: Path) -> None:
+    def written(server: str, **user: str) -> str:
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "a", "cluster": {"server": server, "insecure-skip-tls-verify": True}}],
+            "users": [{"name": "a", "user": user}],
+            "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+            "current-context": "a",
+        }
+        file = tmp_path / "kubeconfig"
+        file.write_text(json.dumps(config))
+        return str(file)
+
+    own = "there is a shard {} that `kcp start` has of its own, or by a flag"
+    for name in ("root", "eu"):
+        assert await _refused(pair, "add", name, str(pair.eu.kubeconfig)) == own.format(name)
+    assert "lower case letters" in await _refused(pair, "add", "Asia", str(pair.eu.kubeconfig))
+    closed = f"https://127.0.0.1:{free_port()}"
+    assert "cannot be reached" in await _refused(pair, "add", "asia", written(closed))
+    assert await _refused(pair, "add", "asia", written(pair.eu.server, token="none")) == "Unauthorized"
+    (tmp_path / "text").write_text("no kubeconfig")
+    assert await _refused(pair, "add", "asia", str(tmp_path / "text")) == f"{tmp_path / 'text'}: not a kubeconfig"
+    assert await _refused(pair, "remove", "eu") == (
+        "shard eu cannot be removed: it is kcp's own, or was given by a flag"
+    )
+    assert await _refused(pair, "remove", "asia") == "shard asia cannot be removed: there is no such shard"
+    assert set(await _listed(pair)) == {"root", "eu"}
