@@ -45,7 +45,8 @@ from proxy.tenancy.shards import Shards
 log = logging.getLogger(__name__)
 
 AT_ONCE = 2
-"""Workspaces that move at the same time."""
+"""Workspaces that move at the same time, up to the switch."""
+SWITCHED = OVER | {ARRIVED}
 LOOK = 0.5
 """Seconds between looks at what is wanted."""
 FEW = 20
@@ -54,6 +55,8 @@ PASSES = 6
 """After which it is tried anyhow."""
 FROZEN_AT_MOST = 25.0
 """Seconds; then the freeze is lifted, and tried again later."""
+SAID_WITHIN = 5.0
+"""Seconds in which all workers say that they let no write pass; the freeze is lifted else."""
 AGAIN = 3.0
 """Seconds until something that has failed is tried again."""
 CLEAN_AGAIN = 0.3
@@ -74,8 +77,9 @@ class Moving:
         self._wanted = Informer(self._root, api.MOVES)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         """By token."""
+        self._workers = {name: Workers(client) for name, client in shards.items()}
         self._frozen: dict[str, float] = {}
-        """Seconds that workspaces took no writes, by token."""
+        """Since when workspaces take no writes, by token (`time.monotonic`)."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -106,7 +110,7 @@ class Moving:
             elif workspace is not None and not workspace.stage and workspace.token not in self._tasks:
                 if workspace.shard == obj["spec"]["shard"]:
                     await self._complete(workspace)
-                elif len(self._tasks) < AT_ONCE and not self._kin_moves(workspace):
+                elif self._under_way() < AT_ONCE and not self._kin_moves(workspace):
                     self._begin(group, workspace)
                 else:
                     await self._tell(obj, phase=PENDING, message="other workspaces are moving")
@@ -114,6 +118,11 @@ class Moving:
         for copy in self._index.arriving():
             if self._index.by_token(copy.token) is None and copy.token not in self._tasks:
                 await self._remove_arriving(copy)
+
+    def _under_way(self) -> int:
+        """Moves that are before the switch."""
+        known = [self._index.by_token(token) for token in self._tasks]
+        return sum(workspace is not None and workspace.stage != ARRIVED for workspace in known)
 
     def _kin_moves(self, workspace: Workspace) -> bool:
         """Whether its parent moves or a child: each names an object that the other has by a uid that changes."""
@@ -223,11 +232,15 @@ class Moving:
                 self._check(token, workspace.path)
                 if changes <= FEW:
                     break
+            workers = self._workers[workspace.shard]
+            await workers.present()
+            self._check(token, workspace.path)
             began = time.monotonic()
             frozen = await self._set(workspace, {"move": {"stage": FROZEN}})
             try:
                 async with asyncio.timeout(FROZEN_AT_MOST):
-                    await Workers(self._shards[workspace.shard]).follow(token, frozen.generation)
+                    async with asyncio.timeout(SAID_WITHIN):
+                        await workers.follow(token, frozen.generation)
                     await self._report(workspace, phase=FROZEN)
                     while await copier.run(last=True):
                         pass
@@ -235,8 +248,8 @@ class Moving:
                     self._check(token, workspace.path)
             except (TimeoutError, StatusError) as error:
                 await self._set(frozen, {"move": {"stage": COPYING}})
-                why = f"it took no writes for {FROZEN_AT_MOST:g} s" if isinstance(error, TimeoutError) else str(error)
-                raise StatusError(504, f"not finished in time, to be tried again: {why}") from error
+                why = str(error) or "it took too long"
+                raise StatusError(504, f"the freeze was lifted, to be tried again: {why}") from error
         self._frozen[token] = began
         await self._set(frozen, {"move": {"stage": DEPARTED}})
 
@@ -285,9 +298,9 @@ class Moving:
                             raise
 
     async def _switch(self, workspace: Workspace) -> None:
-        source, target = self._shards[workspace.shard], self._shards[workspace.other]
+        target = self._shards[workspace.other]
         await self._report(workspace, phase=DEPARTED)
-        await Workers(source).follow(workspace.token, workspace.generation)
+        await self._workers[workspace.shard].follow(workspace.token, workspace.generation)
         patch = {"spec": {"move": {"shard": workspace.shard, "stage": ARRIVED}}}
         await target.patch(LOGICAL_CLUSTERS, workspace.token, patch)
         began = self._frozen.pop(workspace.token, None)
@@ -375,7 +388,7 @@ class Moving:
     async def _drain(self) -> None:
         shards = self._directory.now()
         for shard in [shard for shard in shards if shard.draining]:
-            room = AT_ONCE - sum((obj.get("status") or {}).get("phase") not in OVER for obj in self._moves())
+            room = AT_ONCE - sum((obj.get("status") or {}).get("phase") not in SWITCHED for obj in self._moves())
             for workspace in list(self._index.all()):
                 if workspace.shard != shard.name or workspace.stage or workspace.path == api.ROOT:
                     continue

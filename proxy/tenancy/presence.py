@@ -14,7 +14,8 @@ import datetime
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import orjson
@@ -22,6 +23,7 @@ import orjson
 from proxy.kube.client import Client, Object
 from proxy.kube.errors import StatusError
 from proxy.kube.leadership import LEASES, process_identity
+from proxy.kube.times import parse_time
 from proxy.tenancy.index import DEPARTED, FROZEN, Workspace, WorkspaceIndex
 
 log = logging.getLogger(__name__)
@@ -31,13 +33,21 @@ WORKER = "internal.kcp.dev/worker"
 """Label of the Leases."""
 SEEN = "internal.kcp.dev/seen"
 """Annotation: ``{token: generation}`` of workspaces that this worker treats as their LogicalClusters say."""
-DURATION = 30.0
-"""Seconds that a Lease is good for."""
-TRUSTED = 20.0
-"""Seconds after a renewal was begun in which the worker acts on what it knows."""
-RENEW = 8.0
 POLL = 0.02
+LOOK_AGAIN = 0.5
 HELD_UP = frozenset({FROZEN, DEPARTED})
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds."""
+
+    duration: float = 30.0
+    """That a Lease is good for."""
+    trusted: float = 20.0
+    """After a renewal was begun, in which the worker acts on what it knows."""
+    renew: float = 8.0
+    """Between renewals."""
 
 
 class Requests(Protocol):
@@ -58,11 +68,19 @@ class Presence:
     ``name``: of the Lease. The worker that had it before is known to have ended, so that nobody waits for that.
     """
 
-    def __init__(self, shards: Mapping[str, Client], index: WorkspaceIndex, requests: Requests, name: str) -> None:
+    def __init__(
+        self,
+        shards: Mapping[str, Client],
+        index: WorkspaceIndex,
+        requests: Requests,
+        name: str,
+        timing: Timing = Timing(),
+    ) -> None:
         self._shards = shards
         self._index = index
         self._requests = requests
         self._name = name
+        self._timing = timing
         self._identity = process_identity()
         self._seen: dict[str, dict[str, int]] = {shard: {} for shard in shards}
         self._news: dict[str, asyncio.Event] = {shard: asyncio.Event() for shard in shards}
@@ -106,7 +124,7 @@ class Presence:
                 delay = min(delay * 2, 5.0)
                 continue
             delay = 0.1
-            self._index.trust(shard, began + TRUSTED)
+            self._index.trust(shard, began + self._timing.trusted)
             following = asyncio.create_task(self._index.follow(shard))
             try:
                 await self._renew(shard, began, following)
@@ -121,11 +139,11 @@ class Presence:
         """Returns when that could not be done in time."""
         while True:
             news = self._news[shard]
-            left = renewed + TRUSTED - time.monotonic()
+            left = renewed + self._timing.trusted - time.monotonic()
             if left <= 0:
                 return
             try:
-                async with asyncio.timeout(min(RENEW, left)):
+                async with asyncio.timeout(min(self._timing.renew, left)):
                     await news.wait()
             except TimeoutError:
                 pass
@@ -133,20 +151,20 @@ class Presence:
                 following.result()
             news.clear()
             began = time.monotonic()
-            left = renewed + TRUSTED - began
+            left = renewed + self._timing.trusted - began
             try:
                 async with asyncio.timeout(max(left, 0)):
                     await self._write(shard)
             except (StatusError, TimeoutError) as error:
                 log.debug("Lease on shard %s: %s", shard, error)
                 news.set()
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(min(0.5, self._timing.renew))
                 continue
             renewed = began
-            self._index.trust(shard, began + TRUSTED)
+            self._index.trust(shard, began + self._timing.trusted)
 
     async def _write(self, shard: str) -> None:
-        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        renewed = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         seen = orjson.dumps(self._seen[shard]).decode()
         obj: Object = {
             "apiVersion": LEASES.api_version,
@@ -157,7 +175,11 @@ class Presence:
                 "labels": {WORKER: ""},
                 "annotations": {SEEN: seen},
             },
-            "spec": {"holderIdentity": self._identity, "leaseDurationSeconds": int(DURATION), "renewTime": now},
+            "spec": {
+                "holderIdentity": self._identity,
+                "leaseDurationSeconds": max(int(self._timing.duration), 1),
+                "renewTime": renewed,
+            },
         }
         await self._shards[shard].apply(LEASES, obj, manager="kcp")
 
@@ -181,36 +203,69 @@ class Presence:
 class Workers:
     """Of one shard, as they are seen from where a move is decided."""
 
-    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
-        self._clock = clock
-        self._changed: dict[str, tuple[str, float]] = {}
-        """Version of each Lease, and since when it is that."""
+        self._seen: dict[str, tuple[str, float]] = {}
+        """Version of each Lease, and since when it is that, by `time.monotonic`."""
+        self._suspects: dict[str, str] = {}
+        """Leases of workers that may have ended, with their versions."""
+
+    async def present(self) -> None:
+        """Until those that did not answer the last time have renewed their Leases, or their Leases have ended: nothing
+        should be begun for which one of them would be waited for. Raises StatusError."""
+        for lease in await self._leases():
+            renewed = parse_time(lease["spec"].get("renewTime"))
+            # Of another clock: good enough for a suspicion.
+            if renewed is None or (datetime.datetime.now(datetime.UTC) - renewed).total_seconds() > _duration(lease):
+                self._suspects[lease["metadata"]["name"]] = lease["metadata"]["resourceVersion"]
+        while self._suspects:
+            versions = {
+                lease["metadata"]["name"]: lease["metadata"]["resourceVersion"] for lease in await self._leases()
+            }
+            self._suspects = {name: known for name, known in self._suspects.items() if versions.get(name) == known}
+            if self._suspects:
+                await asyncio.sleep(LOOK_AGAIN)
 
     async def follow(self, token: str, generation: int) -> None:
         """Until every worker treats the workspace with ``token`` as that generation of its LogicalCluster says, or is
         gone. Raises StatusError."""
-        while await self._behind(token, generation):  # noqa: ASYNC110
+        while True:
+            behind = [lease["metadata"] for lease in await self._leases() if _seen_by(lease, token) < generation]
+            self._suspects = {meta["name"]: meta["resourceVersion"] for meta in behind}
+            if not behind:
+                return
             await asyncio.sleep(POLL)
 
-    async def _behind(self, token: str, generation: int) -> bool:
+    async def _leases(self) -> list[Object]:
+        """Those that have not ended; the others are removed."""
         listed = await self._client.list(LEASES, NAMESPACE, label_selector=WORKER)
-        now = self._clock()
-        behind = False
+        asked = time.monotonic()
+        good = []
         for lease in listed["items"]:
             meta = lease["metadata"]
             name, version = meta["name"], meta["resourceVersion"]
-            if self._changed.get(name, ("", 0.0))[0] != version:
-                self._changed[name] = version, now
-            seen = orjson.loads((meta.get("annotations") or {}).get(SEEN) or "{}")
-            if seen.get(token, 0) >= generation:
+            if self._seen.get(name, ("", 0.0))[0] != version:
+                self._seen[name] = version, asked
+            if asked - self._seen[name][1] < _duration(lease):
+                good.append(lease)
                 continue
-            if now - self._changed[name][1] < float(lease["spec"].get("leaseDurationSeconds") or DURATION):
-                behind = True
-            else:
-                try:
-                    await self._client.delete(LEASES, name, NAMESPACE, uid=meta["uid"])
-                except StatusError as error:
-                    if error.code not in (404, 409):
-                        raise
-        return behind
+            log.warning("a proxy worker was not heard of: its Lease %s has ended", name)
+            options = {"preconditions": {"uid": meta["uid"], "resourceVersion": version}}
+            try:
+                await self._client.request("DELETE", LEASES.path(NAMESPACE, name), body=options)
+            except StatusError as error:
+                if error.code not in (404, 409):
+                    raise
+                if error.code == 409:  # renewed in this moment: its worker goes on
+                    good.append(lease)
+        return good
+
+
+def _duration(lease: Object) -> float:
+    return float(lease["spec"].get("leaseDurationSeconds") or Timing().duration)
+
+
+def _seen_by(lease: Object, token: str) -> int:
+    """The generation that the worker says it has seen."""
+    seen = orjson.loads((lease["metadata"].get("annotations") or {}).get(SEEN) or "{}")
+    return int(seen.get(token, 0))

@@ -95,7 +95,9 @@ class Shards:
 
     def _is_drained(self, shard: Shard) -> bool:
         """Whether nothing is there but root, not even what is left of workspaces that have moved."""
-        return shard.draining and not any(
+        if not shard.draining or not self._index.synced:
+            return False
+        return not any(
             shard.name in (workspace.shard, workspace.other)
             for workspace in self._index.all()
             if workspace.path != api.ROOT

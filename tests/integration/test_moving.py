@@ -26,6 +26,7 @@ from proxy.tenancy.controllers import run
 from proxy.tenancy.copying import kinds_of
 from proxy.tenancy.index import ARRIVED, ARRIVING, COPYING, DEPARTED, FROZEN, LOGICAL_CLUSTERS
 from proxy.tenancy.moves import name_of_move
+from proxy.tenancy.moving import SWITCHED
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp
 from tests.integration.moving_load import Load
@@ -77,6 +78,17 @@ class Shards(Pair):
             found = (await client.list(LOGICAL_CLUSTERS, field_selector=f"spec.path={path}"))["items"]
         assert len(found) == 1
         return str(found[0]["metadata"]["name"])
+
+    async def switch(self, path: str, shard: str) -> None:
+        """Move a workspace; what is left where it was is removed afterwards."""
+        await self.shard("move", path, shard, "--no-wait")
+        async with self.kcp.client("root") as client:
+
+            async def switched() -> bool:
+                status = (await client.get(MOVES, name_of_move(path))).get("status") or {}
+                return status.get("phase") in SWITCHED
+
+            await eventually(switched)
 
     async def left(self, shard: str, token: str) -> list[str]:
         """What a shard has of a workspace."""
@@ -209,10 +221,12 @@ async def fill(client: Client) -> dict[str, Object]:
     await client.delete(CONFIGMAPS, "going", "default")
     applied = named("v1", "ConfigMap", "applied", data={"by": "apply"}, meta={"namespace": "default"})
     await client.apply(CONFIGMAPS, applied, manager="somebody")
-    await make(ACCOUNTS, named("v1", "ServiceAccount", "robot"))
+    robot = await make(ACCOUNTS, named("v1", "ServiceAccount", "robot"))
+    owner = {"apiVersion": "v1", "kind": "ServiceAccount", "name": "robot", "uid": robot["metadata"]["uid"]}
+    await make(CONFIGMAPS, named("v1", "ConfigMap", "robots", meta={"ownerReferences": [owner]}))
     of_robot = {"annotations": {"kubernetes.io/service-account.name": "robot"}}
     await make(SECRETS, named("v1", "Secret", "robot", meta=of_robot, type="kubernetes.io/service-account-token"))
-    await make(QUOTAS, named("v1", "ResourceQuota", "few", spec={"hard": {"configmaps": "5", "pods": "2"}}))
+    await make(QUOTAS, named("v1", "ResourceQuota", "few", spec={"hard": {"configmaps": "6", "pods": "2"}}))
     container = {"name": "c", "image": "x"}
     await make(SERVICES, named("v1", "Service", "web", spec={"selector": {"a": "b"}, "ports": [{"port": 80}]}))
     template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
@@ -240,7 +254,7 @@ async def test_what_needs_care(shards: Shards) -> None:
         before = await client.get(CONFIGMAPS, "applied", "default")
         page = await client.request("GET", CONFIGMAPS.path("default"), params={"limit": 1})
         old_version, old_page = page["metadata"]["resourceVersion"], page["metadata"]["continue"]
-        await shards.shard("move", path, "eu")
+        await shards.switch(path, "eu")
 
         widget = await client.get(WIDGETS, "w", "default")
         assert widget["spec"]["size"] == 3
@@ -264,7 +278,7 @@ async def test_what_needs_care(shards: Shards) -> None:
         deployment = await client.get(DEPLOYMENTS, "d", "default")
         assert deployment["status"]["observedGeneration"] == deployment["metadata"]["generation"]
         assert (await client.get(PODS, "p", "default"))["status"]["message"] == "said"
-        assert (await client.get(QUOTAS, "few", "default"))["spec"] == {"hard": {"configmaps": "5", "pods": "2"}}
+        assert (await client.get(QUOTAS, "few", "default"))["spec"] == {"hard": {"configmaps": "6", "pods": "2"}}
 
         # What was learnt from the other shard is told from what comes of this one.
         with pytest.raises(StatusError) as expired:
@@ -293,10 +307,10 @@ async def test_what_needs_care(shards: Shards) -> None:
         # The shard's controllers take up the thread.
         await client.patch(CONFIGMAPS, "going", {"metadata": {"finalizers": None}}, "default")
         assert await client.find(CONFIGMAPS, "going", "default") is None
-        await client.delete(WIDGETS, "w", "default")
+        await client.delete(ACCOUNTS, "robot", "default")
 
         async def collected() -> bool:
-            return await client.find(CONFIGMAPS, "owned", "default") is None
+            return await client.find(CONFIGMAPS, "robots", "default") is None
 
         await eventually(collected)
 
@@ -361,7 +375,7 @@ async def test_child_workspaces_stay_with_their_parent(shards: Shards) -> None:
     await shards.make_of(path, "kid", "Universal", "us")
     async with shards.kcp.client(f"{path}:kid") as kid, shards.kcp.client(path) as house:
         await kid.create(CONFIGMAPS, named("v1", "ConfigMap", "toy"), "default")
-        await shards.shard("move", path, "eu")
+        await shards.switch(path, "eu")
         token = await shards.token_of(f"{path}:kid", "us")
         async with shards.below("us") as us:
             parent_uid = (await us.get(LOGICAL_CLUSTERS, token))["spec"]["parentUID"]
@@ -458,5 +472,3 @@ async def test_a_shard_is_drained(shards: Shards) -> None:
     await shards.make("late")
     assert await shards.place("late") == "us"
     assert await shards.shard("uncordon", "eu") == "shard/eu uncordoned\n"
-    output = await shards.shard("move", f"{HERE}:late", "eu")
-    assert output.splitlines()[-1] == "Completed"
