@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -43,6 +44,8 @@ EMBEDDED = "root"
 """Name of the embedded shard."""
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
 READY_POLL = 0.03
+FILES_EVERY = 2.0
+"""Seconds between looks at files that may change."""
 IMPATIENCE = 30.0
 """Seconds between lines that say what is still missing."""
 
@@ -219,6 +222,8 @@ class Standalone:
         self._progress("waiting for the proxy")
         await self._await_ready(workers, self._monitoring.root_ready)
         self._run("shards", following.run())
+        if settings.client_ca_file is not None:
+            self._run("client CAs", self._follow_authorities(settings.client_ca_file, workers))
 
     async def _control(self, clients: Mapping[str, Client]) -> None:
         """All controllers, until cancelled."""
@@ -292,6 +297,25 @@ class Standalone:
                     said = str(error)
                     self._notice(f"shard {name}: {said}; trying again")
             await asyncio.sleep(5)
+
+    async def _follow_authorities(self, file: Path, workers: ProxyWorkers) -> None:
+        """Whoever trusts other CAs than before is another process: TLS sessions that the old one has vouched for could
+        be taken up again, and OpenSSL forgets no CA."""
+        known = file.read_bytes()
+        while True:
+            await asyncio.sleep(FILES_EVERY)
+            try:
+                now = file.read_bytes()
+                if now == known:
+                    continue
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=now.decode())
+                await workers.replace()
+            except (OSError, ValueError, ProcessError) as error:
+                log.warning("--client-ca-file %s: %s; what it held before is still trusted", file, error)
+                await asyncio.sleep(IMPATIENCE)
+            else:
+                known = now
+                self._notice(f"client certificates are checked with what {file} holds now")
 
     async def _serve_metrics(self, told: Path) -> None:
         """The URL goes into the file ``told``. Raises StartError where the address that was asked for cannot be had."""

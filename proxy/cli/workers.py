@@ -42,6 +42,7 @@ class ProxyWorkers:
         self._on_restart = on_restart
         self._names = [f"worker-{number}" for number in range(count)]
         self._running: dict[str, Process] = {}
+        self._replacing = asyncio.Lock()
         sources = [
             WorkerSource(name, run_folder / f"{name}.sock", partial(self._pid, name)) for name in [*self._names, SPARE]
         ]
@@ -64,19 +65,20 @@ class ProxyWorkers:
 
         Raises ProcessError where the spare one does not come to listen: then all is as it was.
         """
-        spare = await self._start(SPARE)
-        try:
-            await self._listens(spare)
-            for name in self._names:
-                await self.metrics.remember(name)
-                await self._running[name].stop()
-                process = await self._start(name)
-                await self._listens(process)
-                process.mark_ready()
-            await self.metrics.remember(SPARE)
-        finally:
-            await spare.stop()
-            del self._running[SPARE]
+        async with self._replacing:
+            spare = await self._start(SPARE)
+            try:
+                await self._listens(spare)
+                for name in self._names:
+                    await self.metrics.remember(name)
+                    await self._running[name].stop()
+                    process = await self._start(name)
+                    await self._listens(process)
+                    process.mark_ready()
+                await self.metrics.remember(SPARE)
+            finally:
+                await spare.stop()
+                del self._running[SPARE]
 
     async def _start(self, name: str) -> Process:
         process = Process(

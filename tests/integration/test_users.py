@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.config import load_kubeconfig
 from proxy.kube.errors import StatusError
+from proxy.shard.pki import Authority
 from proxy.tenancy.api import WORKSPACES
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp, run_kcp
@@ -20,8 +22,17 @@ CONFIGMAPS = Resource("", "v1", "configmaps")
 
 
 @pytest.fixture(scope="module")
-async def kcp(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kcp]:
-    async with Kcp(tmp_path_factory.mktemp("users") / "root") as running:
+def authorities(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of CAs whose client certificates are accepted; that of ``one`` at first."""
+    folder = tmp_path_factory.mktemp("authorities")
+    file = folder / "clients.crt"
+    file.write_bytes(Authority(folder, "one").cert)
+    return file
+
+
+@pytest.fixture(scope="module")
+async def kcp(authorities: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kcp]:
+    async with Kcp(tmp_path_factory.mktemp("users") / "root", "--client-ca-file", str(authorities)) as running:
         async with Client(load_kubeconfig(running.kubeconfig)) as client:
             for name in ("team-a", "team-b"):
                 obj: Object = {"apiVersion": WORKSPACES.api_version, "kind": "Workspace", "metadata": {"name": name}}
@@ -101,3 +112,46 @@ async def test_mistakes_are_one_line(kcp: Kcp, arguments: tuple[str, ...], messa
     assert (code, output) == (1, "")
     assert message in errors
     assert len(errors.splitlines()) == 1
+
+
+async def test_client_certificates(kcp: Kcp, authorities: Path) -> None:
+    """Those of CAs that the file holds now, and of no other."""
+    folder = authorities.parent
+    one, two = (Authority(folder, name) for name in ("one", "two"))
+    everywhere = load_kubeconfig(kcp.kubeconfig, "system:admin")
+
+    async def who(authority: Authority) -> str:
+        """Whom its certificate makes in a new connection."""
+        pair = authority.client(f"bob-{authority.name}", user="bob", groups=["system:masters", "ops"])
+        mine = replace(
+            everywhere,
+            server=f"{everywhere.server}/clusters/root:default",
+            token=None,
+            client_cert_data=pair.cert,
+            client_key_data=pair.key,
+        )
+        async with Client(mine) as client:
+            try:
+                review = await client.request(
+                    "POST",
+                    "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+                    body={"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"},
+                )
+            except StatusError as error:
+                return f"refused: {error.code}"
+        info = review["status"]["userInfo"]
+        return f"{info['username']}: {', '.join(info['groups'])}"
+
+    bob = "bob: system:masters, ops, system:authenticated"
+    assert await who(one) == bob
+    assert (await who(two)).startswith("refused")
+    authorities.write_text("nothing that can be read")
+    authorities.write_bytes(two.cert)
+    await eventually(lambda: _said(kcp, "client certificates are checked with"), timeout=120)
+    for _ in range(6):  # whichever worker takes the connection
+        assert await who(two) == bob
+        assert (await who(one)).startswith("refused")
+
+
+async def _said(kcp: Kcp, words: str) -> bool:
+    return words in kcp.output
