@@ -27,6 +27,7 @@ from proxy.tenancy.copying import kinds_of
 from proxy.tenancy.index import ARRIVED, ARRIVING, COPYING, DEPARTED, FROZEN, LOGICAL_CLUSTERS
 from proxy.tenancy.moves import name_of_move
 from proxy.tenancy.moving import SWITCHED
+from proxy.workload.api import BINDINGS, CLUSTERS, IMPORTS, NEGOTIATED
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp
 from tests.integration.moving_load import Load
@@ -313,6 +314,45 @@ async def test_what_needs_care(shards: Shards) -> None:
             return await client.find(CONFIGMAPS, "robots", "default") is None
 
         await eventually(collected)
+
+
+async def test_types_that_are_shared(shards: Shards) -> None:
+    """What a cluster has brought stays bound to the same type, and its objects with it."""
+    path = f"{HERE}:works"
+    await shards.make_of(HERE, "works", "Universal", "us")
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"size": {"type": "integer"}}}}}
+    async with shards.kcp.client(path) as client:
+        cluster = await client.create(CLUSTERS, named("workload.kcp.dev/v1alpha1", "WorkloadCluster", "east", spec={}))
+        owner = {"apiVersion": CLUSTERS.api_version, "kind": "WorkloadCluster", "name": "east"}
+        spec = {
+            "location": "east",
+            "groupVersion": {"group": "example.com", "version": "v1"},
+            "scope": "Namespaced",
+            "plural": "widgets",
+            "singular": "widget",
+            "kind": "Widget",
+            "listKind": "WidgetList",
+            "openAPIV3Schema": schema,
+            "subResources": [{"name": "status"}],
+        }
+        meta = {"ownerReferences": [owner | {"uid": cluster["metadata"]["uid"]}]}
+        name = "widgets.east.v1.example.com"
+        await client.create(IMPORTS, named(IMPORTS.api_version, "APIResourceImport", name, meta=meta, spec=spec))
+        negotiated = await eventually(lambda: client.get(NEGOTIATED, "widgets.v1.example.com"), StatusError)
+        await client.patch(NEGOTIATED, negotiated["metadata"]["name"], {"spec": {"publish": True}})
+        made = named("example.com/v1", "Widget", "w", spec={"size": 3})
+        await eventually(lambda: client.create(WIDGETS, made, "default"), StatusError)
+        await shards.switch(path, "eu")
+        assert (await client.get(WIDGETS, "w", "default"))["spec"] == {"size": 3}
+        await client.create(WIDGETS, named("example.com/v1", "Widget", "v", spec={"size": 4}), "default")
+        async with shards.below("eu") as eu:
+            bound = [item["spec"] for item in (await eu.list(BINDINGS))["items"]]
+            assert [spec["plural"] for spec in bound] == ["widgets"]
+            shared = f"0kcp{bound[0]['identity']}.example.com"
+            assert len((await eu.list(replace(WIDGETS, group=shared)))["items"]) == 2
+        imported = await client.get(IMPORTS, name)
+        east = await client.get(CLUSTERS, "east")
+        assert [each["uid"] for each in imported["metadata"]["ownerReferences"]] == [east["metadata"]["uid"]]
 
 
 async def test_called_off_while_it_cannot_go_on(shards: Shards) -> None:
