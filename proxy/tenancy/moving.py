@@ -299,10 +299,13 @@ class Moving:
 
     async def _switch(self, workspace: Workspace) -> None:
         target = self._shards[workspace.other]
-        await self._report(workspace, phase=DEPARTED)
-        await self._workers[workspace.shard].follow(workspace.token, workspace.generation)
-        patch = {"spec": {"move": {"shard": workspace.shard, "stage": ARRIVED}}}
-        await target.patch(LOGICAL_CLUSTERS, workspace.token, patch)
+        there = await target.get(LOGICAL_CLUSTERS, workspace.token)
+        # After a crash, the index may have heard of the one shard alone; workers do not speak of a stage that is over.
+        if (there["spec"].get("move") or {}).get("stage") == ARRIVING:
+            await self._report(workspace, phase=DEPARTED)
+            await self._workers[workspace.shard].follow(workspace.token, workspace.generation)
+            patch = {"spec": {"move": {"shard": workspace.shard, "stage": ARRIVED}}}
+            await target.patch(LOGICAL_CLUSTERS, workspace.token, patch)
         began = self._frozen.pop(workspace.token, None)
         took = {"frozenSeconds": round(time.monotonic() - began, 3)} if began is not None else {}
         while self._index.by_token(workspace.token) is workspace:
