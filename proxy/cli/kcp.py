@@ -14,6 +14,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "kubeconfig": ("proxy.cli.users", "kubeconfig"),
     "shard": ("proxy.cli.adding", "shard"),
     "syncer": ("proxy.cli.syncer", "syncer"),
+    "workspace": ("proxy.cli.workspaces", "workspace"),
     "backup": ("proxy.cli.backup", "backup"),
     "restore": ("proxy.cli.backup", "restore"),
     "top": ("proxy.cli.top", "top"),
@@ -52,6 +53,7 @@ Examples:
   kcp shard list                              the shards, and how many workspaces they hold
   kcp syncer                                  sync clusters from here, without anything of ours on them
   kcp top                                     busiest workspaces and physical clusters, live
+  kcp workspace export root:team-a            all that is in a workspace, as YAML; kcp workspace import
   kcp backup                                  etcd, keys and tokens in one file; kcp restore
   kcp doctor                                  what is wrong, and what to do
   kcp binaries list                           which control-plane programs are used""",
