@@ -154,8 +154,8 @@ class WorkspaceIndex:
         return self._by_token.get(workspace.token)
 
     def count(self, shard: str) -> int:
-        """How many workspaces are on ``shard``."""
-        return self._counts[shard]
+        """How many workspaces are on ``shard``, copies of those that move among them."""
+        return self._counts[shard] + sum(copy.shard == shard for copy in self._copies.values())
 
     def all(self) -> Iterable[Workspace]:
         return self._by_path.values()

@@ -96,7 +96,7 @@ class Moving:
     async def _look(self, group: asyncio.TaskGroup) -> None:
         for token in [token for token, task in self._tasks.items() if task.done()]:
             del self._tasks[token]
-        for moving in [found for found in self._index.all() if found.stage]:
+        for moving in [found for found in self._index.all() if found.stage and found.other in self._shards]:
             self._begin(group, moving)
         if not self._index.synced:
             return  # what has begun goes on as far as it can
