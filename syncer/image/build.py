@@ -26,6 +26,7 @@ from syncer.image.contents import (
     libraries,
 )
 from syncer.image.errors import ImageError
+from syncer.image.sbom import PLACE, bill_of_materials
 
 SYNCER_START = f"#!/{PYTHON}\nimport sys\n\nfrom syncer.main import main\n\nsys.exit(main())\n".encode()
 KCP_START = f"#!/{PYTHON}\nfrom proxy.cli.kcp import main\n\nmain()\n".encode()
@@ -45,26 +46,34 @@ class Builder:
 
     cache: Path
 
-    def syncer(self, target: Path, *, tag: str) -> None:
-        """The syncer's image. Seconds the first time, milliseconds when nothing has changed. Raises ImageError."""
+    def syncer(self, target: Path, *, tag: str) -> bytes:
+        """The syncer's image; its bill of materials. Seconds the first time, milliseconds when nothing has changed.
+
+        Raises ImageError.
+        """
         files = application(*SYNCER)
         image_code = f"{APPLICATION}/syncer/image/"
         files = {path: source for path, source in files.items() if not path.startswith(image_code)}
         files |= distribution("kcp", own_version())
-        self.program(target, tag=tag, files=files, name="kcp-syncer", start=SYNCER_START)
+        return self.program(target, tag=tag, files=files, name="kcp-syncer", start=SYNCER_START)
 
-    def kcp(self, target: Path, *, tag: str) -> None:
-        """The image of `kcp`, for proxies in front of shards that run elsewhere. Raises ImageError."""
+    def kcp(self, target: Path, *, tag: str) -> bytes:
+        """The image of `kcp`, for proxies in front of shards that run elsewhere; its bill of materials.
+
+        Raises ImageError.
+        """
         files = application("proxy", "syncer", "manifests") | distribution("kcp", own_version())
-        self.program(target, tag=tag, files=files, name="kcp", start=KCP_START)
+        return self.program(target, tag=tag, files=files, name="kcp", start=KCP_START)
 
-    def program(self, target: Path, *, tag: str, files: Contents, name: str, start: bytes) -> None:
-        """An image of ``files`` beside the interpreter, that runs script ``start`` as command ``name``."""
+    def program(self, target: Path, *, tag: str, files: Contents, name: str, start: bytes) -> bytes:
+        """An image of ``files`` beside the interpreter, that runs ``start`` as command ``name``; what is in it."""
         base = interpreter()
         needed = libraries(path for path in files.values() if isinstance(path, Path))
         own = {f"{COMMANDS}/{name}": start, **files, **{k: v for k, v in needed.items() if k not in base}}
+        bill = own[PLACE.format(name=name)] = bill_of_materials(name, {**base, **own})
         config = ImageConfig(entrypoint=[f"/{COMMANDS}/{name}"], environment=ENVIRONMENT)
         write_archive(target, tag=full_name(tag), layers=[self.layer(base), self.layer(own)], config=config)
+        return bill
 
     def layer(self, files: Contents) -> Layer:
         """The layer of ``files``, from the cache if it was made before from the same files."""
