@@ -12,8 +12,9 @@ from typing import Any
 
 import click
 
+from proxy.cli.administered import one_line, root_flag
 from proxy.cli.external import FRONT_PROXY_CONTEXT, NAME, SUFFIX, ShardError, external_shard
-from proxy.cli.kubeconfig import Kubeconfig, KubeconfigError
+from proxy.cli.kubeconfig import Kubeconfig
 from proxy.cli.rest import ClientError, Overrides, RestClient
 from proxy.cli.shards import CONTEXT, SHARDS, shard
 from proxy.cli.ws import quote
@@ -63,16 +64,11 @@ class Local:
 def _local(command: Command) -> Command:
     """The command gets a Local as its first argument; errors are one line."""
 
-    @click.option(
-        "--root-directory", type=click.Path(file_okay=False, path_type=Path), default=".kcp", show_default=True,
-        help="The folder of `kcp start`.",
-    )  # fmt: skip
+    @root_flag
     @functools.wraps(command)
     def wrapped(*args: Any, root_directory: Path, **values: Any) -> Any:
-        try:
+        with one_line(ConfigError, ShardError):
             return command(Local(root_directory.absolute()), *args, **values)
-        except (KubeconfigError, ClientError, ConfigError, ShardError, StatusError) as error:
-            raise click.ClickException(str(error)) from error
 
     return wrapped
 

@@ -20,6 +20,7 @@ import click
 
 from proxy.binaries import BinaryError, ensure
 from proxy.binaries.find import ETCD, KUBERNETES
+from proxy.cli.administered import root_flag
 from proxy.release import own_version
 from proxy.shard.pki import private_folder, write_private
 from proxy.shard.snapshot import Progress, SnapshotError, save
@@ -32,11 +33,6 @@ _FILES = ("tokens.csv", "admin.kubeconfig", "shard/port")
 _KNOWN = re.compile(rf"pki/[A-Za-z0-9._-]+|{'|'.join(map(re.escape, _FILES))}")
 _PIECE = 2**20
 
-_root = click.option(
-    "--root-directory", type=click.Path(file_okay=False, path_type=Path), default=".kcp", show_default=True,
-    help="The folder of `kcp start`.",
-)  # fmt: skip
-
 
 @click.command(
     epilog="""\b
@@ -47,7 +43,7 @@ Examples:
 The file holds keys, tokens and Secrets, with the key that encrypts them: keep it as safe as the folder itself.
 An etcd that runs elsewhere (--etcd-servers), and other shards, have backups of their own."""
 )
-@_root
+@root_flag
 @click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
 def backup(root_directory: Path, file: Path | None) -> None:
     """Copy etcd, keys and tokens of a kcp that runs into FILE (mode 0600), a tar archive."""
@@ -89,7 +85,7 @@ Examples:
 \b
 Then start it as before. Clients list everything anew."""
 )
-@_root
+@root_flag
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def restore(root_directory: Path, file: Path) -> None:
     """Make a root directory of what `kcp backup` has written to FILE."""

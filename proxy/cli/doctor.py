@@ -17,6 +17,7 @@ import aiohttp
 import click
 import orjson
 
+from proxy.cli.administered import root_flag
 from proxy.cli.installation import TIMEOUT, Installation, NotThere
 from proxy.kube.client import Client
 from proxy.kube.config import ConfigError, load_kubeconfig
@@ -48,10 +49,7 @@ class Finding:
 
 
 @click.command()
-@click.option(
-    "--root-directory", type=click.Path(file_okay=False, path_type=Path), default=".kcp", show_default=True,
-    help="The folder of `kcp start`.",
-)  # fmt: skip
+@root_flag
 @click.option("-o", "--output", type=click.Choice(("text", "json")), default="text", show_default=True)
 def doctor(root_directory: Path, output: str) -> None:
     """Check files, certificates, clocks, versions, shards, proxy, physical clusters. Exit code 1: something fails."""

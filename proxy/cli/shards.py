@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
-from proxy.cli.kubeconfig import Kubeconfig, KubeconfigError
-from proxy.cli.rest import ClientError, Overrides, RestClient
+from proxy.cli.administered import administered
+from proxy.cli.rest import RestClient
 from proxy.cli.tables import TABLE, print_list
 from proxy.cli.ws import quote
 from proxy.kube.errors import StatusError
@@ -25,29 +22,7 @@ POLL = 0.3
 CONTEXT = "root"
 """Of the administrator's kubeconfig: the workspace that the shards are described in."""
 
-Command = Callable[..., Any]
-
-
-def on_root(command: Command) -> Command:
-    """The command gets a client of the workspace root as its first argument; errors are one line."""
-
-    @click.option(
-        "--root-directory", type=click.Path(file_okay=False, path_type=Path), default=".kcp", show_default=True,
-        help="The folder of `kcp start`.",
-    )  # fmt: skip
-    @click.option("--kubeconfig", metavar="FILE", help="Kubeconfig with context root (default: the administrator's).")
-    @functools.wraps(command)
-    def wrapped(*args: Any, root_directory: Path, kubeconfig: str | None, **values: Any) -> Any:
-        file = kubeconfig or str(root_directory / "admin.kubeconfig")
-        if not Path(file).exists():
-            raise click.ClickException(f"{file} does not exist; --root-directory names the folder of `kcp start`")
-        try:
-            client = RestClient.of(Kubeconfig.load(file), Overrides(context=CONTEXT))
-            return command(client, *args, **values)
-        except (KubeconfigError, ClientError, StatusError) as error:
-            raise click.ClickException(str(error)) from error
-
-    return wrapped
+on_root = administered(CONTEXT)
 
 
 @click.group(

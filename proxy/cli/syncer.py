@@ -13,6 +13,7 @@ from typing import Any
 import click
 import uvloop
 
+from proxy.cli.administered import root_flag
 from proxy.cli.configuration import config_flag
 from proxy.cli.controlling import NAMESPACE
 from proxy.cli.home import SYSTEM_ADMIN
@@ -55,10 +56,7 @@ A workspace hands a cluster over with
   kubectl kcp workload sync east --push east.kubeconfig"""
 )
 @config_flag
-@click.option(
-    "--root-directory", type=click.Path(file_okay=False, path_type=Path), default=".kcp", show_default=True,
-    help="The folder of `kcp start`.",
-)  # fmt: skip
+@root_flag
 @click.option(
     "--kubeconfig",
     metavar="FILE",

@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from proxy.cli.administered import root_flag
 from proxy.cli.installation import Cluster, Installation, NotThere, Sample
 from proxy.kube.config import ConfigError
 
@@ -110,10 +111,7 @@ Examples:
   kcp top                      until Ctrl+C
   kcp top --once -o json       one measurement, for programs"""
 )
-@click.option(
-    "--root-directory", type=click.Path(file_okay=False, path_type=Path), default=".kcp", show_default=True,
-    help="The folder of `kcp start`.",
-)  # fmt: skip
+@root_flag
 @click.option(
     "--metrics-token-file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="As given to `kcp start`.",

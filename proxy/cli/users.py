@@ -18,11 +18,11 @@ import click
 import orjson
 
 from proxy.auth.tokenfile import parse, read
+from proxy.cli.administered import one_line, root_flag
 from proxy.cli.home import ADMIN, SYSTEM_ADMIN
-from proxy.cli.kubeconfig import Kubeconfig, KubeconfigError
-from proxy.cli.rest import ClientError, Overrides, RestClient
+from proxy.cli.kubeconfig import Kubeconfig
+from proxy.cli.rest import Overrides, RestClient
 from proxy.kube.config import write_kubeconfig
-from proxy.kube.errors import StatusError
 from proxy.shard.pki import write_private
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -79,18 +79,13 @@ class Users:
 def _of_root(command: Command) -> Command:
     """The command gets the root directory as its first argument; errors are one line."""
 
-    @click.option(
-        "--root-directory", type=click.Path(file_okay=False, path_type=Path), default=".kcp", show_default=True,
-        help="The folder of `kcp start`.",
-    )  # fmt: skip
+    @root_flag
     @functools.wraps(command)
     def wrapped(*args: Any, root_directory: Path, **values: Any) -> Any:
         if not (root_directory / "tokens.csv").exists():
             raise click.ClickException(f"no kcp was started in {root_directory}; --root-directory names its folder")
-        try:
+        with one_line(ValueError, OSError):
             return command(root_directory, *args, **values)
-        except (KubeconfigError, ClientError, StatusError, ValueError, OSError) as error:
-            raise click.ClickException(str(error)) from error
 
     return wrapped
 

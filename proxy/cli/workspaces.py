@@ -6,17 +6,17 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import click
 import yaml
 
+from proxy.cli.administered import Command, administered
 from proxy.cli.home import SYSTEM_ADMIN
-from proxy.cli.kubeconfig import Kubeconfig, KubeconfigError
 from proxy.cli.portable import CRDS, Object, is_left_out, order, portable
-from proxy.cli.rest import ClientError, Overrides, RestClient
+from proxy.cli.rest import RestClient
 from proxy.cli.ws import quote
 from proxy.kube.errors import StatusError
 
@@ -28,8 +28,6 @@ ESTABLISHED_WITHIN = 30.0
 MERGE = "application/merge-patch+json"
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-
-Command = Callable[..., Any]
 
 
 class Type(NamedTuple):
@@ -180,27 +178,14 @@ def _place(obj: Mapping[str, Any]) -> str:
 
 
 def _in_workspace(command: Command) -> Command:
-    """The command gets a client of the workspace as its first argument; errors are one line."""
+    """The command gets a client of the workspace, and its path, as its first arguments."""
 
-    @click.option(
-        "--root-directory", type=click.Path(file_okay=False, path_type=Path), default=".kcp", show_default=True,
-        help="The folder of `kcp start`.",
-    )  # fmt: skip
-    @click.option(
-        "--kubeconfig", metavar="FILE", help=f"Kubeconfig with context {SYSTEM_ADMIN} (default: the administrator's)."
-    )
+    @administered(SYSTEM_ADMIN)
     @click.argument("workspace")
     @functools.wraps(command)
-    def wrapped(*args: Any, root_directory: Path, kubeconfig: str | None, workspace: str, **values: Any) -> Any:
-        file = kubeconfig or str(root_directory / "admin.kubeconfig")
-        if not Path(file).exists():
-            raise click.ClickException(f"{file} does not exist; --root-directory names the folder of `kcp start`")
-        try:
-            everywhere = RestClient.of(Kubeconfig.load(file), Overrides(context=SYSTEM_ADMIN))
-            client = everywhere.at(f"{everywhere.server}/clusters/{quote(workspace).replace('%3A', ':')}")
-            return command(client, workspace, *args, **values)
-        except (KubeconfigError, ClientError, StatusError) as error:
-            raise click.ClickException(str(error)) from error
+    def wrapped(everywhere: RestClient, *args: Any, workspace: str, **values: Any) -> Any:
+        client = everywhere.at(f"{everywhere.server}/clusters/{quote(workspace).replace('%3A', ':')}")
+        return command(client, workspace, *args, **values)
 
     return wrapped
 
