@@ -15,7 +15,7 @@ import pytest
 from proxy.shard.addresses import free_port
 from proxy.workload.api import CLUSTERS
 from tests.integration.eventually import eventually
-from tests.integration.pushing.conftest import Team
+from tests.integration.pushing.conftest import SECRETS, Team
 from tests.integration.pushing.syncer_process import SyncerProcess
 
 
@@ -85,7 +85,10 @@ async def sent(got: list[bytes]) -> bool:
 
 
 async def gone(team: Team) -> bool:
-    return team.name not in {item["metadata"]["name"] for item in (await team.above.list(CLUSTERS))["items"]}
+    """The cluster, and the Secret that goes with it: one that were made anew before would go as well."""
+    clusters, secrets = await asyncio.gather(team.above.list(CLUSTERS), team.above.list(SECRETS, namespace="default"))
+    names = {item["metadata"]["name"] for item in [*clusters["items"], *secrets["items"]]}
+    return not names & {team.name, f"{team.name}-kubeconfig"}
 
 
 async def says(team: Team, kind: str, reason: str) -> bool:
