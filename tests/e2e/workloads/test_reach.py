@@ -151,8 +151,14 @@ async def test_logs_go_on(team: Team) -> None:
 
 @pytest.mark.usefixtures("real_nodes")
 async def test_copying(team: Team, tmp_path: Path) -> None:
+    async def only() -> str:
+        """The one pod, when no other one that is being replaced is shown any more."""
+        shown = {pod["metadata"]["name"] for pod in (await team.up.list(PODS, NAMESPACE))["items"]}
+        running = {pod["metadata"]["name"] for pod in await team.pods(NAMESPACE)}
+        return shown.pop() if shown == running and len(shown) == 1 else ""
+
+    pod = await eventually(only, StatusError, timeout=PATIENCE, interval=0.5)
     await reaches(team)
-    pod = (await team.pods(NAMESPACE))[0]["metadata"]["name"]
     content = os.urandom(MUCH // 4)
     (tmp_path / "there").write_bytes(content)
     there = await kubectl(team, "cp", str(tmp_path / "there"), f"{pod}:/tmp/copied")
