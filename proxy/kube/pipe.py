@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -40,7 +41,8 @@ class Pipe:
 
     def close(self) -> None:
         for half in self._halves:
-            half.own.abort()
+            with contextlib.suppress(AttributeError):  # asyncio's TLS before Python 3.11.5, of what has ended already
+                half.own.abort()
 
     def closed(self) -> None:
         """One of the two is."""

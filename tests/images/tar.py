@@ -12,7 +12,10 @@ def main() -> None:
     else:
         folder = sys.argv[sys.argv.index("-C") + 1] if "-C" in sys.argv else "."
         with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:
-            archive.extractall(folder, filter="data")
+            if hasattr(tarfile, "data_filter"):
+                archive.extractall(folder, filter="data")
+            else:  # Python before 3.11.4
+                archive.extractall(folder)
 
 
 main()
