@@ -169,15 +169,6 @@ async def test_copying(team: Team, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("real_nodes")
-async def test_a_command_that_does_not_listen(team: Team) -> None:
-    """It ends, whatever is still on its way to it."""
-    await reaches(team)
-    code = "import os; os.close(0); print('enough'); raise SystemExit(3)"
-    ended = await ran(team, code, stdin="x" * MUCH)
-    assert (ended.code, ended.out) == (3, "enough\n"), ended.text
-
-
-@pytest.mark.usefixtures("real_nodes")
 async def test_older_protocols(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     """SPDY, which kubectl spoke before WebSockets: nobody on the way reads either."""
     monkeypatch.setenv("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "false")
