@@ -14,6 +14,8 @@ from typing import Self
 from proxy.kube.client import Client
 from proxy.kube.config import load_kubeconfig
 from proxy.shard.addresses import free_port
+from proxy.tenancy.api import WORKSPACES
+from tests.integration.eventually import eventually
 
 COMMAND = (sys.executable, "-m", "proxy.cli.kcp")
 
@@ -43,6 +45,28 @@ class Kcp:
         """The administrator's, of the workspace at ``path``."""
         everywhere = load_kubeconfig(self.kubeconfig, "system:admin")
         return Client(replace(everywhere, server=f"{everywhere.server}/clusters/{path}"))
+
+    async def make_workspace(
+        self, parent: str, name: str, kind: str = "Universal", *, shard: str | None = None, timeout: float = 60
+    ) -> None:
+        """Until it is Ready."""
+        spec = {"type": kind, **({"shard": {"name": shard}} if shard is not None else {})}
+        obj = {"apiVersion": WORKSPACES.api_version, "kind": "Workspace", "metadata": {"name": name}, "spec": spec}
+        async with self.client(parent) as client:
+            await client.create(WORKSPACES, obj)
+
+            async def ready() -> bool:
+                return ((await client.get(WORKSPACES, name)).get("status") or {}).get("phase") == "Ready"
+
+            await eventually(ready, timeout=timeout)
+
+    async def says(self, words: str, *, timeout: float) -> None:
+        """Wait until it has said so."""
+
+        async def said() -> bool:
+            return words in self.output
+
+        await eventually(said, timeout=timeout)
 
     async def begin(self) -> None:
         """Start it and wait for nothing."""

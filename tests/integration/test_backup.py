@@ -12,22 +12,10 @@ import pytest
 
 from proxy.kube.client import Resource
 from proxy.kube.errors import StatusError
-from tests.integration.eventually import eventually
+from proxy.tenancy.api import WORKSPACES
 from tests.integration.kcp_process import Kcp, run_kcp
 
-WORKSPACES = Resource("tenancy.kcp.dev", "v1beta1", "workspaces", namespaced=False)
 CONFIGMAPS, SECRETS = Resource("", "v1", "configmaps"), Resource("", "v1", "secrets")
-
-
-async def _workspace(kcp: Kcp, name: str) -> None:
-    body = {"apiVersion": WORKSPACES.api_version, "kind": "Workspace", "metadata": {"name": name}}
-    async with kcp.client("root") as root:
-        await root.create(WORKSPACES, {**body, "spec": {"type": "Organization"}})
-
-        async def ready() -> bool:
-            return bool((await root.get(WORKSPACES, name)).get("status", {}).get("phase") == "Ready")
-
-        await eventually(ready)
 
 
 async def test_what_was_then_is_there_again(tmp_path: Path) -> None:
@@ -35,7 +23,7 @@ async def test_what_was_then_is_there_again(tmp_path: Path) -> None:
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"word": "open"}}
     kept = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kept"}, "data": {"a": "1"}}
     async with Kcp(root) as kcp:
-        await _workspace(kcp, "before")
+        await kcp.make_workspace("root", "before", "Organization")
         async with kcp.client("root:before") as team:
             await team.create(SECRETS, secret, namespace="default")
             uid = (await team.create(CONFIGMAPS, kept, namespace="default"))["metadata"]["uid"]
@@ -47,7 +35,7 @@ async def test_what_was_then_is_there_again(tmp_path: Path) -> None:
             await team.request("PUT", CONFIGMAPS.path("default", "kept"), body=changed)
             late = {**kept, "metadata": {"name": "late"}}
             seen = (await team.create(CONFIGMAPS, late, namespace="default"))["metadata"]["resourceVersion"]
-        await _workspace(kcp, "after")
+        await kcp.make_workspace("root", "after", "Organization")
         code, _, errors = await run_kcp("restore", str(archive), "--root-directory", str(root))
         assert (code, errors) == (1, f"Error: {root} holds something already; move it away, or name another folder\n")
         assert await kcp.end(signal.SIGTERM) == 0

@@ -59,20 +59,7 @@ class Shards(Pair):
 
     async def make_of(self, parent: str, name: str, kind: str, shard: str) -> None:
         """A workspace, until it is Ready."""
-        spec = {"type": kind, "shard": {"name": shard}}
-        obj = {
-            "apiVersion": WORKSPACES.api_version,
-            "kind": "Workspace",
-            "metadata": {"name": name},
-            "spec": spec,
-        }
-        async with self.kcp.client(parent) as client:
-            await client.create(WORKSPACES, obj)
-
-            async def ready() -> bool:
-                return ((await client.get(WORKSPACES, name)).get("status") or {}).get("phase") == "Ready"
-
-            await eventually(ready)
+        await self.kcp.make_workspace(parent, name, kind, shard=shard)
 
     async def token_of(self, path: str, shard: str) -> str:
         async with self.below(shard) as client:

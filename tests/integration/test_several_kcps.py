@@ -52,20 +52,9 @@ async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
             yield Two(shard, {kcp.pid: kcp for kcp in (first, second)})
 
 
-def workspace(name: str) -> Object:
-    return {"apiVersion": WORKSPACES.api_version, "kind": "Workspace", "metadata": {"name": name},
-            "spec": {"type": "Universal"}}  # fmt: skip
-
-
 async def make_workspace(kcp: Kcp, name: str) -> None:
-    """Until it is Ready."""
-    async with kcp.client(HERE) as client:
-        await client.create(WORKSPACES, workspace(name))
-
-        async def ready() -> bool:
-            return ((await client.get(WORKSPACES, name)).get("status") or {}).get("phase") == "Ready"
-
-        await eventually(ready, timeout=LEASE_SECONDS + 40)
+    """Until it is Ready, though another kcp may have to take over first."""
+    await kcp.make_workspace(HERE, name, timeout=LEASE_SECONDS + 40)
 
 
 async def test_what_one_has_written_the_other_reads_at_once(two: Two) -> None:

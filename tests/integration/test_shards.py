@@ -254,7 +254,7 @@ async def test_a_shard_comes_and_goes(pair: Pair, tmp_path: Path) -> None:
         # A file that somebody takes away leaves nobody's workspace behind.
         content = kept.read_bytes()
         kept.unlink()
-        await eventually(lambda: _said(pair, "shards stay as they are: shard us holds 1 workspaces"), timeout=60)
+        await pair.kcp.says("shards stay as they are: shard us holds 1 workspaces", timeout=60)
         kept.write_bytes(content)
         kept.chmod(0o600)
         await pair.shard("move", f"{HERE}:over-there", "root")
@@ -266,10 +266,6 @@ async def test_a_shard_comes_and_goes(pair: Pair, tmp_path: Path) -> None:
         assert not kept.exists()
         served = json.loads((pair.kcp.root / "server.json").read_text())["shards"]
         assert [shard["name"] for shard in served] == ["root", "eu"]
-
-
-async def _said(pair: Pair, words: str) -> bool:
-    return words in pair.kcp.output
 
 
 async def _counted_at(pair: Pair, shard: str, expected: int) -> None:

@@ -14,7 +14,6 @@ from proxy.kube.client import Client, Object, Resource
 from proxy.kube.config import load_kubeconfig
 from proxy.kube.errors import StatusError
 from proxy.shard.pki import Authority
-from proxy.tenancy.api import WORKSPACES
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp, run_kcp
 
@@ -33,15 +32,8 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 async def kcp(authorities: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kcp]:
     async with Kcp(tmp_path_factory.mktemp("users") / "root", "--client-ca-file", str(authorities)) as running:
-        async with Client(load_kubeconfig(running.kubeconfig)) as client:
-            for name in ("team-a", "team-b"):
-                obj: Object = {"apiVersion": WORKSPACES.api_version, "kind": "Workspace", "metadata": {"name": name}}
-                await client.create(WORKSPACES, obj)
-
-                async def ready(name: str = name) -> bool:
-                    return ((await client.get(WORKSPACES, name)).get("status") or {}).get("phase") == "Ready"
-
-                await eventually(ready)
+        for name in ("team-a", "team-b"):
+            await running.make_workspace("root:default", name)
         yield running
 
 
@@ -147,11 +139,7 @@ async def test_client_certificates(kcp: Kcp, authorities: Path) -> None:
     assert (await who(two)).startswith("refused")
     authorities.write_text("nothing that can be read")
     authorities.write_bytes(two.cert)
-    await eventually(lambda: _said(kcp, "client certificates are checked with"), timeout=120)
+    await kcp.says("client certificates are checked with", timeout=120)
     for _ in range(6):  # whichever worker takes the connection
         assert await who(two) == bob
         assert (await who(one)).startswith("refused")
-
-
-async def _said(kcp: Kcp, words: str) -> bool:
-    return words in kcp.output
