@@ -36,6 +36,9 @@ class Key(NamedTuple):
     name: str
 
 
+GroupKind = tuple[str, str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sides:
     """What all kinds of one syncer share."""
@@ -48,12 +51,16 @@ class Sides:
     finalizers: Finalizers
     events: Events
     metrics: Metrics
-    known: dict[tuple[str, str], list[Callable[[Key], str | None]]] = field(default_factory=lambda: defaultdict(list))
-    """Group and kind → who knows the uids of such objects above."""
+    known: dict[GroupKind, list[Callable[[Key, str | None], str | None]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    """Who knows the uids of such objects above."""
+    curious: list[Callable[[GroupKind, Key], None]] = field(default_factory=list)
+    """Called when an object above has come, or is another one now."""
 
-    def uid(self, group: str, kind: str, key: Key) -> str | None:
-        """Of an object above that is synced."""
-        return next((uid for known in self.known.get((group, kind), ()) if (uid := known(key))), None)
+    def uid(self, kind: GroupKind, key: Key, below: str | None) -> str | None:
+        """Of the object above that is synced with the one of that uid below (None: whatever its uid)."""
+        return next((uid for known in self.known.get(kind, ()) if (uid := known(key, below))), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +89,9 @@ class Followed(ABC):
         sides.namespaces.on_change(self._namespace_event)
         sides.metrics.met(name)
         sides.metrics.kinds.append(self)
-        sides.known[self._resource.group, api.kind].append(self._uid)
+        self._kind: GroupKind = (self._resource.group, api.kind)
+        sides.known[self._kind].append(self._uid)
+        self._up.add_handler(self._met)
 
     def _informer(self, client: Client, side: Side) -> Informer:
         return Informer(
@@ -152,6 +161,13 @@ class Followed(ABC):
     @abstractmethod
     async def _reconcile(self, key: Key) -> float | None: ...
 
-    def _uid(self, key: Key) -> str | None:
+    def _uid(self, key: Key, below: str | None) -> str | None:
+        """Of the object above, if it is the one for ``below``: always, where it is not another with each of those."""
+        del below
         above = self._up.store.get(key)
         return None if above is None else above["uid"]
+
+    def _met(self, kind: str, old: Object | None, new: Object) -> None:
+        if kind != "DELETED" and (old is None or old["uid"] != new["uid"]):
+            for curious in self._sides.curious:
+                curious(self._kind, Key(new["namespace"], new["name"]))

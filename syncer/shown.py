@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from syncer.kept import is_mine, packed
 from syncer.names import ASKED_UP, CLUSTER_LABEL, SHOWS, SYNCED_UP, name_above
@@ -18,6 +18,15 @@ PHYSICAL = re.compile(r"kcp[0-9a-f]{56}\Z")
 """What namespaces below are called: all others are of no interest."""
 FOREIGN: Object = {}
 """All that is kept of an object in such a namespace."""
+
+
+class Subject(NamedTuple):
+    """What an object tells of, in its own namespace."""
+
+    group: str
+    kind: str
+    name: str
+    uid: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +48,20 @@ class Picture:
     def moved(self, obj: Object) -> Object:
         return {name: obj[name] for name in self.moving if obj.get(name) is not None}
 
+    def subject(self, obj: Object) -> Subject | None:
+        if self.about is None:
+            return None
+        about = obj[self.about]
+        group, _, _ = about.get("apiVersion", "").rpartition("/")
+        return Subject(group, about.get("kind", ""), about.get("name", ""), about.get("uid"))
+
 
 def below(cluster: str, picture: Picture) -> Callable[[Object], Object]:
     """What is kept of an object of the cluster:
 
     ``namespace``, ``name``, ``uid``, ``generation``, ``deleting``, ``grace`` (seconds); ``mine``, if it was brought
-    from above; ``labels``, ``annotations``; ``fixed`` (JSON), and ``shows``, which changes with it; ``moving`` (JSON).
+    from above; ``labels``, ``annotations``; ``fixed`` (JSON), and ``shows``, which changes with it; ``moving`` (JSON);
+    ``subject``, what it tells of.
     """
 
     def keep(obj: Object) -> Object:
@@ -66,6 +83,7 @@ def below(cluster: str, picture: Picture) -> Callable[[Object], Object]:
             "fixed": fixed,
             "shows": f"{meta['uid']}/{hashlib.blake2b(fixed, digest_size=12).hexdigest()}",
             "moving": packed(picture.moved(obj)),
+            "subject": picture.subject(obj),
         }
 
     return keep
@@ -73,7 +91,7 @@ def below(cluster: str, picture: Picture) -> Callable[[Object], Object]:
 
 def above(picture: Picture) -> Callable[[Object], Object]:
     """What is kept of an object that shows another: ``namespace``, ``name``, ``uid``, ``version``, ``generation``,
-    ``deleting``; ``labels``, ``annotations``; ``shows``; ``moving`` (JSON)."""
+    ``deleting``; ``labels``, ``annotations``; ``shows``; ``moving`` (JSON); ``subject``, what it tells of."""
 
     def keep(obj: Object) -> Object:
         meta = obj["metadata"]
@@ -89,9 +107,15 @@ def above(picture: Picture) -> Callable[[Object], Object]:
             "shows": annotations.pop(SHOWS, None),
             "annotations": annotations,
             "moving": packed(picture.moved(obj)),
+            "subject": picture.subject(obj),
         }
 
     return keep
+
+
+def is_of(shows: str | None, uid: str) -> bool:
+    """Whether what a picture ``shows`` is the object below of that uid."""
+    return shows is not None and shows.startswith(f"{uid}/")
 
 
 def shown(kept: Object, namespace: str, owner: Object, fields: Object) -> Object:

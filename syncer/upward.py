@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 
 import orjson
 
@@ -16,7 +17,7 @@ from proxy.kube.client import Object
 from proxy.kube.errors import StatusError
 from syncer import shown
 from syncer.apis import Api
-from syncer.followed import LOOK_AGAIN, Followed, Key, Side, Sides
+from syncer.followed import LOOK_AGAIN, Followed, GroupKind, Key, Side, Sides
 from syncer.names import SYNCED_UP
 from syncer.namespaces import CLUSTERS
 from syncer.transform import merge_patch, status_above
@@ -36,6 +37,10 @@ class UpSync(Followed):
         self._told: dict[Key, float] = {}
         """When the first change below was seen that is not above yet."""
         self._owner: tuple[float, Object] = (float("-inf"), {})
+        self._tellers: dict[tuple[str, str, str, str], set[str]] = defaultdict(set)
+        """Namespace below, and group, kind and name of what is told of there → names of what tells of it."""
+        if self._picture.about is not None:
+            sides.curious.append(self._tell_again)
         self._keep_above = shown.above(self._picture)
         super().__init__(
             api,
@@ -57,6 +62,12 @@ class UpSync(Followed):
     def oldest(self) -> float | None:
         return min(self._told.values(), default=None)
 
+    def _uid(self, key: Key, below: str | None) -> str | None:
+        above = self._up.store.get(key)
+        if above is None or (below is not None and not shown.is_of(above["shows"], below)):
+            return None
+        return str(above["uid"])
+
     # what happens
 
     def _above_event(self, kind: str, old: Object | None, new: Object) -> None:
@@ -65,11 +76,29 @@ class UpSync(Followed):
     def _below_event(self, kind: str, old: Object | None, new: Object) -> None:
         if new is shown.FOREIGN:
             return
+        if new["subject"] is not None:
+            self._keep_teller(new, gone=kind == "DELETED")
         namespace = self._sides.namespaces.above(new["namespace"])
         if namespace is not None:
             key = Key(namespace, new["name"])
             self._told.setdefault(key, time.monotonic())
             self._queue.add(key)
+
+    def _keep_teller(self, kept: Object, *, gone: bool) -> None:
+        subject: shown.Subject = kept["subject"]
+        place = (kept["namespace"], subject.group, subject.kind, subject.name)
+        if not gone:
+            self._tellers[place].add(kept["name"])
+        elif tellers := self._tellers.get(place):
+            tellers.discard(kept["name"])
+            if not tellers:
+                del self._tellers[place]
+
+    def _tell_again(self, kind: GroupKind, key: Key) -> None:
+        """What tells of that object could not be shown until it was there, or refers to the one before it."""
+        place = (self._sides.namespaces.below(key.namespace), *kind, key.name)
+        for name in self._tellers.get(place, ()):
+            self._queue.add(Key(key.namespace, name))
 
     def _namespace_event(self, namespace: str) -> None:
         physical = self._sides.namespaces.below(namespace)
@@ -85,7 +114,7 @@ class UpSync(Followed):
             self._sides.metrics.retries.labels(self.name).inc()
             raise
         began = self._told.pop(key, None)
-        if began is not None and again is None:
+        if began is not None and again is None and key in self._up.store:
             self._sides.metrics.lag.labels("up", self.name).observe(time.monotonic() - began)
         return again
 
@@ -100,14 +129,15 @@ class UpSync(Followed):
             if above is not None:
                 await self._remove(above)
             return None
-        if above is not None and (above["shows"] != below["shows"] or (above["deleting"] and not below["deleting"])):
+        subject = self._subject(key, below)
+        if above is not None and self._is_another(above, below, subject):
             await self._remove(above)
             return None  # its last event comes
         fresh = above is None
         if above is None:
-            if below["deleting"]:
+            if below["deleting"] or (below["subject"] is not None and subject is None):
                 return None
-            above = await self._show(key, below)
+            above = await self._show(key, below, subject)
             if above is None:
                 return LOOK_AGAIN
         try:
@@ -119,12 +149,24 @@ class UpSync(Followed):
             await self._remove(above)
         return None
 
-    async def _show(self, key: Key, below: Object) -> Object | None:
-        """Make the object above; None where that is not possible now."""
-        fields = self._fields(key, below)
-        if fields is None:
+    def _subject(self, key: Key, below: Object) -> str | None:
+        """The uid above of what is told of; None where the workspace does not have that (yet, or any more)."""
+        subject: shown.Subject | None = below["subject"]
+        if subject is None:
             return None
-        obj = shown.shown(below, key.namespace, await self._cluster(), fields)
+        return self._sides.uid((subject.group, subject.kind), Key(key.namespace, subject.name), subject.uid)
+
+    def _is_another(self, above: Object, below: Object, subject: str | None) -> bool:
+        """Whether what stands above cannot become the picture of what is below."""
+        return (
+            above["shows"] != below["shows"]
+            or (above["deleting"] and not below["deleting"])
+            or (subject is not None and above["subject"].uid != subject)
+        )
+
+    async def _show(self, key: Key, below: Object, subject: str | None) -> Object | None:
+        """Make the object above; None where that is not possible now."""
+        obj = shown.shown(below, key.namespace, await self._cluster(), self._fields(key, below, subject))
         obj |= {"apiVersion": self._resource.api_version, "kind": self.api.kind}
         try:
             made = await self._sides.above.create(self._resource, obj)
@@ -137,17 +179,12 @@ class UpSync(Followed):
         self._conflicts.discard(key)
         return self._up.saw(made)
 
-    def _fields(self, key: Key, below: Object) -> Object | None:
-        """What the picture is made with; None where it tells of something that the workspace does not have."""
+    def _fields(self, key: Key, below: Object, subject: str | None) -> Object:
+        """What the picture is made with."""
         picture = self._picture
         fields: Object = orjson.loads(below["fixed"])
         if picture.about is not None:
-            about = fields[picture.about]
-            group, _, _ = about.get("apiVersion", "").rpartition("/")
-            uid = self._sides.uid(group, about.get("kind", ""), Key(key.namespace, about.get("name", "")))
-            if uid is None:
-                return None
-            about |= {"namespace": key.namespace, "uid": uid}
+            fields[picture.about] |= {"namespace": key.namespace, "uid": subject}
         return fields if picture.subresource else {**fields, **self._moving(key.namespace, below)}
 
     def _moving(self, namespace: str, below: Object) -> Object:

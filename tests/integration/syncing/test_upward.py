@@ -36,6 +36,13 @@ async def below(pair: Pair, obj: Object) -> Object:
     return (await eventually(lambda: pair.below.create(PODS, obj, pair.physical), StatusError, timeout=20)) or {}
 
 
+async def bind(pair: Pair, name: str, node: str) -> None:
+    """As the scheduler does."""
+    target = {"apiVersion": "v1", "kind": "Node", "name": node}
+    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
+    await pair.below.request("POST", PODS.path(pair.physical, name, "binding"), body=binding)
+
+
 async def status(pair: Pair, name: str, **fields: object) -> None:
     await pair.below.patch(PODS, name, {"status": fields}, pair.physical, subresource="status")
 
@@ -86,9 +93,7 @@ async def test_what_a_picture_cannot_become_is_a_new_picture(pair: Pair) -> None
         await started(pair)
         await below(pair, pod(restartPolicy="Never"))
         first = await above(pair, "words-1", phase="Pending")
-        target = {"apiVersion": "v1", "kind": "Node", "name": "node-1"}
-        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "words-1"}, "target": target}
-        await pair.below.request("POST", PODS.path(pair.physical, "words-1", "binding"), body=binding)
+        await bind(pair, "words-1", "node-1")
         bound = await until(
             lambda: pair.above.get(PODS, "words-1", pair.namespace), lambda obj: obj["spec"].get("nodeName")
         )
@@ -202,8 +207,8 @@ async def test_secrets_that_ask_for_it_are_shown(pair: Pair) -> None:
         assert [item["metadata"]["name"] for item in listed["items"]] == ["brought"]
 
 
-def event(name: str, kind: str, about: str, namespace: str, **fields: object) -> Object:
-    subject = {"apiVersion": "v1", "kind": kind, "namespace": namespace, "name": about, "uid": "of-below"}
+def event(name: str, kind: str, about: str, namespace: str, uid: str = "of-below", **fields: object) -> Object:
+    subject = {"apiVersion": "v1", "kind": kind, "namespace": namespace, "name": about, "uid": uid}
     meta = {"name": name, "namespace": namespace}
     return {"metadata": meta, "involvedObject": subject, "reason": "Told", "type": "Warning", "count": 1, **fields}
 
@@ -211,11 +216,11 @@ def event(name: str, kind: str, about: str, namespace: str, **fields: object) ->
 async def test_events_about_what_the_workspace_has(pair: Pair) -> None:
     async with pair.syncer("configmaps", sync_up=("events", "pods")):
         await started(pair)
-        await below(pair, pod(nodeName="node-1"))
+        made = await below(pair, pod(nodeName="node-1"))
         shown = await above(pair, "words-1")
         message = f"Successfully assigned {pair.physical}/words-1 to node-1"
         events = [
-            event("of-a-pod", "Pod", "words-1", pair.physical, message=message),
+            event("of-a-pod", "Pod", "words-1", pair.physical, made["metadata"]["uid"], message=message),
             event("of-what-was-brought", "ConfigMap", "something", pair.physical, message="it is there"),
             event("of-nothing-above", "Pod", "nobody", pair.physical, message="you do not see me"),
         ]
@@ -238,3 +243,49 @@ async def test_events_about_what_the_workspace_has(pair: Pair) -> None:
         await absent(pair.above, EVENTS, "of-a-pod", pair.namespace)
         with pytest.raises(StatusError, match="not found"):
             await told("of-nothing-above")
+
+
+async def test_events_go_with_their_object(pair: Pair) -> None:
+    """What was told before its pod was shown, or of the pod that its picture is of no longer or only now."""
+
+    async def tells(name: str) -> str:
+        uid: str = (await pair.above.get(EVENTS, name, pair.namespace))["involvedObject"]["uid"]
+        return uid
+
+    async with pair.syncer("configmaps", sync_up=("events", "pods")):
+        await started(pair)
+        first = (await below(pair, pod()))["metadata"]["uid"]
+        unplaced = (await above(pair, "words-1"))["metadata"]["uid"]
+        await pair.below.create(EVENTS, event("placed", "Pod", "words-1", pair.physical, first), pair.physical)
+        await eventually(lambda: tells("placed"), StatusError, timeout=60)
+        await bind(pair, "words-1", "node-1")
+
+        async def placed() -> bool:
+            uid = (await pair.above.get(PODS, "words-1", pair.namespace))["metadata"]["uid"]
+            return bool(uid != unplaced and await tells("placed") == uid)
+
+        await eventually(placed, StatusError, timeout=60)
+        kept = await tells("placed")
+        await pair.below.delete(PODS, "words-1", pair.physical, grace=0)
+        second = (await below(pair, pod(nodeName="node-2")))["metadata"]["uid"]
+        await pair.below.create(EVENTS, event("of-the-next", "Pod", "words-1", pair.physical, second), pair.physical)
+        found = await eventually(lambda: tells("of-the-next"), StatusError, timeout=60)
+        assert found == (await pair.above.get(PODS, "words-1", pair.namespace))["metadata"]["uid"]
+        assert await tells("placed") == kept != found
+
+
+async def test_events_that_come_before_their_object(pair: Pair) -> None:
+    """They are shown as soon as that is there."""
+
+    async def there(name: str) -> Object:
+        return await pair.above.get(EVENTS, name, pair.namespace)
+
+    async with pair.syncer("configmaps", sync_up=("events",)):
+        await started(pair)
+        for name, about in (("early", "late"), ("after-it", "something")):
+            await pair.below.create(EVENTS, event(name, "ConfigMap", about, pair.physical), pair.physical)
+        await eventually(lambda: there("after-it"), StatusError, timeout=60)
+        with pytest.raises(StatusError, match="not found"):
+            await there("early")
+        await pair.make(CONFIGMAPS, "late")
+        await eventually(lambda: there("early"), StatusError, timeout=20)
