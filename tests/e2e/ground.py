@@ -18,11 +18,15 @@ TEAM_CLUSTERS = ("ztp-sno-cluster", "ztp-virtual-cluster")
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """Two clusters that are up; kcp is to listen at ``address`` and ``port``."""
+    """Two clusters that are up; kcp is to listen at ``address`` and ``port``.
+
+    ``other_port`` is reached from the clusters as well.
+    """
 
     runtime: Runtime
     address: str
     port: int
+    other_port: int
     clusters: tuple[PhysicalCluster, PhysicalCluster]
 
     @property
@@ -49,9 +53,10 @@ async def ground(
     say(remark)
     address = await asyncio.to_thread(host_address, root, nodes)
     port = PROXY_PORT if port_is_free(address, PROXY_PORT) else free_port(address)
-    first, second = (PhysicalCluster(name, root=root, runtime=nodes, ports=(port,)) for name in TEAM_CLUSTERS)
+    other = free_port(address)
+    first, second = (PhysicalCluster(name, root=root, runtime=nodes, ports=(port, other)) for name in TEAM_CLUSTERS)
     async with AsyncExitStack() as stack:
         for cluster in (first, second):
             stack.push_async_callback(cluster.destroy)
         await asyncio.gather(first.start(say), second.start(say))
-        yield Ground(nodes, address, port, (first, second))
+        yield Ground(nodes, address, port, other, (first, second))

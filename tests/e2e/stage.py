@@ -86,8 +86,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(folder: Path, ground: Ground) -> AsyncIterator[Stage]:
-    """A shell in ``folder/work``, where the clusters' kubeconfigs are as well; kcp is ended at the end."""
+async def stage(folder: Path, ground: Ground, *, url: str | None = None) -> AsyncIterator[Stage]:
+    """A shell in ``folder/work``, where the clusters' kubeconfigs are as well; kcp is ended at the end.
+
+    ``url`` is that of kcp, where it is not one that starts in the shell.
+    """
     work = folder / "work"
     work.mkdir(parents=True)
     for cluster in ground.clusters:
@@ -95,7 +98,7 @@ async def stage(folder: Path, ground: Ground) -> AsyncIterator[Stage]:
         (work / cluster.name / "kubeconfig").symlink_to(cluster.kubeconfig)
     shell = Shell(work, environment() | tools(folder))
     await shell.start()
-    values = {"listen": " ".join(ground.flags), "url": ground.url, "syncer": SYNCER, "image": REVERSEWORDS}
+    values = {"listen": " ".join(ground.flags), "url": url or ground.url, "syncer": SYNCER, "image": REVERSEWORDS}
     try:
         yield Stage(folder, shell, values)
     finally:

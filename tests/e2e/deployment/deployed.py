@@ -11,20 +11,22 @@ import yaml
 import manifests
 from proxy.shard.control_plane import ControlPlane
 from proxy.shard.pki import Authority, private_folder
-from tests.clusters import PhysicalCluster
 from tests.e2e.workspaces.installation import Installation
 
 NODE_PORT = 30643
-NAMESPACE = "kcp"
+NAMESPACE = "platform"
+"""Not one that the story removes in the end: all of the cluster that begin with kcp."""
 
 
-def overlay(folder: Path, cluster: PhysicalCluster, shard: ControlPlane) -> Path:
-    """A kustomization for ``cluster``, with certificates, users and the shard; and ``admin.kubeconfig`` beside it."""
-    address = cluster.spec.address
+def overlay(folder: Path, external: str, shard: ControlPlane) -> Path:
+    """A kustomization, with certificates, users and the shard; and ``admin.kubeconfig`` beside it.
+
+    ``external``: ``ADDRESS:PORT`` of the balancer in front of `NODE_PORT`.
+    """
     folder.mkdir(mode=0o700)
     shutil.copytree(Path(manifests.__file__).parent / "deploy", folder / "deploy")
     authority = Authority(private_folder(folder / "pki"), "serving")
-    serving = authority.server("serving", [address])
+    serving = authority.server("serving", [external.partition(":")[0]])
     token = secrets.token_urlsafe(24)
     here = folder / "here"
     here.mkdir()
@@ -52,7 +54,7 @@ def overlay(folder: Path, cluster: PhysicalCluster, shard: ControlPlane) -> Path
         "namespace": NAMESPACE,
         "resources": ["../deploy"],
         "configMapGenerator": [
-            {"name": "kcp", "behavior": "merge", "literals": [f"external={address}:{NODE_PORT}"]},
+            {"name": "kcp", "behavior": "merge", "literals": [f"external={external}"]},
         ],
         "secretGenerator": [
             {"name": "kcp-shards", "files": ["main.kubeconfig"], "options": fixed},
@@ -62,7 +64,7 @@ def overlay(folder: Path, cluster: PhysicalCluster, shard: ControlPlane) -> Path
         "patches": [{"patch": yaml.safe_dump(service)}, {"patch": yaml.safe_dump(deployment)}],
     }
     (here / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-    _kubeconfig(folder / "admin.kubeconfig", f"https://{address}:{NODE_PORT}", authority.cert_file, token)
+    _kubeconfig(folder / "admin.kubeconfig", f"https://{external}", authority.cert_file, token)
     (folder / "shard").mkdir()
     (folder / "shard" / "admin.kubeconfig").symlink_to(shard.kubeconfig)
     return here

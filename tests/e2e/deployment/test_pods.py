@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -14,14 +15,22 @@ from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from tests.clusters import PhysicalCluster
-from tests.e2e.deployment.deployed import NAMESPACE, installation, overlay
+from tests.e2e import story
+from tests.e2e.deployment.balancer import balancer
+from tests.e2e.deployment.deployed import NAMESPACE, NODE_PORT, installation, overlay
 from tests.e2e.ground import Ground
-from tests.e2e.workloads.team import CONFIGMAPS, DEPLOYMENTS, PODS, Team
+from tests.e2e.stage import BLOG, stage
+from tests.e2e.story import Story
+from tests.e2e.transcript import INTERRUPT, Step, load
+from tests.e2e.workloads.team import CONFIGMAPS, Team
 from tests.e2e.workspaces.installation import Installation
 from tests.integration.eventually import eventually
 
 pytestmark = pytest.mark.usefixtures("real_nodes")
 STARTED = "180s"
+ORGANIZATION = "root:platform"
+STEPS = [step for step in load(BLOG) if step.background is None and step.command != INTERRUPT]
+"""Of the story, but for kcp's start and end: that is done with the manifests."""
 
 
 class Pods:
@@ -45,8 +54,12 @@ async def pods(physical: Ground, tmp_path_factory: pytest.TempPathFactory) -> As
     settings = ControlPlaneSettings(
         folder=folder / "plane", durable=False, bind_address=physical.address, port=physical.port
     )
-    async with ControlPlane(settings) as shard:
-        here = overlay(folder / "kcp", cluster, shard)
+    address, port = physical.address, physical.other_port
+    async with (
+        ControlPlane(settings) as shard,
+        balancer(address, port, node=cluster.spec.address, node_port=NODE_PORT),
+    ):
+        here = overlay(folder / "kcp", f"{address}:{port}", shard)
         deployed = Pods(installation(folder / "kcp", folder / "clients"), cluster)
         try:
             await deployed.kubectl("apply", "-k", str(here))
@@ -58,17 +71,23 @@ async def pods(physical: Ground, tmp_path_factory: pytest.TempPathFactory) -> As
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def blog(pods: Pods, physical: Ground, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Story]:
+    folder = tmp_path_factory.mktemp("blog")
+    async with stage(folder, physical, url=pods.kcp.url) as scene:
+        home = folder / "work" / ".kcp"
+        home.mkdir()
+        shutil.copy(pods.kcp.root / "admin.kubeconfig", home)
+        yield Story(scene)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def team(pods: Pods) -> AsyncIterator[Team]:
-    await eventually(lambda: _created(pods.kcp), StatusError, timeout=60)
-    made = Team(pods.kcp, await pods.kcp.create("root:telcops", "team-a"), pods.cluster, "east")
+    assert await pods.kcp.create("root", "platform", "Organization") == ORGANIZATION
+    made = Team(pods.kcp, await pods.kcp.create(ORGANIZATION, "team"), pods.cluster, "east")
     await made.onboard()
     yield made
     await made.leave()
     await made.close()
-
-
-async def _created(kcp: Installation) -> str:
-    return await kcp.create("root", "telcops", "Organization")
 
 
 async def test_pods_are_what_the_manifests_promise(pods: Pods) -> None:
@@ -87,16 +106,9 @@ async def test_pods_are_what_the_manifests_promise(pods: Pods) -> None:
     assert leases["spec"]["holderIdentity"].split("_")[0] in {pod["metadata"]["name"] for pod in found}
 
 
-async def test_a_team_runs_its_workloads_through_them(team: Team) -> None:
-    namespace = await team.namespace("reverse-words")
-    await team.deploy(namespace, replicas=2)
-    running = (await team.down.list(PODS, team.below(namespace)))["items"]
-    assert [pod["status"]["phase"] for pod in running] == ["Running", "Running"]
-    described = await team.kcp.run("kubectl", "-n", namespace, "describe", "deployment", "words",
-                                   kubeconfig=team.kcp.kubeconfig(team.path))  # fmt: skip
-    assert "2 desired | 2 updated | 2 total | 2 available | 0 unavailable" in described.out
-    await team.up.delete(DEPLOYMENTS, "words", namespace)
-    await team.gone_below(DEPLOYMENTS, "words", team.below(namespace))
+@story.each(STEPS)
+async def test_the_story_through_them(blog: Story, step: Step) -> None:
+    await blog.tell(step)
 
 
 async def test_new_pods_replace_old_ones_without_a_failed_request(pods: Pods, team: Team) -> None:
@@ -133,10 +145,10 @@ async def test_loss_of_the_pod_that_controls(pods: Pods, team: Team) -> None:
     )
     leader = lease["spec"]["holderIdentity"].split("_")[0]
     await pods.kubectl("-n", NAMESPACE, "delete", "pod", leader, "--grace-period=0", "--force")
-    assert await eventually(lambda: _another(pods.kcp), StatusError, timeout=90) == "root:telcops:after"
+    assert await eventually(lambda: _another(pods.kcp), StatusError, timeout=90) == f"{ORGANIZATION}:after"
     namespace = await team.namespace("later")
     await team.deploy(namespace)
 
 
 async def _another(kcp: Installation) -> str:
-    return await kcp.create("root:telcops", "after")
+    return await kcp.create(ORGANIZATION, "after")
