@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -17,6 +18,10 @@ OTHER = "kzzz765ab"
 NAMESPACES = Resource("", "v1", "namespaces", False)
 CONFIGMAPS = Resource("", "v1", "configmaps")
 SECRETS = Resource("", "v1", "secrets")
+PODS = Resource("", "v1", "pods")
+BINDINGS = Resource("", "v1", "bindings")
+ACCOUNTS = Resource("", "v1", "serviceaccounts")
+NODES = Resource("", "v1", "nodes", False)
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", False)
 ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", False)
 WORKSPACES = Resource("tenancy.kcp.dev", "v1beta1", "workspaces", False)
@@ -373,3 +378,50 @@ async def test_controllers_name_the_owner(shard: ControlPlane) -> None:
     async with shard.client() as client:
         made = await eventually(lambda: dry_run(client, CLUSTER_WORKSPACES, obj), StatusError, timeout=60)
     assert owner(made) == f"{TOKEN}-alice"
+
+
+async def test_nothing_of_a_workspace_runs_on_a_shards_node(shard: ControlPlane) -> None:
+    """A kubelet that a shard has for its own control plane starts every pod that names its node."""
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "shard-control-plane"}}
+
+    def pod(name: str, **spec: Any) -> Object:
+        spec = {"containers": [{"name": "x", "image": "x"}], "automountServiceAccountToken": False, **spec}
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+    async with shard.client() as client:
+        inside, outside = f"{TOKEN}-nodes", "no-workspace"
+        for namespace in (inside, outside):
+            await ensure_namespace(client, namespace)
+            account = functools.partial(client.get, ACCOUNTS, "default", namespace)
+            await eventually(account, StatusError, timeout=60)
+        await client.create(NODES, node)
+        try:
+            named = pod("named", nodeName="shard-control-plane")
+
+            async def refused() -> bool:
+                try:
+                    await dry_run(client, PODS, named, inside)
+                except StatusError as error:
+                    return error.code == 403 and "node shard-control-plane belongs to the control plane" in str(error)
+                return False
+
+            await eventually(refused, timeout=60)
+            await dry_run(client, PODS, pod("elsewhere", nodeName="node-1"), inside)
+            await dry_run(client, PODS, named, outside)
+            await client.create(PODS, pod("pending"), inside)
+            for target, allowed in (("shard-control-plane", False), ("node-1", True)):
+                binding = {
+                    "apiVersion": "v1",
+                    "kind": "Binding",
+                    "metadata": {"name": "pending"},
+                    "target": {"apiVersion": "v1", "kind": "Node", "name": target},
+                }
+                for path in (PODS.path(inside, "pending", "binding"), BINDINGS.path(inside)):
+                    post = client.request("POST", path, body=binding, params={"dryRun": "All"})
+                    if allowed:
+                        await post
+                    else:
+                        with pytest.raises(StatusError, match="nothing of a workspace runs there"):
+                            await post
+        finally:
+            await client.delete(NODES, "shard-control-plane")
