@@ -1,7 +1,8 @@
 """An object above stays, deleted or moved away, until what stands for it below is gone: a finalizer says so.
 
-The finalizer names the cluster. It is set before anything is made below, so that no crash can leave an object below
-of which nobody knows; where a WorkloadCluster is deleted, the workload controllers take it away.
+The finalizer names the cluster. It is there before anything is made below, so that no crash can leave an object below
+of which nobody knows. As a rule the shard has set it when the object was made (manifests/workload/cluster-label.yaml);
+where it has not, the syncer does. Where a WorkloadCluster is deleted, the workload controllers take it away.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Finalizers:
     async def hold(self, resource: Resource, kept: Object) -> Object:
         """Set the finalizer; the object as it is then. Raises StatusError, 409 where it has changed meanwhile or the
         WorkloadCluster is gone."""
-        await self._must_be_wanted()
+        await self.must_be_wanted()
         return await self._write(resource, kept, [*kept["finalizers"], self._name])
 
     async def release(self, resource: Resource, kept: Object) -> None:
@@ -71,7 +72,9 @@ class Finalizers:
         patch = {"metadata": {"resourceVersion": kept["version"], "finalizers": finalizers or None}}
         return await self._above.patch(resource, kept["name"], patch, kept["namespace"])
 
-    async def _must_be_wanted(self) -> None:
+    async def must_be_wanted(self) -> None:
+        """To be asked before anything is made below. Raises StatusError, 409 where the WorkloadCluster is gone: who
+        takes finalizers away then does not look whether something is on its way down."""
         async with self._looking:  # one looks for all that ask meanwhile
             if time.monotonic() - self._looked >= REMEMBERED:
                 began = time.monotonic()

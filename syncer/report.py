@@ -24,7 +24,8 @@ SOON, LATER = 2.0, 10.0
 
 class Report:
     """``apis_found`` is called with what both sides are to sync, whenever that was looked at; ``counted`` tells how
-    many objects are synced, and how many cannot be; ``lag`` what `syncer.metrics.Metrics.slowest` does."""
+    many objects are synced, and how many cannot be; ``lag`` what `syncer.metrics.Metrics.slowest` does. ``held``:
+    those of ``wanted`` whose objects are taken down."""
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class Report:
         *,
         cluster: str,
         wanted: Sequence[str],
+        held: Sequence[str],
         poll: float,
         apis_found: Callable[[list[Api]], None],
         counted: Callable[[], tuple[int, int]],
@@ -42,6 +44,7 @@ class Report:
         self._below = below
         self._cluster = cluster
         self._wanted = sorted(set(wanted))
+        self._may_hold = frozenset(held)
         self._poll = poll
         self._apis_found = apis_found
         self._counted = counted
@@ -49,6 +52,7 @@ class Report:
         self._definitions = Definitions(below)
         self._missing: set[str] = set()
         self._synced: list[str] | None = None
+        self._held: list[str] = []
         self._imported = asyncio.Event()
         """Set when the imports have changed, so that the next heartbeat says so at once."""
 
@@ -71,6 +75,7 @@ class Report:
         status = {
             "lastSyncerHeartbeatTime": now,
             "syncedResources": self._synced,
+            "heldResources": self._held,
             "objects": objects,
             "lagMilliseconds": lag,  # in a merge patch None takes away
         }
@@ -97,6 +102,7 @@ class Report:
         synced = [api.name for api in apis]
         if synced != self._synced:
             self._synced = synced
+            self._held = [api.name for api in apis if api.resource.namespaced and api.name in self._may_hold]
             self._imported.set()
         self._apis_found(apis)
         return self._poll

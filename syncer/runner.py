@@ -179,6 +179,7 @@ class Syncer:
             below,
             cluster=settings.cluster,
             wanted=[*settings.resources, *settings.sync_up],
+            held=settings.resources,
             poll=settings.poll,
             apis_found=found.put_nowait,
             counted=lambda: (sum(kind.objects for kind in kinds), sum(kind.failed for kind in kinds)),

@@ -139,6 +139,7 @@ class KindSync(Followed):
             if there is not None:
                 message = f"Not synced to cluster {self._sides.cluster}: the name has a meaning of its own there"
                 self._sides.events.warning(self._subject(there), "NameTaken", message)
+                await self._let_go(there)
             return None
         # The namespace decides: what still carries the label when the namespace has left is on its way to follow.
         role = namespaces.role(key.namespace)
@@ -147,6 +148,7 @@ class KindSync(Followed):
         if above is None or above["deleting"]:
             return await self._leave(key, there, below)
         if above["skip"]:
+            await self._let_go(above)
             return None
         self._left.discard(key)
         if below is not None and not below["mine"]:
@@ -199,6 +201,8 @@ class KindSync(Followed):
             return below
         if not above["held"]:
             above = self._up.saw(await self._sides.finalizers.hold(self._resource, above))
+        elif below is None:
+            await self._sides.finalizers.must_be_wanted()
         applied = await self._apply(key, above, below, role)
         if applied is None:
             return None
@@ -316,6 +320,11 @@ class KindSync(Followed):
             await self._sides.finalizers.release_left(self._resource, key.namespace, key.name)
         self._left.discard(key)
         return None
+
+    async def _let_go(self, above: Object) -> None:
+        """Of what never goes down nothing can stand below."""
+        if above["held"]:
+            await self._sides.finalizers.release(self._resource, above)
 
     async def _find(self, key: Key) -> Object | None:
         """What stands below, asked and not remembered."""

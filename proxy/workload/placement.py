@@ -30,6 +30,7 @@ from proxy.workload.api import (
 )
 from proxy.workload.decision import NOWHERE, Decision, Rule, decide, rule_of
 from proxy.workload.events import tell
+from proxy.workload.holds import changed, held_by, holds
 from proxy.workload.labels import Labels
 from proxy.workload.moves import PATIENCE, SEVERAL, Where, describe, step, where, written
 from proxy.workload.summaries import Summaries
@@ -143,11 +144,17 @@ class Placement:
         clusters = self._clusters_of[token]
         if not clusters and before.label is None and not conditions_of(namespace):
             return None  # of a workspace that has never had anything to do with clusters
+        moment = now()
+        # Of what is known: a decision on an old picture would begin a move anew.
+        version = {"resourceVersion": namespace["metadata"]["resourceVersion"]}
         if OPT_OUT in labels:
             self._choose(name, None)
+            held, again = holds(before.sync, clusters, DEFAULT.not_ready, moment)
+            noted = changed(annotations, held)
+            if noted and not await self._patch(name, {"metadata": {"annotations": noted, **version}}):
+                return None
             await self._labels.follow(name, before.label)
-            return None
-        moment = now()
+            return again
         placement, rule = self._rule(token, labels)
         decision = decide(rule, clusters, before.sync, moment, lambda cluster: self._load(token, cluster))
         self._choose(name, Chosen(f"{token}-{placement}" if placement else "", decision.clusters))
@@ -164,8 +171,10 @@ class Placement:
         if after.label == SEVERAL:
             self._summaries.want(token)
         patch = written(after, labels, annotations, rule.replicas)
-        # Of what is known: a decision on an old picture would begin a move anew.
-        version = {"resourceVersion": namespace["metadata"]["resourceVersion"]}
+        held, expected = holds(after.sync, clusters, rule.not_ready, moment)
+        noted = changed(annotations, held)
+        if noted:
+            patch["annotations"] = patch.get("annotations", {}) | noted
         if patch and not await self._patch(name, {"metadata": {**patch, **version}}):
             return None
         told = describe(before, after)
@@ -176,7 +185,7 @@ class Placement:
         await self._labels.follow(name, after.label)
         # Last: a condition that is there tells, after a restart, that objects may still carry a label.
         await self._say(namespace, after, decision, rule)
-        return min((each for each in (again, decision.again) if each is not None), default=None)
+        return min((each for each in (again, expected, decision.again) if each is not None), default=None)
 
     def _rule(self, token: str, labels: dict[str, str]) -> tuple[str, Rule]:
         """The Placement that counts for a namespace with such labels, empty for none, and what it says."""
@@ -281,6 +290,7 @@ def _matters(cluster: Object) -> tuple[Any, ...]:
         ready,
         bool(spec.get("unschedulable")),
         spec.get("evictAfter"),
+        held_by(cluster),
         meta.get("labels"),
         meta.get("deletionTimestamp"),
     )

@@ -16,7 +16,8 @@ from proxy.kube.informer import Informer
 from proxy.kube.times import parse_time
 from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.token import LABEL, token_of
-from proxy.workload.api import ALWAYS, BINDINGS, CLUSTERS, NEGOTIATED, now
+from proxy.workload.api import ALWAYS, BINDINGS, CLUSTERS, NAMESPACES, NEGOTIATED, now
+from proxy.workload.holds import HELD
 from proxy.workload.shared import group_of, keys_of
 from proxy.workload.typekey import key_of
 
@@ -32,7 +33,8 @@ gives it up after ten minutes."""
 ABANDONED = 900.0
 """Seconds after which nobody does, as it seems: a workspace goes even where no `kcp syncer` runs any more."""
 SETTLED = 1.5
-"""Seconds after which a syncer knows that its WorkloadCluster is being deleted, and sets no more finalizers."""
+"""Seconds after which a syncer knows that its WorkloadCluster is being deleted, and a shard that its namespaces do not
+hold for it any more: nobody sets finalizers then."""
 PATCHES = 16
 """At a time."""
 
@@ -44,7 +46,7 @@ class Release:
         self._client = client
         self._clusters = clusters
         self._since: dict[str, float] = {}
-        """Name on the shard → when it was first seen to be deleted, by `time.monotonic`."""
+        """Name on the shard → since when nobody ought to hold for it any more, by `time.monotonic`."""
         self.queue: WorkQueue[str] = WorkQueue(self._reconcile, name="releases", workers=4)
         clusters.add_handler(self._event)
 
@@ -73,9 +75,12 @@ class Release:
             return None
         if FINALIZER not in finalizers:
             return await self._abandon(meta, finalizers)
+        plain = name.removeprefix(f"{token}-")
+        if await self._still_holds(token, plain):
+            self._since.pop(name, None)
         since = self._since.setdefault(name, time.monotonic())
         settled = time.monotonic() - since >= SETTLED
-        found = await self._release_all(token, name.removeprefix(f"{token}-"))
+        found = await self._release_all(token, plain)
         if found or not settled:
             return max(since + SETTLED - time.monotonic(), 0.1)
         await self._write(CLUSTERS, meta, [other for other in finalizers if other != FINALIZER])
@@ -92,6 +97,15 @@ class Release:
         log.warning("cluster %s: no kcp syncer has cleared it, what stands there stays", meta["name"])
         await self._write(CLUSTERS, meta, [other for other in finalizers if other != PUSHED])
         return None
+
+    async def _still_holds(self, token: str, cluster: str) -> bool:
+        """Whether the shard gives objects the finalizer: in some namespace, until the placement controller sees that
+        the cluster goes. In one that is being deleted it does not."""
+        listed = await self._client.list(NAMESPACES, label_selector=f"{LABEL}={token}", accept=METADATA_LIST)
+        metas = [item["metadata"] for item in listed["items"]]
+        return any(
+            HELD + cluster in (meta.get("annotations") or {}) and not meta.get("deletionTimestamp") for meta in metas
+        )
 
     async def _release_all(self, token: str, cluster: str) -> int:
         """How many objects of the workspace the cluster still held."""

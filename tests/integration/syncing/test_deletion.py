@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from proxy.kube.client import Object, Resource
 from proxy.kube.errors import StatusError
-from syncer.names import CLUSTER_LABEL, finalizer
+from syncer.names import CLUSTER_LABEL, TOKEN_SECRET, finalizer
 from syncer.namespaces import CLUSTERS, NAMESPACES
 from tests.integration.eventually import eventually
-from tests.integration.syncer_pair import CONFIGMAPS, DEPLOYMENTS, Pair, absent, application, until
+from tests.integration.syncer_pair import CONFIGMAPS, DEPLOYMENTS, RESOURCES, SECRETS, Pair, absent, application, until
 
 
 async def test_a_deletion_waits_for_what_stands_below(pair: Pair) -> None:
@@ -28,6 +30,36 @@ async def test_a_deletion_waits_for_what_stands_below(pair: Pair) -> None:
         await pair.below.patch(CONFIGMAPS, "settings", {"metadata": {"finalizers": None}}, pair.physical)
         await pair.leaves(CONFIGMAPS, "settings")
         await absent(pair.above, CONFIGMAPS, "settings", pair.namespace)
+
+
+async def test_what_the_shard_holds_already_is_not_written_to(pair: Pair) -> None:
+    """As manifests/workload/cluster-label.yaml has it, by what the syncer tells."""
+    mine = {"labels": {CLUSTER_LABEL: pair.cluster}, "finalizers": [finalizer(pair.cluster)]}
+
+    async def make(resource: Resource, kind: str, name: str, **fields: Any) -> Object:
+        obj = {"apiVersion": "v1", "kind": kind, "metadata": {**mine, "name": name}, **fields}
+        return await pair.above.create(resource, obj, pair.namespace)
+
+    async def gone(name: str) -> bool:
+        return not await pair.held(SECRETS, name)
+
+    async with pair.syncer(sync_up=["secrets", "pods"]):
+        cluster = await until(
+            lambda: pair.above.get(CLUSTERS, pair.cluster), lambda obj: obj.get("status", {}).get("heldResources")
+        )
+        assert cluster["status"]["heldResources"] == sorted(RESOURCES)
+        made = await make(CONFIGMAPS, "ConfigMap", "settings", data={"a": "1"})
+        await pair.arrives(CONFIGMAPS, "settings")
+        # Nothing goes down of these, and nothing holds them.
+        await make(SECRETS, "Secret", "release", type="helm.sh/release.v1")
+        await make(SECRETS, "Secret", TOKEN_SECRET)
+        for name in ("release", TOKEN_SECRET):
+            await eventually(lambda name=name: gone(name), timeout=60)  # type: ignore[misc]
+        found = await pair.above.get(CONFIGMAPS, "settings", pair.namespace)
+        assert found["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
+        await pair.remove(CONFIGMAPS, "settings")
+        await absent(pair.above, CONFIGMAPS, "settings", pair.namespace)
+        await absent(pair.below, CONFIGMAPS, "settings", pair.physical)
 
 
 async def test_a_deletion_while_the_syncer_is_away(pair: Pair) -> None:
