@@ -16,6 +16,15 @@ settings.register_profile("kcp", deadline=None, suppress_health_check=[HealthChe
 settings.load_profile("kcp")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--cluster-provider",
+        choices=("auto", "nodes", "kwok", "kind"),
+        default="auto",
+        help="what makes physical clusters: kind (needs Docker), or this repository, with real nodes or KWOK's",
+    )
+
+
 @pytest.fixture(scope="session", autouse=True)
 def nothing_secret_is_logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """At the very end: no log of anything that ran, in this process or another, has a token or key in it."""

@@ -94,8 +94,23 @@ class PhysicalCluster:
         return self.spec.kubeconfig
 
     @property
+    def runtime(self) -> Runtime:
+        return self.spec.runtime
+
+    @property
+    def address(self) -> str:
+        """Where the kube-apiserver listens; of the node, where that is a real one."""
+        return self.spec.address
+
+    @property
+    def process(self) -> int | None:
+        """The keeper, from which all processes of the cluster come; None: it is not running."""
+        keeper = ProcessId.read(self.folder / "keeper")
+        return None if keeper is None else keeper.pid
+
+    @property
     def running(self) -> bool:
-        return ProcessId.read(self.folder / "keeper") is not None
+        return self.process is not None
 
     @property
     def up(self) -> bool:

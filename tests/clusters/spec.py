@@ -11,7 +11,7 @@ from typing import Literal
 
 from tests.clusters.errors import ClusterError
 
-Runtime = Literal["nodes", "kwok"]
+Runtime = Literal["nodes", "kwok", "kind"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

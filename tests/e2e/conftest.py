@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
@@ -11,19 +10,17 @@ from typing import cast
 import pytest
 import pytest_asyncio
 
-from tests.clusters import ClusterError, PhysicalCluster
+from tests.clusters import Cluster, ClusterError
 from tests.clusters.spec import Runtime
 from tests.e2e.ground import Ground, ground
 from tests.leaks import keep
-
-RUNTIME = "KCP_TEST_NODES"
-"""Environment variable: ``nodes`` or ``kwok`` instead of what this machine allows."""
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def physical(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> AsyncIterator[Ground]:
     """Two physical clusters, and where kcp must listen so that their pods reach it."""
-    wanted = cast(Runtime | None, os.environ.get(RUNTIME) or None)
+    asked = request.config.getoption("cluster_provider")
+    wanted = None if asked == "auto" else cast(Runtime, asked)
     said: list[str] = []
     try:
         async with ground(tmp_path_factory.mktemp("physical"), runtime=wanted, say=said.append) as clusters:
@@ -56,12 +53,12 @@ def _tell(config: pytest.Config, lines: list[str]) -> None:
 
 
 @pytest.fixture(scope="session")
-def physical_a(physical: Ground) -> PhysicalCluster:
+def physical_a(physical: Ground) -> Cluster:
     return physical.clusters[0]
 
 
 @pytest.fixture(scope="session")
-def physical_b(physical: Ground) -> PhysicalCluster:
+def physical_b(physical: Ground) -> Cluster:
     return physical.clusters[1]
 
 

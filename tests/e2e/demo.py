@@ -21,9 +21,12 @@ from tests.e2e.transcript import INTERRUPT, Step, load
 
 @click.command()
 @click.option(
-    "--runtime", type=click.Choice(["auto", "nodes", "kwok"]), default="auto", help="What plays the physical nodes."
+    "--runtime",
+    type=click.Choice(["auto", "nodes", "kwok", "kind"]),
+    default="auto",
+    help="What plays the physical nodes.",
 )
-def main(runtime: Literal["auto", "nodes", "kwok"]) -> None:
+def main(runtime: Literal["auto", "nodes", "kwok", "kind"]) -> None:
     """Two teams, two workspaces, two physical clusters: from `kcp start` to the clean-up."""
     try:
         failures = asyncio.run(_play(None if runtime == "auto" else runtime))

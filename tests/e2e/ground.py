@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.shard.addresses import free_port, port_is_free
-from tests.clusters import PhysicalCluster
+from tests.clusters import Cluster, ClusterError, PhysicalCluster, kind
 from tests.clusters.cluster import PROXY_PORT, choose, host_address
 from tests.clusters.spec import Runtime
 
@@ -27,7 +27,7 @@ class Ground:
     address: str
     port: int
     other_port: int
-    clusters: tuple[PhysicalCluster, PhysicalCluster]
+    clusters: tuple[Cluster, Cluster]
 
     @property
     def url(self) -> str:
@@ -49,6 +49,10 @@ async def ground(
 
     Raises ClusterError.
     """
+    if runtime == "kind":
+        async with _kind(root, say) as made:
+            yield made
+        return
     nodes, remark = await asyncio.to_thread(choose, root, runtime)
     say(remark)
     address = await asyncio.to_thread(host_address, root, nodes)
@@ -60,3 +64,20 @@ async def ground(
             stack.push_async_callback(cluster.destroy)
         await asyncio.gather(first.start(say), second.start(say))
         yield Ground(nodes, address, port, other, (first, second))
+
+
+@asynccontextmanager
+async def _kind(root: Path, say: Callable[[str], None]) -> AsyncIterator[Ground]:
+    reason = await asyncio.to_thread(kind.obstacle)
+    if reason is not None:
+        raise ClusterError(f"kind cannot make clusters: {reason}")
+    say("kind, as asked for")
+    first, second = (kind.KindCluster(name, root=root) for name in TEAM_CLUSTERS)
+    async with AsyncExitStack() as stack:
+        for cluster in (first, second):
+            stack.push_async_callback(cluster.destroy)
+            await cluster.start(say)
+            await asyncio.to_thread(cluster.load)
+        address = await asyncio.to_thread(kind.host_address)
+        port = PROXY_PORT if port_is_free(address, PROXY_PORT) else free_port(address)
+        yield Ground("kind", address, port, free_port(address), (first, second))

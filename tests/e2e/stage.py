@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,10 +86,10 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(folder: Path, ground: Ground, *, url: str | None = None) -> AsyncIterator[Stage]:
+async def stage(folder: Path, ground: Ground, *, url: str | None = None, flags: Sequence[str] = ()) -> AsyncIterator[Stage]:
     """A shell in ``folder/work``, where the clusters' kubeconfigs are as well; kcp is ended at the end.
 
-    ``url`` is that of kcp, where it is not one that starts in the shell.
+    ``url`` is that of kcp, where it is not one that starts in the shell; ``flags`` are further ones for its start.
     """
     work = folder / "work"
     work.mkdir(parents=True)
@@ -98,7 +98,7 @@ async def stage(folder: Path, ground: Ground, *, url: str | None = None) -> Asyn
         (work / cluster.name / "kubeconfig").symlink_to(cluster.kubeconfig)
     shell = Shell(work, environment() | tools(folder))
     await shell.start()
-    values = {"listen": " ".join(ground.flags), "url": url or ground.url, "syncer": SYNCER, "image": REVERSEWORDS}
+    values = {"listen": " ".join([*ground.flags, *flags]), "url": url or ground.url, "syncer": SYNCER, "image": REVERSEWORDS}
     try:
         yield Stage(folder, shell, values)
     finally:

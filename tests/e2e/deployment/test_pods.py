@@ -14,7 +14,7 @@ import pytest_asyncio
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
-from tests.clusters import PhysicalCluster
+from tests.clusters import Cluster
 from tests.e2e import story
 from tests.e2e.deployment.balancer import balancer
 from tests.e2e.deployment.deployed import NAMESPACE, NODE_PORT, installation, overlay
@@ -36,7 +36,7 @@ STEPS = [step for step in load(BLOG) if step.background is None and step.command
 class Pods:
     """The deployment, seen by who runs it."""
 
-    def __init__(self, kcp: Installation, cluster: PhysicalCluster) -> None:
+    def __init__(self, kcp: Installation, cluster: Cluster) -> None:
         self.kcp, self.cluster = kcp, cluster
 
     async def kubectl(self, *arguments: str) -> str:
@@ -57,7 +57,7 @@ async def pods(physical: Ground, tmp_path_factory: pytest.TempPathFactory) -> As
     address, port = physical.address, physical.other_port
     async with (
         ControlPlane(settings) as shard,
-        balancer(address, port, node=cluster.spec.address, node_port=NODE_PORT),
+        balancer(address, port, node=cluster.address, node_port=NODE_PORT),
     ):
         here = overlay(folder / "kcp", f"{address}:{port}", shard)
         deployed = Pods(installation(folder / "kcp", folder / "clients"), cluster)

@@ -11,8 +11,7 @@ from proxy.binaries import find
 from proxy.kube.client import Client, Resource
 from proxy.kube.errors import StatusError
 from syncer.names import physical_namespace
-from tests.clusters import PhysicalCluster
-from tests.clusters.spec import ProcessId
+from tests.clusters import Cluster
 from tests.e2e.processes import ancestors, processes
 from tests.e2e.workspaces.installation import Installation
 from tests.images import REVERSEWORDS, SYNCER
@@ -32,7 +31,7 @@ PATIENCE = 90.0
 class Team:
     """``up`` is the workspace's client, ``down`` the physical cluster's."""
 
-    def __init__(self, kcp: Installation, path: str, cluster: PhysicalCluster, location: str) -> None:
+    def __init__(self, kcp: Installation, path: str, cluster: Cluster, location: str) -> None:
         self.kcp = kcp
         self.path = path
         self.cluster = cluster
@@ -150,10 +149,13 @@ class Team:
 
     def syncer_processes(self) -> list[int]:
         """Its processes as this machine sees them, and nobody else's: others may be running such tests as well."""
-        keeper = ProcessId.read(self.cluster.spec.keeper)
-        assert keeper is not None
-        flag = f"--workload-cluster-name={self.location}"
-        return [pid for pid in processes("syncer", flag) if keeper.pid in ancestors(pid)]
+        root = self.cluster.process
+        assert root is not None
+        return [
+            pid
+            for pid in processes("syncer", f"--workload-cluster-name={self.location}")
+            if root in ancestors(pid)
+        ]
 
     def syncer_namespace(self) -> str:
         return next(
