@@ -46,10 +46,13 @@ class Program:
         return _folder([self.module / "go.mod", self.module / "go.sum", *own], self.linker) / self.file
 
 
-def _kubectl(version: str) -> Program:
-    minor = version.rpartition(".")[0]
+def _kubernetes(name: str, module: Path, version: str) -> Program:
     linker = f"-X k8s.io/component-base/version.gitVersion=v{version}"
-    return Program("kubectl", HERE / "kubectl" / minor, "k8s.io/kubernetes/cmd/kubectl", linker)
+    return Program(name, module, f"k8s.io/kubernetes/cmd/{name}", linker)
+
+
+def _kubectl(version: str) -> Program:
+    return _kubernetes("kubectl", HERE / "kubectl" / version.rpartition(".")[0], version)
 
 
 PROGRAMS = {
@@ -57,6 +60,9 @@ PROGRAMS = {
     "operator": Program("operator", HERE / "go", "./operator"),
     "informers": Program("informers", HERE / "go", "./informers"),
     "kustomize": Program("kustomize", HERE / "kustomize", "sigs.k8s.io/kustomize/kustomize/v5"),
+    "kind": Program("kind", HERE / "kind", "sigs.k8s.io/kind"),
+    "kubeadm": _kubernetes("kubeadm", HERE / "kind", "1.36.3"),
+    "actionlint": Program("actionlint", HERE / "kind", "github.com/rhysd/actionlint/cmd/actionlint"),
     "kubectl-1.32": _kubectl("1.32.13"),
     "kubectl-1.33": _kubectl("1.33.13"),
     "kubectl-1.34": _kubectl("1.34.12"),

@@ -86,7 +86,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(folder: Path, ground: Ground, *, url: str | None = None, flags: Sequence[str] = ()) -> AsyncIterator[Stage]:
+async def stage(
+    folder: Path, ground: Ground, *, url: str | None = None, flags: Sequence[str] = ()
+) -> AsyncIterator[Stage]:
     """A shell in ``folder/work``, where the clusters' kubeconfigs are as well; kcp is ended at the end.
 
     ``url`` is that of kcp, where it is not one that starts in the shell; ``flags`` are further ones for its start.
@@ -98,7 +100,12 @@ async def stage(folder: Path, ground: Ground, *, url: str | None = None, flags: 
         (work / cluster.name / "kubeconfig").symlink_to(cluster.kubeconfig)
     shell = Shell(work, environment() | tools(folder))
     await shell.start()
-    values = {"listen": " ".join([*ground.flags, *flags]), "url": url or ground.url, "syncer": SYNCER, "image": REVERSEWORDS}
+    values = {
+        "listen": " ".join([*ground.flags, *flags]),
+        "url": url or ground.url,
+        "syncer": SYNCER,
+        "image": REVERSEWORDS,
+    }
     try:
         yield Stage(folder, shell, values)
     finally:

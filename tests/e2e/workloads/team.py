@@ -152,9 +152,7 @@ class Team:
         root = self.cluster.process
         assert root is not None
         return [
-            pid
-            for pid in processes("syncer", f"--workload-cluster-name={self.location}")
-            if root in ancestors(pid)
+            pid for pid in processes("syncer", f"--workload-cluster-name={self.location}") if root in ancestors(pid)
         ]
 
     def syncer_namespace(self) -> str:
