@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import dataclasses
 import json
 import logging
@@ -31,6 +32,9 @@ PART = 1 / 7
 """Of its life after which a token is replaced."""
 AGAIN = 10.0
 """Seconds between attempts."""
+STEP = 10**15
+"""By so much all versions of a workspace are greater after each of its moves to another shard. A token from before is
+good until it ends, as long as the shard that has signed it is there."""
 
 
 class Credentials:
@@ -64,6 +68,15 @@ class Credentials:
         self._expires = expires
         self._issue = issue
         self._unsaved: str | None = None
+        self._moves = 0
+        self._moved = asyncio.Event()
+
+    def saw(self, version: str) -> None:
+        """What the workspace says now is of that version. After a move the token is replaced at once."""
+        moves = int(version) // STEP if version.isdigit() else self._moves
+        if moves != self._moves:
+            self._moves = moves
+            self._moved.set()
 
     async def choose(self) -> None:
         """Use the token that is good for longest: the one the syncer was started with, or the one that is kept."""
@@ -93,14 +106,16 @@ class Credentials:
                 if error.code == 401:
                     await self.choose()
                 wait = AGAIN
-            await asyncio.sleep(wait)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._moved.wait()
 
     async def _step(self) -> float:
         if self._unsaved is None:
             token = self._above.connection.token or ""
             due = expiry(token) - self._lifetime * (1 - PART)
             wait = due - time.time()
-            if wait > 0:
+            if wait > 0 and not self._moved.is_set():
                 # Clocks may be wrong: never sleep for so long that the token ends meanwhile.
                 return min(wait * random.uniform(0.9, 1.0) + 0.05, self._lifetime * PART)
             path = ACCOUNTS.path(self._namespace, self._account, "token")
@@ -111,6 +126,7 @@ class Credentials:
             }
             answer = await self._above.request("POST", path, body=request)
             self._unsaved = str(answer["status"]["token"])
+            self._moved.clear()
             self._use(self._unsaved)
         await self._keep(self._unsaved)
         self._unsaved = None
@@ -121,9 +137,10 @@ class Credentials:
         """Seconds until the token that there is now has lived half of its life, or a new one."""
         left = expiry(self._above.connection.token or "") - time.time()
         wait = left - self._lifetime / 2
-        if wait > 0:
+        if wait > 0 and not self._moved.is_set():
             return min(wait, self._lifetime / 2)
         self._use(await issue())
+        self._moved.clear()
         return AGAIN
 
     def _use(self, token: str) -> None:

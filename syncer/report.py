@@ -25,7 +25,7 @@ SOON, LATER = 2.0, 10.0
 class Report:
     """``apis_found`` is called with what both sides are to sync, whenever that was looked at; ``counted`` tells how
     many objects are synced, and how many cannot be; ``lag`` what `syncer.metrics.Metrics.slowest` does. ``held``:
-    those of ``wanted`` whose objects are taken down."""
+    those of ``wanted`` whose objects are taken down; ``answered`` is told the version of each heartbeat."""
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Report:
         apis_found: Callable[[list[Api]], None],
         counted: Callable[[], tuple[int, int]],
         lag: Callable[[], dict[str, float | None]],
+        answered: Callable[[str], object] = lambda version: None,
     ) -> None:
         self._above = above
         self._below = below
@@ -49,6 +50,7 @@ class Report:
         self._apis_found = apis_found
         self._counted = counted
         self._lag = lag
+        self._answered = answered
         self._definitions = Definitions(below)
         self._missing: set[str] = set()
         self._synced: list[str] | None = None
@@ -80,7 +82,8 @@ class Report:
             "lagMilliseconds": lag,  # in a merge patch None takes away
         }
         with troubles(ABOVE, self._cluster):
-            await self._above.patch(CLUSTERS, self._cluster, {"status": status}, subresource="status")
+            found = await self._above.patch(CLUSTERS, self._cluster, {"status": status}, subresource="status")
+            self._answered(found["metadata"]["resourceVersion"])
         return HEARTBEAT
 
     async def _import_apis(self) -> float:

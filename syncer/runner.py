@@ -139,7 +139,7 @@ class Syncer:
             with metrics.read():
                 async with asyncio.TaskGroup() as group:
                     group.create_task(credentials.run())
-                    group.create_task(leadership.run(lambda: self._work(above, below)))
+                    group.create_task(leadership.run(lambda: self._work(above, below, credentials)))
 
     def _count(self, side: str) -> Callable[[str, int, float], None]:
         counter = self.metrics.requests
@@ -149,7 +149,7 @@ class Syncer:
 
         return count
 
-    async def _work(self, above: Client, below: Client) -> None:
+    async def _work(self, above: Client, below: Client, credentials: Credentials) -> None:
         """Sync until cancelled, being the one to do it."""
         settings, metrics = self._settings, self.metrics
         found: asyncio.Queue[list[Api]] = asyncio.Queue()
@@ -184,6 +184,7 @@ class Syncer:
             apis_found=found.put_nowait,
             counted=lambda: (sum(kind.objects for kind in kinds), sum(kind.failed for kind in kinds)),
             lag=metrics.slowest,
+            answered=credentials.saw,
         )
         known: set[str] = set()
         kinds: list[KindSync] = []

@@ -21,6 +21,7 @@ from proxy.auth.asking import TOKEN_REVIEWS, ask
 from proxy.auth.flights import Flights
 from proxy.auth.identity import ANONYMOUS, AUTHENTICATED, User, authenticated
 from proxy.auth.leases import Lease
+from proxy.auth.moved import MovedTokens
 from proxy.auth.tokenfile import TokenFiles, digest
 from proxy.auth.trusted import Trusted
 from proxy.auth.webhook import TokenWebhook
@@ -79,6 +80,7 @@ class Authenticator:
         self._trusted = trusted or Trusted()
         self._webhook = webhook
         self._shards = shards
+        self._moved = MovedTokens(shards)
         self._good: LRUCache[tuple[str, bytes], _Verified] = LRUCache(CACHED)
         self._bad: TTLCache[tuple[str, bytes], bool] = TTLCache(CACHED, BAD_FOR)
         self._certificates: LRUCache[bytes, _Certificate] = LRUCache(CERTIFICATES)
@@ -169,9 +171,10 @@ class Authenticator:
         spec = {"token": token.decode("latin-1"), "audiences": [audience]}
         status = await ask(self._shards[workspace.shard], workspace.shard, TOKEN_REVIEWS, spec)
         # A server that does not look at audiences names none.
-        if status.get("authenticated") is not True or audience not in (status.get("audiences") or ()):
-            return None
-        return service_account(status.get("user") or {}, workspace)
+        if status.get("authenticated") is True and audience in (status.get("audiences") or ()):
+            return service_account(status.get("user") or {}, workspace)
+        info = await self._moved.review(token, workspace, audience) if workspace.moves else None
+        return service_account(info, workspace) if info is not None else None
 
     def _of_certificate(self, der: bytes) -> User | None:
         known = self._certificates.get(der)

@@ -27,6 +27,9 @@ DEFAULT_AUDIENCE = "https://kubernetes.default.svc"
 """Audience of a service-account token that names none; on the shard it carries the prefix and opens nothing there."""
 
 SERVICE_ACCOUNT = "system:serviceaccount:"
+MOVED_UIDS = "internal.kcp.dev/moved-uids"
+"""Annotation of a service account that came from another shard: the uids that it had before, with commas between; no
+workspace's to write (manifests/shard/moved-accounts.yaml)."""
 MAX_NAMESPACE = 63 - PREFIX_LENGTH
 MAX_NAME = 253 - PREFIX_LENGTH
 

@@ -21,13 +21,15 @@ import orjson
 
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
-from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
+from proxy.mapping.names import KCP_GROUPS, MOVED_UIDS, NATIVE_GROUPS
 from proxy.mapping.shared import shared_group
 from proxy.mapping.token import LABEL
 from proxy.tenancy.content import AGGREGATED, BINDINGS, CRDS, remove
 
 AT_ONCE = 8
 """Requests under way at one shard."""
+REMEMBERED = 8
+"""uids that a service account keeps of those that it had on other shards: tokens do not live for so many moves."""
 ESTABLISHED_WITHIN = 20.0
 """Seconds until a copied CRD is served."""
 NEEDED = frozenset({"list", "create", "update", "delete"})
@@ -207,6 +209,10 @@ class Copier:
     def _body(self, resource: Resource, obj: Object) -> tuple[Object, bool]:
         """What is written, and whether all that it refers to has been copied already."""
         meta = {key: value for key, value in obj["metadata"].items() if key not in _GIVEN}
+        if not resource.group and resource.plural == "serviceaccounts":
+            annotations = meta.get("annotations") or {}
+            before = [uid for uid in annotations.get(MOVED_UIDS, "").split(",") if uid]
+            meta["annotations"] = {**annotations, MOVED_UIDS: ",".join([*before, obj["metadata"]["uid"]][-REMEMBERED:])}
         has_data = not resource.group and resource.plural in ("configmaps", "secrets")
         plain = {key: obj[key] for key in PLAIN_DATA if key in obj} if has_data else {}
         missing = False
