@@ -1,8 +1,7 @@
-"""``python -m tests``: all tests, in two runs of pytest side by side.
+"""``python -m tests``: all tests, in three runs of pytest side by side.
 
-Most of their time goes by in waiting, for control planes to start and for what they do to arrive; two runs on two cores
-take little more than the longer of them alone. Progress is shown as it comes; what a run has to say at its end follows
-in one piece.
+Much of their time goes by in waiting, for control planes to start and for what they do to arrive: two runs leave a
+quarter of two cores idle. Progress is shown as it comes; what a run has to say at its end follows in one piece.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from collections import Counter
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ALONGSIDE = ("e2e", "monitoring", "clients")
-"""Folders of the second run, which takes about as long: the only ones that start physical clusters, whose networks have
-fixed names."""
+RUNS = (("integration",), ("e2e", "monitoring"))
+"""Folders of the first runs; the last one has all others, and takes about as long. Physical clusters, whose networks
+have fixed names, are started in one run alone."""
 NONE_SELECTED = 5
 """Pytest's exit code for a run without tests."""
 _END = re.compile(r"=+ (FAILURES|ERRORS|warnings summary|short test summary info|.*\bin [\d.]+s.*) =+$")
@@ -27,7 +26,8 @@ _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)\b")
 def groups() -> list[list[str]]:
     """The folders of each run."""
     folders = sorted(path.parent.name for path in HERE.glob("*/__init__.py") if any(path.parent.rglob("test_*.py")))
-    return [[name for name in folders if name not in ALONGSIDE], [name for name in folders if name in ALONGSIDE]]
+    named = [name for names in RUNS for name in names]
+    return [*map(list, RUNS), [name for name in folders if name not in named]]
 
 
 async def run(folders: list[str], arguments: list[str]) -> tuple[int, Counter[str]]:
