@@ -15,6 +15,13 @@ from tests.clusters.spec import Runtime
 from tests.e2e.ground import Ground, ground
 from tests.leaks import keep
 
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs physical clusters comes last: they run to the end, and cost a tenth of a core when idle."""
+    items.sort(key=lambda item: HERE in item.path.parents and HERE / "workspaces" not in item.path.parents)
+
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def physical(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> AsyncIterator[Ground]:

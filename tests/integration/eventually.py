@@ -9,12 +9,17 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+LONGEST = 0.25
+"""Seconds between two looks, unless more are asked for."""
 
 
 async def eventually(
     call: Callable[[], Awaitable[T]], *failures: type[Exception], timeout: float = 60.0, interval: float = 0.05
 ) -> T:
-    """The first true answer of ``call``, whose ``failures`` count as not yet. The last failure is raised at the end."""
+    """The first true answer of ``call``, whose ``failures`` count as not yet. The last failure is raised at the end.
+
+    The longer it takes, the less often is asked, down to four times a second: on both cores others are at work.
+    """
     deadline = time.monotonic() + timeout
     while True:
         late = time.monotonic() > deadline
@@ -28,3 +33,4 @@ async def eventually(
         if late:
             raise AssertionError(f"still nothing after {timeout:g} s")
         await asyncio.sleep(interval)
+        interval = max(interval, min(1.1 * interval, LONGEST))
