@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -11,141 +9,33 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from proxy.binaries import find
 from proxy.kube.client import Client, Object, Resource
-from proxy.kube.config import load_kubeconfig, write_kubeconfig
 from proxy.kube.errors import StatusError
 from proxy.mapping.names import MOVED_UIDS
-from proxy.shard.addresses import free_port
-from proxy.shard.commands import SHARD_CONTROLLERS
-from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
+from proxy.shard.control_plane import ControlPlane
 from proxy.tenancy.api import MOVES
 from proxy.tenancy.moves import COMPLETED, name_of_move
-from proxy.workload.api import CLUSTERS, is_true
-from syncer.names import UID, physical_namespace
 from tests.integration.eventually import eventually
 from tests.integration.pushing.syncer_process import SETTINGS, SyncerProcess
+from tests.integration.synced import CONFIGMAPS, SECRETS, Synced, cluster_without_nodes, syncer_of
 from tests.integration.test_moving import Shards, shards
 from tests.integration.test_shards import HERE
 
-CONFIGMAPS = Resource("", "v1", "configmaps")
 ACCOUNTS = Resource("", "v1", "serviceaccounts")
-SECRETS = Resource("", "v1", "secrets")
 ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterrolebindings", namespaced=False)
-KUBECTL_KCP = (sys.executable, "-c", "from proxy.cli.kubectl_kcp import main; main()")
 __all__ = ["shards"]
 
 
 @pytest.fixture(scope="module")
 async def physical(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ControlPlane]:
-    controllers = (*SHARD_CONTROLLERS, "serviceaccount-token-controller")
-    folder = tmp_path_factory.mktemp("physical")
-    settings = ControlPlaneSettings(folder=folder, durable=False, admission_off=(), controllers=controllers)
-    async with ControlPlane(settings) as plane:
+    async with cluster_without_nodes(tmp_path_factory.mktemp("physical")) as plane:
         yield plane
-
-
-async def run(*command: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    output, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()
-    return output.decode()
-
-
-class Synced:
-    """A workspace on shard ``us`` with WorkloadCluster ``east``, seen from both sides."""
-
-    def __init__(self, shards: Shards, name: str, physical: ControlPlane, folder: Path) -> None:
-        self.shards, self.name, self.physical, self.folder = shards, name, physical, folder
-        self.path = f"{HERE}:{name}"
-        self.namespace = physical_namespace(self.path, "default")
-
-    async def sync(self, *options: str) -> str:
-        """``kubectl kcp workload sync east``"""
-        everywhere = yaml.safe_load(self.shards.kcp.kubeconfig.read_text())
-        server = load_kubeconfig(self.shards.kcp.kubeconfig, "system:admin").server
-        for cluster in everywhere["clusters"]:
-            cluster["cluster"]["server"] = f"{server}/clusters/{self.path}"
-        file = self.folder / f"{self.name}.kubeconfig"
-        write_kubeconfig(file, everywhere)
-        return await run(*KUBECTL_KCP, "workload", "sync", "east", *options, f"--kubeconfig={file}")
-
-    async def goes_on(self, above: Client, below: Client, value: str) -> None:
-        """A change comes down, the cluster is alive, and a deletion comes to its end."""
-        for name in ("kept", f"new-{value}"):
-            body: Object = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}}
-            await above.apply(CONFIGMAPS, {**body, "data": {"value": value}}, manager="test")
-
-        async def arrived() -> bool:
-            kept = await above.get(CONFIGMAPS, "kept", "default")
-            for name in ("kept", f"new-{value}"):
-                found = await below.get(CONFIGMAPS, name, self.namespace)
-                if found["data"] != {"value": value}:
-                    return False
-            found = await below.get(CONFIGMAPS, "kept", self.namespace)
-            return bool(found["metadata"]["annotations"][UID] == kept["metadata"]["uid"])
-
-        await eventually(arrived, StatusError, timeout=90)
-        await above.delete(CONFIGMAPS, f"new-{value}", "default")
-
-        async def gone() -> bool:
-            there = await above.find(CONFIGMAPS, f"new-{value}", "default")
-            return there is None and await below.find(CONFIGMAPS, f"new-{value}", self.namespace) is None
-
-        await eventually(gone, StatusError, timeout=90)
-
-        async def alive() -> bool:
-            return is_true(await above.get(CLUSTERS, "east"), "Ready")
-
-        await eventually(alive, StatusError, timeout=90)
-
-
-async def syncer_of(manifest: str, synced: Synced, stack: AsyncExitStack) -> tuple[str, str]:
-    """Apply the manifest, and run its pod as a process; where it keeps its token, when it does."""
-    file = synced.folder / "syncer.yaml"
-    file.touch(mode=0o600)
-    file.write_text(manifest)
-    await run(str(find("kubectl")), f"--kubeconfig={synced.physical.kubeconfig}", "apply", "-f", str(file))
-    documents = [document for document in yaml.safe_load_all(manifest) if document]
-    namespace = documents[0]["metadata"]["name"]
-    given = next(each for each in documents if each["metadata"]["name"] == "kcp-syncer-config")
-    folder = synced.folder / "config"
-    folder.mkdir()
-    write_kubeconfig(folder / "kubeconfig", yaml.safe_load(given["stringData"]["kubeconfig"]))
-    replaced = {
-        "--from-kubeconfig": str(folder / "kubeconfig"),
-        "--token-secret": f"{namespace}/kcp-syncer-token",
-        "--metrics-bind-address": f"127.0.0.1:{free_port()}",
-    }
-    pod = next(each for each in documents if each["kind"] == "Deployment")["spec"]["template"]["spec"]
-    names = [argument.partition("=") for argument in pod["containers"][0]["args"]]
-    arguments = [f"{name}={replaced.get(name, value)}" for name, _, value in names]
-    with (synced.folder / "syncer.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", "from syncer.main import main; main()", *arguments),
-            f"--to-kubeconfig={synced.physical.kubeconfig}",
-            stdout=log,
-            stderr=log,
-        )
-
-    async def end() -> None:
-        process.terminate()
-        await process.wait()
-
-    stack.push_async_callback(end)
-    secret = "kcp-syncer-token", namespace
-    async with synced.physical.client() as below:
-        await eventually(lambda: below.get(SECRETS, *secret), StatusError, timeout=60)
-    return secret
 
 
 @pytest.mark.parametrize("mode", ["pushed", "pulled"])
 async def test_syncing_goes_on(shards: Shards, physical: ControlPlane, tmp_path: Path, mode: str) -> None:
-    synced = Synced(shards, mode, physical, tmp_path)
+    synced = Synced(shards.kcp, f"{HERE}:{mode}", physical, tmp_path)
     await shards.make_of(HERE, mode, "Universal", "us")
     async with AsyncExitStack() as stack:
         above = await stack.enter_async_context(shards.kcp.client(synced.path))
