@@ -99,6 +99,22 @@ class Kcp:
         assert "kcp is ready" in self.output, self.output
         return self
 
+    async def kill(self) -> None:
+        """Itself; what it has started ends with it."""
+        parts = children(self.pid)
+        await self.end(signal.SIGKILL)
+
+        async def nothing_left() -> bool:
+            return not any(is_alive(pid) for pid in parts)
+
+        await eventually(nothing_left, timeout=30)
+
+    async def again(self) -> None:
+        """Start it once more, after its end, until it is ready."""
+        self._ready.clear()
+        self.output = ""
+        await self.__aenter__()
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -115,6 +131,13 @@ class Kcp:
             code = await self._process.wait()
             await self._reader
         return code
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 async def run_kcp(*arguments: str) -> tuple[int, str, str]:

@@ -448,6 +448,16 @@ async def controllers(shards: Shards) -> AsyncIterator[Callable[[], Awaitable[No
             await us.patch(LEASES, LEASE, given_back, NAMESPACE)
 
 
+async def stage_of(token: str, *shards: Client) -> str:
+    """How far a move is; empty before and after."""
+    for shard in shards:
+        found = await shard.find(LOGICAL_CLUSTERS, token)
+        now = str(((found or {}).get("spec", {}).get("move") or {}).get("stage", ""))
+        if now not in ("", ARRIVING):
+            return now
+    return ""
+
+
 async def test_killed_at_any_point(shards: Shards) -> None:
     """Back again."""
     path = f"{HERE}:busy"
@@ -468,26 +478,46 @@ async def test_killed_at_any_point(shards: Shards) -> None:
         await shards.shard("move", path, "us", "--no-wait")
         async with load.running(), shards.below("us") as us, shards.below("eu") as eu:
 
-            async def stage() -> str:
-                """How far it is; empty before and after."""
-                for shard in (us, eu):
-                    found = await shard.find(LOGICAL_CLUSTERS, token)
-                    now = str(((found or {}).get("spec", {}).get("move") or {}).get("stage", ""))
-                    if now not in ("", ARRIVING):
-                        return now
-                return ""
-
             async def reached(wanted: str) -> bool:
-                return STAGES.index(await stage()) >= STAGES.index(wanted) or await completed()
+                return STAGES.index(await stage_of(token, us, eu)) >= STAGES.index(wanted) or await completed()
 
             for wanted in STAGES[1:]:
                 await eventually(partial(reached, wanted), interval=0.01)
                 await asyncio.sleep(point.uniform(0.0, 0.2))
-                stages.append(await stage())
+                stages.append(await stage_of(token, us, eu))
                 await again()
             await eventually(completed)
         assert FROZEN in stages or DEPARTED in stages, stages
         await nothing_is_lost(shards, load, path, on="us", not_on="eu", token=token)
+
+
+async def test_kcp_is_killed(shards: Shards) -> None:
+    """With all of its workers, where writes are stopped and where nobody serves the workspace any more."""
+    path = f"{HERE}:busy"
+    token = await shards.token_of(path, "us")
+    killed = []
+    async with under_load(shards, path, writers=6) as load:
+        load.take(await load.listed_objects())
+        await shards.shard("move", path, "eu", "--no-wait")
+        async with shards.below("us") as us, shards.below("eu") as eu:
+            for wanted in (FROZEN, DEPARTED):
+
+                async def reached(wanted: str = wanted) -> bool:
+                    return STAGES.index(await stage_of(token, us, eu)) >= STAGES.index(wanted)
+
+                await eventually(reached, interval=0.002)
+                await shards.kcp.kill()
+                killed.append(await stage_of(token, us, eu))
+                await shards.kcp.again()
+        async with shards.kcp.client("root") as root:
+
+            async def completed() -> bool:
+                status = (await root.get(MOVES, name_of_move(path))).get("status") or {}
+                return status.get("phase") == "Completed"
+
+            await eventually(completed)
+        assert set(killed) <= {FROZEN, DEPARTED, ARRIVED}, killed
+        await nothing_is_lost(shards, load, path, on="eu", not_on="us", token=token)
 
 
 async def test_a_shard_is_drained(shards: Shards) -> None:

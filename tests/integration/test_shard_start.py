@@ -21,7 +21,7 @@ from proxy.shard.addresses import free_port
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from proxy.shard.supervisor import Process, Program
 from tests.integration.eventually import eventually
-from tests.integration.kcp_process import Kcp, children, run_kcp
+from tests.integration.kcp_process import Kcp, children, is_alive, run_kcp
 
 CONFIGMAPS = Resource("", "v1", "configmaps")
 NAMESPACES = Resource("", "v1", "namespaces", False)
@@ -135,22 +135,9 @@ async def test_ends_in_time_and_finds_everything_again(tmp_path: Path) -> None:
         assert load_kubeconfig(kcp.kubeconfig).token == token
         async with Client(load_kubeconfig(kcp.kubeconfig)) as client:
             assert await client.get(CONFIGMAPS, "kept", "default")
-        parts = children(kcp.pid)
-        await kcp.end(signal.SIGKILL)
-
-        async def nothing_left() -> bool:
-            return not any(is_alive(pid) for pid in parts)
-
-        await eventually(nothing_left, timeout=5)
+        await kcp.kill()
     async with Kcp(root, port=port) as kcp, Client(load_kubeconfig(kcp.kubeconfig)) as client:
         assert await client.get(CONFIGMAPS, "kept", "default")
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 async def watch_forever(kcp: Kcp) -> None:
