@@ -92,7 +92,7 @@ class Installation:
         client = self.client(parent, token)
         body = {"apiVersion": WORKSPACES.api_version, "kind": "Workspace", "metadata": {"name": name}}
         made = await client.create(WORKSPACES, {**body, "spec": {"type": kind}})
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (made.get("status") or {}).get("phase") != "Ready":
                 await asyncio.sleep(0.02)
                 made = await client.get(WORKSPACES, name)
