@@ -1,5 +1,6 @@
 // The real kind and kubeadm, and a checker of workflows: what reads manifests/kind and the workflows before anybody
-// who has a container engine does. There is no Go code here.
+// who has a container engine does. There is no Go code here. What the control plane is built of (proxy/binaries/gomod)
+// has the same versions here: most of kubeadm is compiled already then.
 module kcp.dev/tests/kind
 
 go 1.26.0
