@@ -9,18 +9,20 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
-LONGEST = 0.25
-"""Seconds between two looks, unless more are asked for."""
+SHORTEST, LONGEST = 0.05, 0.25
+"""Seconds between two looks."""
 
 
 async def eventually(
-    call: Callable[[], Awaitable[T]], *failures: type[Exception], timeout: float = 60.0, interval: float = 0.05
+    call: Callable[[], Awaitable[T]], *failures: type[Exception], timeout: float = 60.0, interval: float | None = None
 ) -> T:
     """The first true answer of ``call``, whose ``failures`` count as not yet. The last failure is raised at the end.
 
-    The longer it takes, the less often is asked, down to four times a second: on both cores others are at work.
+    Without an ``interval``, the longer it takes the less often is looked, down to four times a second: on both cores
+    others are at work.
     """
     deadline = time.monotonic() + timeout
+    pause = SHORTEST if interval is None else interval
     while True:
         late = time.monotonic() > deadline
         try:
@@ -32,5 +34,6 @@ async def eventually(
                 raise
         if late:
             raise AssertionError(f"still nothing after {timeout:g} s")
-        await asyncio.sleep(interval)
-        interval = max(interval, min(1.1 * interval, LONGEST))
+        await asyncio.sleep(pause)
+        if interval is None:
+            pause = min(1.1 * pause, LONGEST)
