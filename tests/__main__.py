@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 HERE = Path(__file__).parent
-RUNS = (("integration",), ("e2e", "monitoring"))
+RUNS = (("integration",), ("e2e",))
 """Folders of the first runs; the last one has all others. Physical clusters, whose networks have fixed names, are
 started in one run alone."""
 MOVED = ("integration/pushing",)

@@ -105,7 +105,7 @@ async def test_a_node_that_dies(team_a: Team) -> None:
     await team_a.up.patch(DEPLOYMENTS, "words", {"spec": {"replicas": 2}}, "node-killed")
     await team_a.up.create(CONFIGMAPS, {"metadata": {"name": "meanwhile"}, "data": {"k": "v"}}, "node-killed")
     # All its images are loaded again before its kubelet starts, and that starts the syncer again.
-    there = await team_a.on_below(CONFIGMAPS, "meanwhile", "node-killed", timeout=3 * PATIENCE)
+    there = await team_a.on_below(CONFIGMAPS, "meanwhile", "node-killed", timeout=6 * PATIENCE)
     assert there["data"] == {"k": "v"}
     await team_a.available("node-killed", "words", 2)
     assert before < {pod["metadata"]["uid"] for pod in await team_a.pods("node-killed")}
