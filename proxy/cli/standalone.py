@@ -27,6 +27,7 @@ from proxy.cli.monitoring import Monitoring
 from proxy.cli.workers import ProxyWorkers
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
+from proxy.limits.values import LimitSettings
 from proxy.metrics.server import MetricsError, MetricsServer
 from proxy.server.settings import ServerSettings, ShardSettings
 from proxy.server.tracing import read_settings
@@ -94,6 +95,8 @@ class StartSettings:
     token_webhook: Path | None
     """Kubeconfig of a server that is asked about other tokens."""
     audit: AuditSettings | None
+    shares: LimitSettings
+    """What workspaces may have of what all share."""
     tls_cert_file: Path | None
     tls_key_file: Path | None
     auto_publish_apis: bool
@@ -166,6 +169,7 @@ class Standalone:
             authentication_file=str(settings.authentication_file) if settings.authentication_file else None,
             token_webhook=str(settings.token_webhook) if settings.token_webhook else None,
             audit=settings.audit,
+            shares=replace(settings.shares, workers=settings.workers),
             token_files=(str(home.tokens_file), *given_tokens),
             verbosity=settings.verbosity,
             tracing=read_settings(settings.tracing_file) if settings.tracing_file else None,

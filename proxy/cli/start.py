@@ -26,10 +26,12 @@ from proxy.cli.audit import audit_flags
 from proxy.cli.configuration import config_flag
 from proxy.cli.external import FRONT_PROXY_CONTEXT, KnownShards, ShardError, external_shard
 from proxy.cli.home import HomeError, split_address
+from proxy.cli.limits import limit_flags
 from proxy.cli.oidc import oidc_flags
 from proxy.cli.standalone import EMBEDDED, MetricsAddress, Standalone, StartError, StartSettings
 from proxy.kube.config import ConfigError, load_kubeconfig
 from proxy.kube.errors import StatusError
+from proxy.limits.values import LimitSettings
 from proxy.logs import FORMATS, REQUESTS_FROM, formatter
 from proxy.server.tracing import TracingError, check_installed, read_settings
 from proxy.shard.bootstrap import BootstrapError
@@ -136,6 +138,7 @@ Examples:
     help="Folder whose files NAME.kubeconfig are shards, as with --shard; files that come and go are followed.",
 )
 @click.option("--embedded/--no-embedded", default=True, show_default=True, help="Run a shard of one's own.")
+@limit_flags
 @click.option(
     "--metrics-bind-address",
     metavar="HOST:PORT",
@@ -202,6 +205,7 @@ def start(
     token_webhook: Path | None,
     oidc: OidcSettings | None,
     audit: AuditSettings | None,
+    shares: LimitSettings,
 ) -> None:
     """Run kcp until Ctrl+C: the shard (etcd, kube-apiserver, controllers) and the proxy in front of it.
 
@@ -248,6 +252,7 @@ def start(
             authentication_file=authentication_config,
             token_webhook=token_webhook,
             audit=audit,
+            shares=shares,
             tls_cert_file=tls_cert_file,
             tls_key_file=tls_private_key_file,
             auto_publish_apis=auto_publish_apis,

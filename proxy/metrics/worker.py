@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from proxy.audit.auditor import Auditor
+from proxy.metrics.limits import families_of
 from proxy.metrics.requests import RequestMetrics
 from proxy.metrics.snapshot import HISTOGRAM, MAX, Family, Labels, address, counter, encode, gauge
+from proxy.server.admission import Admission
 from proxy.server.handshakes import Handshakes
 from proxy.server.pool import Pool
 from proxy.server.tunnels import Tunnels
@@ -57,6 +59,7 @@ class WorkerMetrics:
         path: Path,
         *,
         requests: RequestMetrics,
+        admission: Admission,
         index: WorkspaceIndex,
         pools: Iterable[Pool],
         connections: Callable[[], int],
@@ -68,6 +71,7 @@ class WorkerMetrics:
     ) -> None:
         self._path = path
         self._requests = requests
+        self._admission = admission
         self._index = index
         self._pools = list(pools)
         self._connections = connections
@@ -101,6 +105,7 @@ class WorkerMetrics:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return [
             *self._requests.families(),
+            *families_of(self._admission),
             self._lag.family(),
             self._workspaces(),
             self._shards(),

@@ -25,6 +25,7 @@ from proxy.kube.client import Client
 from proxy.kube.config import load_kubeconfig
 from proxy.metrics.requests import RequestMetrics
 from proxy.metrics.worker import WorkerMetrics
+from proxy.server.admission import Admission
 from proxy.server.gateway import WorkspaceGateway
 from proxy.server.handover import Handover, instance_of
 from proxy.server.messages import Observer
@@ -97,6 +98,7 @@ class Worker:
         self._classes = Classes(clients)
         self._tunnels = Tunnels(instance_of(settings.run_folder))
         self._handover = Handover(self._tunnels, Path(settings.run_folder), name) if settings.run_folder else None
+        self._admission = Admission(endpoints, settings.shares)
         gateway = WorkspaceGateway(
             index=self.index,
             authenticator=self._authenticator,
@@ -106,11 +108,12 @@ class Worker:
             classes=self._classes,
             endpoints=endpoints,
             reach=Reach(clients, self._tunnels),
+            admission=self._admission,
             unready=self.unready,
         )
         self._auditor = make_auditor(settings.audit) if settings.audit else None
         counts = RequestMetrics(list(endpoints), busiest=settings.busiest_workspaces)
-        observers: list[Observer] = [counts]
+        observers: list[Observer] = [counts, self._admission]
         if self._auditor:
             observers.append(self._auditor)
         under_way = UnderWay(lambda: self._server.fronts())
@@ -126,6 +129,7 @@ class Worker:
             WorkerMetrics(
                 Path(settings.metrics_folder) / f"{name}.sock",
                 requests=counts,
+                admission=self._admission,
                 index=self.index,
                 pools=self._server.pools,
                 connections=self._server.connections,
@@ -165,7 +169,7 @@ class Worker:
             asyncio.create_task(part.run())
             for part in (self._presence, self._authenticator, self._authorizer, self._discovery, self._classes)
         ]
-        for part in (self._metrics, self._handover):
+        for part in (self._metrics, self._handover, self._admission):
             if part is not None:
                 tasks.append(asyncio.create_task(part.run()))
         await self._settle()

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from proxy.kube.errors import StatusError
 from proxy.kube.pipe import Pipe
+from proxy.server.admission import Slot
 from proxy.server.answer import Answer
 from proxy.server.exchange import SWITCHING_LINE, Assembly, Streamed
 from proxy.server.http1 import Parsed, Refused, RequestParser
@@ -32,8 +33,8 @@ class Front(asyncio.Protocol):
 
     __slots__ = (
         "_advancing", "_answer", "_connections", "_drained", "_ended", "_fault", "_gateway", "_limits", "_observers",
-        "_parser", "_pipe", "_pools", "_reading_paused", "_sink", "_stalled_since", "_task", "_transport", "_unread",
-        "_unread_size", "last_activity",
+        "_parser", "_pipe", "_pools", "_reading_paused", "_resting", "_sink", "_stalled", "_stalled_since", "_task",
+        "_transport", "_unread", "_unread_size", "last_activity",
     )  # fmt: skip
 
     def __init__(
@@ -58,7 +59,10 @@ class Front(asyncio.Protocol):
         self._unread: list[bytes] = []
         self._unread_size = 0
         self._reading_paused = False
+        self._resting = False
         self._stalled_since: float | None = None
+        self._stalled: Slot | None = None
+        """Of the request whose answer is left unread, which may have been written whole."""
         self._drained: asyncio.Future[None] | None = None
         self._advancing = False
         self._ended = False
@@ -79,7 +83,7 @@ class Front(asyncio.Protocol):
         if self._ended:
             return
         self.last_activity = time.monotonic()
-        if self._answer is None and self._stalled_since is None and not self._unread:
+        if self._answer is None and self._stalled_since is None and not (self._unread or self._resting):
             again = self._parser.again(data)
             if again is not None:
                 self._start(again)
@@ -109,6 +113,7 @@ class Front(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
         self._release()
+        self._unstall()
         if answer is not None:
             answer.record.cut = True
             for observer in self._observers:
@@ -116,14 +121,28 @@ class Front(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._stalled_since = time.monotonic()
+        if self._answer is not None:
+            slot = self._stalled = self._answer.parsed.request.slot
+            if slot is not None:
+                slot.stalled(self._transport.get_write_buffer_size())
         if self._sink is not None and self._sink.upstream is not None:
             self._sink.upstream.pause()
 
     def resume_writing(self) -> None:
         self._stalled_since = None
+        self._unstall()
         if self._sink is not None and self._sink.upstream is not None:
             self._sink.upstream.resume()
         self._release()
+        self._advance()
+
+    def _unstall(self) -> None:
+        slot, self._stalled = self._stalled, None
+        if slot is not None:
+            slot.resumed()
+
+    def _rested(self) -> None:
+        self._resting = False
         self._advance()
 
     def _release(self) -> None:
@@ -148,7 +167,7 @@ class Front(asyncio.Protocol):
             return
         self._advancing = True
         try:
-            while self._answer is None and self._stalled_since is None and not self._ended:
+            while self._answer is None and self._stalled_since is None and not (self._ended or self._resting):
                 requests = self._parser.requests
                 if requests:
                     self._start(requests.popleft())
@@ -296,6 +315,9 @@ class Front(asyncio.Protocol):
             if not answer.parsed.keep:
                 self._close()
                 return
+            if answer.parsed.request.rest:
+                self._resting = True
+                asyncio.get_running_loop().call_later(answer.parsed.request.rest, self._rested)
         self._advance()
 
     def cut(self) -> None:

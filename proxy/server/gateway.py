@@ -1,4 +1,4 @@
-"""What becomes of a request: address → who → may enter → what → may do → mapped → gate → shard.
+"""What becomes of a request: address → who → may enter → is it one too many → what → may do → mapped → gate → shard.
 
 The order is the security argument: nothing is said about a workspace before entry is allowed, nothing is forwarded
 before the mapping has understood it, and the gate looks once more at what is about to leave.
@@ -32,6 +32,7 @@ from proxy.mapping.paths import RequestInfo, bad_path, parse
 from proxy.mapping.rbac import GROUP as RBAC
 from proxy.mapping.request import Attributes, MappedRequest, attributes_of, map_request
 from proxy.mapping.token import token_of
+from proxy.server.admission import Admission
 from proxy.server.filters import filters, shaped
 from proxy.server.instead import produce_instead
 from proxy.server.leaving import no_writes, produce_leaving
@@ -44,6 +45,7 @@ from proxy.server.messages import (
     GATE,
     IDENTITY,
     IMPERSONATION,
+    LIMITS,
     MAPPING,
     PERMISSION,
     SHARD,
@@ -88,6 +90,7 @@ class WorkspaceGateway:
         classes: Classes,
         endpoints: Mapping[str, ShardEndpoint],
         reach: Reach,
+        admission: Admission,
         unready: Callable[[], str | None],
     ) -> None:
         self._index = index
@@ -98,6 +101,7 @@ class WorkspaceGateway:
         self._classes = classes
         self._endpoints = endpoints
         self._reach = reach
+        self._admission = admission
         self._unready = unready
         self._standing = Standing(index, authenticator, authorizer, discovery)
 
@@ -106,7 +110,12 @@ class WorkspaceGateway:
         if request.key:
             standing = self._standing.find(request)
             if standing is not None:
-                return standing
+                try:
+                    wait = self._admission.enter(request)
+                except StatusError as error:
+                    request.record.step = LIMITS
+                    return refusal(error, request)
+                return standing if wait is None else self._after(wait, request)
         flow = self._flow(request)
         try:
             waiting = next(flow)
@@ -117,6 +126,16 @@ class WorkspaceGateway:
         except StatusError as error:
             return refusal(error, request)
         return self._later(flow, waiting, request)
+
+    async def _after(self, wait: Awaitable[None], request: Request) -> Decision:
+        """What stood before a wait is decided anew after it."""
+        try:
+            await wait
+        except StatusError as error:
+            request.record.step = LIMITS
+            return refusal(error, request)
+        decided = self.decide(request)
+        return decided if isinstance(decided, Decision) else await decided
 
     async def _later(self, flow: Flow, waiting: Awaitable[Any], request: Request) -> Decision:
         """Go on with a flow that had to wait."""
@@ -181,6 +200,12 @@ class WorkspaceGateway:
             if workspace is None or workspace.stage == DEPARTED:
                 raise moving(path)
             record.shard = workspace.shard
+        record.step = LIMITS
+        wait = self._admission.enter(request)
+        if wait is not None:
+            yield wait
+            record.asked = ()
+            return (yield from self._flow(request))  # nothing that was looked at before need be so now
         wanted = impersonation(request.headers, workspace)
         if wanted is not None:
             record.step = IMPERSONATION

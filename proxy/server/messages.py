@@ -14,16 +14,17 @@ from proxy.mapping.paths import RequestInfo
 if TYPE_CHECKING:
     import asyncio
 
+    from proxy.server.admission import Slot
     from proxy.server.tracing import Trace
     from proxy.server.upstream import Sink
 
 Header = tuple[bytes, bytes]
 
-ADDRESS, IDENTITY, ENTRY, IMPERSONATION = "address", "identity", "entry", "impersonation"
+ADDRESS, IDENTITY, ENTRY, LIMITS, IMPERSONATION = "address", "identity", "entry", "limits", "impersonation"
 DOCUMENT, DISCOVERY, PERMISSION, MAPPING, GATE, SHARD = (
     "document", "discovery", "permission", "mapping", "gate", "shard"
 )  # fmt: skip
-STEPS = (ADDRESS, IDENTITY, ENTRY, IMPERSONATION, DOCUMENT, DISCOVERY, PERMISSION, MAPPING, GATE, SHARD)
+STEPS = (ADDRESS, IDENTITY, ENTRY, LIMITS, IMPERSONATION, DOCUMENT, DISCOVERY, PERMISSION, MAPPING, GATE, SHARD)
 """Of the way of a request through the gateway. Documents (discovery, OpenAPI) end there; the others go on."""
 
 
@@ -90,6 +91,10 @@ class Request:
     record: Record = field(default_factory=Record)
     key: bytes = b""
     """Stands for client certificate and headers, of a GET that came with the same ones on this connection before."""
+    slot: Slot | None = None
+    """What it has of its workspace's limits, once it was admitted."""
+    rest: float = 0.0
+    """Seconds for which its connection is not read from after the answer."""
 
     def header(self, name: bytes) -> bytes:
         """Value of the first header of that (lower case) name, or ``b""``."""

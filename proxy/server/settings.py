@@ -10,6 +10,7 @@ from typing import Any
 
 from proxy.audit.settings import AuditSettings, Rotation
 from proxy.auth.oidc import OidcSettings
+from proxy.limits.values import LimitSettings, WorkspaceLimits
 from proxy.server.tracing import TracingSettings
 
 
@@ -97,6 +98,8 @@ class ServerSettings:
     log_requests: bool = False
     """Whether each request has a line in the log."""
     limits: Limits = field(default_factory=Limits)
+    shares: LimitSettings = field(default_factory=LimitSettings)
+    """What workspaces may have of what all share."""
 
     def write(self, path: Path) -> None:
         """Atomically, for the owner alone."""
@@ -111,6 +114,8 @@ class ServerSettings:
         values: dict[str, Any] = json.loads(path.read_text())
         values["shards"] = tuple(ShardSettings(**shard) for shard in values["shards"])
         values["limits"] = Limits(**values["limits"])
+        shares = values["shares"]
+        values["shares"] = LimitSettings(**{**shares, "workspace": WorkspaceLimits(**shares["workspace"])})
         if values.get("oidc"):
             lists = {key: tuple(values["oidc"][key]) for key in ("required_claims", "signing_algs")}
             values["oidc"] = OidcSettings(**{**values["oidc"], **lists})

@@ -30,8 +30,10 @@ TICKS = os.sysconf("SC_CLK_TCK")
 class System:
     """``async with System() as system``; ``workspace`` is a new Universal one, ``token`` what it is called by below."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, *options: str) -> None:
+        """``options``: further flags of `kcp start`."""
         self._workers = workers
+        self._options = options
         self._folder = tempfile.TemporaryDirectory(prefix="kcp-bench-")
         self.root = Path(self._folder.name) / ".kcp"
         self.ready_seconds = 0.0
@@ -50,7 +52,7 @@ class System:
         tokens = Path(self._folder.name) / "tokens.csv"
         tokens.touch(mode=0o600)
         tokens.write_text(f"{USER_TOKEN},{USER},1,dev\n")
-        command += ["--token-auth-file", str(tokens)]
+        command += ["--token-auth-file", str(tokens), *self._options]
         began = time.perf_counter()
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: ASYNC220
         kubeconfig = self.root / "admin.kubeconfig"
@@ -71,12 +73,12 @@ class System:
         self.ready_seconds = time.perf_counter() - began
         self.shard = Client(load_kubeconfig(self.root / "shard" / "admin.kubeconfig"))
         await self.create_workspace("benchmarks", "Organization")
-        self.org = Client(load_kubeconfig(_at(kubeconfig, f"{self.url}/clusters/root:benchmarks")))
+        self.org = Client(load_kubeconfig(at(kubeconfig, f"{self.url}/clusters/root:benchmarks")))
         await self.create_workspace(self.name, "Universal", self.org)
         self.token = await self.token_of(f"root:benchmarks:{self.name}")
-        self.client = Client(load_kubeconfig(_at(kubeconfig, f"{self.url}/clusters/root:benchmarks:{self.name}")))
-        await _grant(self.org, "tenancy.kcp.dev", "clusterworkspaces/content", "access")
-        await _grant(self.client, "", "configmaps", "*")
+        self.client = Client(load_kubeconfig(at(kubeconfig, f"{self.url}/clusters/root:benchmarks:{self.name}")))
+        await grant(self.org, "tenancy.kcp.dev", "clusterworkspaces/content", "access")
+        await grant(self.client, "", "configmaps", "*")
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -147,7 +149,7 @@ class System:
         return {name: sum(memory_mib(pid) for pid in pids) for name, pids in self.processes().items()}
 
 
-async def _grant(client: Client, group: str, resource: str, verb: str) -> None:
+async def grant(client: Client, group: str, resource: str, verb: str) -> None:
     """To `USER`, in a whole workspace."""
     rule = {"apiGroups": [group], "resources": [resource], "verbs": [verb]}
     await client.create(ROLES, {"metadata": {"name": USER}, "rules": [rule]})
@@ -156,7 +158,7 @@ async def _grant(client: Client, group: str, resource: str, verb: str) -> None:
     await client.create(BINDINGS, {"metadata": {"name": USER}, "roleRef": role, "subjects": subjects})
 
 
-def _at(kubeconfig: Path, server: str) -> dict[str, Any]:
+def at(kubeconfig: Path, server: str) -> dict[str, Any]:
     import yaml
 
     config: dict[str, Any] = yaml.safe_load(kubeconfig.read_text())

@@ -13,6 +13,7 @@ from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
 from proxy.kube.tally import Tallies
 from proxy.kube.workqueue import WorkQueue
+from proxy.limits.values import LimitSettings
 from proxy.metrics.busiest import cut
 from proxy.metrics.certificates import Certificates
 from proxy.metrics.controllers import queue_families
@@ -22,6 +23,7 @@ from proxy.metrics.shards import read
 from proxy.metrics.snapshot import Family, add, decode, encode
 from proxy.metrics.worker import WorkerMetrics
 from proxy.metrics.workload import LAGS, cluster_families, import_family
+from proxy.server.admission import Admission
 from proxy.server.handshakes import Handshakes
 from proxy.server.tunnels import Tunnels
 from proxy.shard.pki import Authority
@@ -47,8 +49,9 @@ def shown(metrics: WorkerMetrics) -> dict[str, float]:
 def worker(index: WorkspaceIndex) -> tuple[WorkerMetrics, RequestMetrics]:
     requests = RequestMetrics(["main"], busiest=SHOWN)
     metrics = WorkerMetrics(
-        Path("unused"), requests=requests, index=index, pools=(), connections=lambda: 0, handshakes=Handshakes(),
-        tunnels=Tunnels(), documents=lambda: 0, unready=lambda: None, auditor=None,
+        Path("unused"), requests=requests, admission=Admission(["main"], LimitSettings()), index=index, pools=(),
+        connections=lambda: 0, handshakes=Handshakes(), tunnels=Tunnels(), documents=lambda: 0,
+        unready=lambda: None, auditor=None,
     )  # fmt: skip
     return metrics, requests
 

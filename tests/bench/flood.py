@@ -1,0 +1,272 @@
+"""``python -m tests.bench.flood``: how long one workspace's requests take while another one floods the same kcp.
+
+A user with a token reads and writes a few small objects, on its connections, at a steady pace. Meanwhile another
+workspace's user opens connections, from a process of its own, and asks as fast as it is answered. What is compared is
+the first one's time for a request before (``quiet``) and during each flood, in turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import ssl
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from proxy.kube.client import Client
+from proxy.kube.config import load_kubeconfig
+from tests.bench.load import Connection, Target, connect
+from tests.bench.system import USER_TOKEN, System, at, grant
+from tests.bench.works import NAMESPACES, configmap, fill
+
+OUTPUT = Path("build/bench-flood.json")
+NOISY = "noisy"
+OBJECTS = 1000
+PACE = 0.02
+"""Seconds from one request of a connection to its next."""
+VICTIMS = 4
+"""Connections of the one that is measured."""
+QUIET = "quiet"
+KINDS = ("lists", "gets", "creates", "watches", "slow", "bodies")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the measured workspace saw during one kind of flood; milliseconds."""
+
+    flood: str
+    verb: str
+    requests: int
+    refused: int
+    p50: float
+    p99: float
+    worst: float
+    """The greatest p99 of a round."""
+    answers: dict[str, int]
+    """What the flood got in one round, by status, and ``open`` for what it did not get in the time."""
+
+
+class Flood:
+    """``connections`` of one kind; statuses are counted."""
+
+    def __init__(self, target: Target, kind: str) -> None:
+        self._target = target
+        self._kind = kind
+        self.answers: Counter[str] = Counter()
+        self._numbers = itertools.count()
+
+    def _request(self) -> bytes:
+        target, number = self._target, next(self._numbers)
+        name = f"f-{os.getpid()}-{number}"
+        path = "/api/v1/namespaces/create/configmaps"
+        if self._kind == "gets":
+            return target.request("GET", f"/api/v1/namespaces/list/configmaps/o-{number % OBJECTS}")
+        if self._kind == "creates":
+            return target.request("POST", path, configmap(name))
+        if self._kind == "bodies":
+            return target.request("POST", path + "?dryRun=All", configmap(name, "v" * 900_000))
+        if self._kind == "watches":
+            query = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+            return target.request("GET", f"/api/v1/namespaces/list/configmaps?{query}&timeoutSeconds=300")
+        return target.request("GET", "/api/v1/configmaps" if number % 2 else "/api/v1/namespaces/list/configmaps")
+
+    async def one(self) -> None:
+        """One connection, again and again."""
+        while True:
+            try:
+                connection = await connect(self._target)
+                await self._use(connection)
+            except (OSError, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError):
+                    raise
+                self.answers["closed"] += 1
+                await asyncio.sleep(0.1)
+
+    async def _use(self, connection: Connection) -> None:
+        if self._kind == "slow":
+            connection.start(self._request())
+            await asyncio.sleep(0.05)
+            connection.transport.pause_reading()
+            self.answers["unread"] += 1
+            await asyncio.sleep(3600)
+        while True:
+            if self._kind == "watches":
+                connection.on_data = lambda data: None
+                answer = connection.start(self._request())
+                await asyncio.sleep(1)
+                self.answers[str(answer.result()[0]) if answer.done() else "200"] += 1
+                connection.transport.abort()
+                return
+            status, _ = await connection.start(self._request())
+            self.answers[str(status)] += 1
+
+
+async def flood(kind: str, url: str, authority: Path, connections: int) -> None:
+    """Until it is killed; says now and then what it was answered."""
+    tls = ssl.create_default_context(cafile=str(authority))
+    target = Target(NOISY, url, tls, (("authorization", f"Bearer {USER_TOKEN}"),))
+    made = Flood(target, kind)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(connections):
+            group.create_task(made.one())
+        while True:
+            await asyncio.sleep(0.5)
+            print(json.dumps(made.answers), flush=True)
+
+
+@asynccontextmanager
+async def flooding(kind: str, url: str, authority: Path, connections: int) -> AsyncIterator[Counter[str]]:
+    """A flood beside the block, from a process that gives way to others; afterwards its answers are counted."""
+    answers: Counter[str] = Counter()
+    if kind == QUIET:
+        yield answers
+        return
+    process = await asyncio.create_subprocess_exec(
+        *("nice", "-n", "5", sys.executable, "-m", "tests.bench.flood", "--flood", kind, "--url", url),
+        *("--authority", str(authority), "--connections", str(connections)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    await process.stdout.readline()
+    try:
+        yield answers
+    finally:
+        process.kill()
+        said, _ = await process.communicate()
+        answers.update(json.loads([b"{}", *said.splitlines(keepends=True)][-1]))
+
+
+class Victim:
+    """Requests at a steady pace, of which each one's time is known."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._numbers = itertools.count()
+        self.times: dict[str, list[float]] = {"GET": [], "create": []}
+        self.refused = 0
+
+    def _next(self) -> tuple[str, bytes]:
+        number = next(self._numbers)
+        if number % 4:
+            return "GET", self._target.request("GET", f"/api/v1/namespaces/own/configmaps/o-{number % 100}")
+        path = "/api/v1/namespaces/create/configmaps"
+        return "create", self._target.request("POST", path, configmap(f"v-{os.getpid()}-{time.time_ns()}-{number}"))
+
+    async def run(self, seconds: float) -> None:
+        """On `VICTIMS` connections. A request that takes long makes the next one late."""
+        opened = [await connect(self._target) for _ in range(VICTIMS)]
+        until = time.perf_counter() + seconds
+        await asyncio.gather(*(self._use(connection, until, turn) for turn, connection in enumerate(opened)))
+        for connection in opened:
+            connection.transport.close()
+
+    async def _use(self, connection: Connection, until: float, turn: int) -> None:
+        await asyncio.sleep(PACE * turn / VICTIMS)
+        while time.perf_counter() < until:
+            verb, request = self._next()
+            began = time.perf_counter()
+            status, _ = await connection.start(request)
+            seconds = time.perf_counter() - began
+            self.times[verb].append(seconds)
+            self.refused += status >= 400
+            await asyncio.sleep(max(0.0, PACE - seconds))
+
+
+async def prepare(system: System) -> str:
+    """A second workspace full of objects; its URL."""
+    await system.create_workspace(NOISY, "Universal", system.org)
+    url = f"{system.url}/clusters/root:benchmarks:{NOISY}"
+    for workspace in (system.client.connection.server, url):
+        async with Client(load_kubeconfig(at(system.root / "admin.kubeconfig", workspace))) as client:
+            for name in ("list", "create", "own"):
+                await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+            await fill(client, "own", 100)
+            if workspace == url:
+                await grant(client, "", "configmaps", "*")
+                await fill(client, "list", OBJECTS)
+    return url
+
+
+async def measure(
+    rounds: int, seconds: float, workers: int, connections: int, kinds: tuple[str, ...], options: tuple[str, ...],
+    say: Callable[[str], object],
+) -> list[Row]:  # fmt: skip
+    async with System(workers, *options) as system:
+        url = await prepare(system)
+        authority = system.root / "flood-ca.crt"
+        authority.write_bytes(system.client.connection.ca_data or b"")
+        seen: dict[str, list[Victim]] = {}
+        got: dict[str, Counter[str]] = {}
+        await Victim(system.proxied()).run(2)
+        for turn in range(rounds):
+            for kind in (QUIET, *kinds):
+                say(f"round {turn + 1}: {kind}")
+                async with flooding(kind, url, authority, connections) as answers:
+                    victim = Victim(system.proxied())
+                    await victim.run(seconds)
+                seen.setdefault(kind, []).append(victim)
+                got[kind] = answers
+                await asyncio.sleep(1)  # what was under way ends
+    return [_row(kind, verb, victims, got[kind]) for kind, victims in seen.items() for verb in ("GET", "create")]
+
+
+def _row(kind: str, verb: str, victims: list[Victim], answers: Counter[str]) -> Row:
+    rounds = [sorted(victim.times[verb]) for victim in victims]
+    p99 = [_part(times, 0.99) for times in rounds]
+    return Row(
+        kind, verb, sum(map(len, rounds)), sum(victim.refused for victim in victims),
+        statistics.median(_part(times, 0.5) for times in rounds), statistics.median(p99), max(p99), dict(answers),
+    )  # fmt: skip
+
+
+def _part(ordered: list[float], part: float) -> float:
+    return round(ordered[min(int(len(ordered) * part), len(ordered) - 1)] * 1000, 2) if ordered else 0.0
+
+
+@click.command()
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--seconds", default=10.0, show_default=True, help="Of each round and flood.")
+@click.option("--workers", default=2, show_default=True, help="Proxy workers.")
+@click.option("--connections", default=200, show_default=True, help="Of the flood.")
+@click.option("--only", multiple=True, type=click.Choice(KINDS))
+@click.option("--option", "options", multiple=True, help="Further flag of `kcp start`, as --workspace-watches=5.")
+@click.option("--flood", "flood_kind", hidden=True)
+@click.option("--url", hidden=True, default="")
+@click.option("--authority", hidden=True, type=Path)
+def main(
+    rounds: int, seconds: float, workers: int, connections: int, only: tuple[str, ...], options: tuple[str, ...],
+    flood_kind: str | None, url: str, authority: Path,
+) -> None:  # fmt: skip
+    """Measure, print a table, write build/bench-flood.json."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        if flood_kind:
+            runner.run(flood(flood_kind, url, authority, connections))
+            return
+        console = Console(stderr=True)
+        rows = runner.run(measure(rounds, seconds, workers, connections, only or KINDS, options, console.log))
+    table = Table("flood", "of the other", "requests", "refused", "p50 ms", "p99 ms", "worst p99", "×", "flood got")
+    quiet = {row.verb: row.p99 for row in rows if row.flood == QUIET}
+    for row in rows:
+        got = ", ".join(f"{key}: {count}" for key, count in sorted(row.answers.items()))
+        times = (f"{row.p50:.2f}", f"{row.p99:.2f}", f"{row.worst:.2f}", f"{row.p99 / quiet[row.verb]:.2f}")
+        table.add_row(row.flood, row.verb, str(row.requests), str(row.refused), *times, got)
+    Console(width=150).print(table)
+    OUTPUT.parent.mkdir(exist_ok=True)
+    OUTPUT.write_text(json.dumps([asdict(row) for row in rows], indent=2))
+
+
+if __name__ == "__main__":
+    main()
