@@ -26,6 +26,8 @@ class WorkspaceLimits:
     """Bodies of requests that wait or are under way, in MiB."""
     unread_megabytes: int = 64
     """Answers that clients leave unread, in MiB: what lies in the proxy for slow readers."""
+    crds: int = 500
+    """CRDs of its own: each costs the shard a MiB or two."""
     shares: int = 1
     """Of the shard, where workspaces compete for it: who has two gets twice as much."""
 
@@ -44,6 +46,7 @@ class WorkspaceLimits:
             streams=part(self.streams),
             request_megabytes=part(self.request_megabytes),
             unread_megabytes=part(self.unread_megabytes),
+            crds=self.crds,
             shares=self.shares,
         )
 

@@ -204,13 +204,15 @@ class Admission:
         name = workspace + VITAL_MARK if vital else workspace
         account = accounts.get(name)
         if account is None:
-            account = accounts[name] = Account(VITAL_LIMITS if vital else self._limits_of(workspace))
+            account = accounts[name] = Account(
+                VITAL_LIMITS if vital else self.limits_of(workspace).of_each(self._workers)
+            )
         account.used = True
         return account
 
-    def _limits_of(self, workspace: str) -> WorkspaceLimits:
-        limits = self._limits if self._file is None else self._file.of(workspace, self._limits)
-        return limits.of_each(self._workers)
+    def limits_of(self, workspace: str) -> WorkspaceLimits:
+        """Of all workers together."""
+        return self._limits if self._file is None else self._file.of(workspace, self._limits)
 
     def _check(self, account: Account, request: Request) -> None:
         if account.unread and account.too_much_unread():
@@ -291,7 +293,7 @@ class Admission:
         for accounts in self._accounts.values():
             for name, account in accounts.items():
                 if not name.endswith(VITAL_MARK):
-                    account.limits = self._limits_of(name)
+                    account.limits = self.limits_of(name).of_each(self._workers)
 
     def forget(self) -> None:
         for accounts in self._accounts.values():

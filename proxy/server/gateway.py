@@ -55,6 +55,7 @@ from proxy.server.messages import (
     Request,
 )
 from proxy.server.pool import ShardEndpoint
+from proxy.server.quota import check_crds, makes_crd
 from proxy.server.reach import STREAMS, Reach, methods, reached
 from proxy.server.replies import no_such_method, refusal, text, unavailable
 from proxy.server.settling import produce_settled
@@ -341,6 +342,9 @@ class WorkspaceGateway:
         left = info.verb in WRITES and discovery.is_left(workspace, group, version, resource)
         if left and (info.verb == "create" or not info.name):
             raise no_writes(info)
+        if makes_crd(request, info) and not user.masters:
+            limit = self._admission.limits_of(workspace.path).crds
+            check_crds(info, workspace.path, discovery.view(workspace).shapes, limit)
         request.record.step = MAPPING
         mapped = map_request(
             info, workspace.token, method=request.method, headers=request.headers, body=request.body, scopes=scopes,

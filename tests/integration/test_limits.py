@@ -28,7 +28,7 @@ OBJECTS = 60
 MAPS = "/api/v1/namespaces/default/configmaps"
 ENOUGH = 40
 """Requests of the one that is measured."""
-FLAGS = {"queued-requests": 20, "watches": 10, "unread-megabytes": 1}
+FLAGS = {"queued-requests": 20, "watches": 10, "unread-megabytes": 1, "crds": 2}
 TIMEOUT = 60
 
 
@@ -217,6 +217,45 @@ async def test_slow_readers(kcp: Kcp) -> None:
         return not await is_refused()
 
     await eventually(is_served, timeout=TIMEOUT)
+
+
+async def test_crds(kcp: Kcp) -> None:
+    target, other = tenant(kcp, "noisy"), tenant(kcp, "quiet")
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    connection, beside = await connect(target), await connect(other)
+    for number in range(FLAGS["crds"]):
+        await connection.ask(target.request("POST", path, _crd(number)))
+
+    async def is_refused() -> bool:
+        """What a worker has not heard of yet is not counted."""
+        status, body = await connection.start(target.request("POST", path + "?dryRun=All", _crd(9)))
+        return status == 403 and b"exceeded quota" in body
+
+    await eventually(is_refused, timeout=TIMEOUT)
+    apply = "application/apply-patch+yaml"
+    query = "?fieldManager=test&dryRun=All"
+    new = target.request("PATCH", f"{path}/t9.example.com{query}", _crd(9), apply)
+    assert (await connection.start(new))[0] == 403
+    await connection.ask(target.request("PATCH", f"{path}/t0.example.com{query}", _crd(0), apply))
+    await beside.ask(other.request("POST", path, _crd(9)))
+    await connection.ask(target.request("DELETE", f"{path}/t0.example.com"))
+
+    async def is_let_in() -> bool:
+        return not await is_refused()
+
+    await eventually(is_let_in, timeout=TIMEOUT)
+    for one in (connection, beside):
+        one.transport.abort()
+
+
+def _crd(number: int) -> bytes:
+    names = {"plural": f"t{number}", "kind": f"T{number}", "singular": f"t{number}", "listKind": f"T{number}List"}
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+    spec = {"group": "example.com", "names": names, "scope": "Namespaced", "versions": [version]}
+    meta = {"name": f"t{number}.example.com"}
+    kind = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"}
+    return json.dumps({**kind, "metadata": meta, "spec": spec}).encode()
 
 
 async def metric(kcp: Kcp, name: str) -> float:
