@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help start install binaries test unit check demo bench faults differential fuzz picture lock clean
+.PHONY: help start install binaries test unit check demo bench faults differential fuzz mutants picture lock clean
 
 help:            ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -69,6 +69,9 @@ differential: install .venv/developing  ## random requests to a workspace and to
 
 fuzz: .venv/developing  ## damaged and foreign bytes for all that reads them, ten minutes (ARGS="--seconds 60 --target mapping")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+mutants: .venv/developing  ## change the gate that confines requests in every way: each change must make a test fail
+	@$(BIN)/python -m tests.mutation $(ARGS)
 
 picture: install .venv/developing  ## draw the README's picture of a dashboard (six minutes)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/picture.txt

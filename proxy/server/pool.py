@@ -9,7 +9,7 @@ import ssl
 import time
 from dataclasses import dataclass
 
-from proxy.auth.identity import MASTERS, IdentityHeaders
+from proxy.auth.identity import AUTHENTICATED, IdentityHeaders
 from proxy.kube.errors import StatusError
 from proxy.server.exchange import Buffered
 from proxy.server.messages import Forward
@@ -135,7 +135,7 @@ class Pool:
     async def _await_word(self) -> None:
         """Ask the shard whether it is ready. Raises OSError where it cannot be asked, StatusError 503 if it is not."""
         endpoint = self.endpoint
-        headers = [(endpoint.identity.user, ASKER), (endpoint.identity.group, MASTERS.encode())]
+        headers = [(endpoint.identity.user, ASKER), (endpoint.identity.group, AUTHENTICATED.encode())]
         if endpoint.authorization is not None:
             headers.append((b"authorization", endpoint.authorization))
         question = Forward(self.shard, b"GET", b"/readyz", headers)

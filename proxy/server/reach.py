@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from proxy.kube.client import METADATA, Client, Object, Resource
 from proxy.kube.errors import StatusError
+from proxy.mapping.gate import gate
 from proxy.mapping.natives import refuse_hidden
 from proxy.mapping.paths import RequestInfo, not_allowed
 from proxy.server.messages import Forward, Header, Request, Switch
@@ -53,6 +54,7 @@ class Reach:
         """Name of the WorkloadCluster that runs the pod. Raises StatusError where there is no such pod, or no cluster
         has it."""
         path = PODS.path(workspace.prefix + info.namespace, info.name)
+        gate(b"GET", path.encode(), b"", workspace.token)
         try:
             pod = await self._clients[workspace.shard].request("GET", path, accept=METADATA)
         except StatusError as error:

@@ -1,0 +1,116 @@
+"""Nothing reaches a shard but past the gate: were the mapping wrong in all that it does, requests would be refused.
+
+The mapping is replaced by one that leads elsewhere; what decides who may ask is real, or says yes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import patch
+
+import orjson
+import pytest
+
+from proxy.auth.authorizer import Access
+from proxy.auth.identity import FRONT_PROXY, User
+from proxy.kube.errors import StatusError
+from proxy.mapping.listing import Listing
+from proxy.mapping.request import Attributes, MappedRequest
+from proxy.server import gateway
+from proxy.server.messages import Decision, Forward, Header, Produce, Reply, Request, Response
+from proxy.server.pool import ShardEndpoint
+from proxy.tenancy.index import Workspace
+from tests.unit.mapping.support import TOKEN, P
+from tests.unit.mapping.test_gate import OTHER, begin
+
+WORKSPACE = Workspace("root:team", TOKEN, "Universal", "Ready", "alice", "main")
+ATTRIBUTES = Attributes("", "", "", "", "", "", True, "")
+PRIVILEGED: Header = (b"x-remote-group", b"system:masters")
+
+
+class Yes:
+    """Every other part of the gateway, where it is asked: allowed, served, nothing missing."""
+
+    left = False
+
+    def __getattr__(self, name: str) -> Any:
+        answers = {
+            "get": WORKSPACE, "by_token": WORKSPACE, "authenticate": User("alice"), "enter": Access.ADMIN,
+            "missing": None, "told": None, "find": None, "is_left": self.left, "kind_of": "",
+            "resource_is_cluster_scoped": False,
+        }  # fmt: skip
+        return lambda *_: answers.get(name, True)
+
+
+def decide(method: str, mapped: MappedRequest, *, left: bool = False) -> Decision:
+    """What becomes of a request of a workspace, for which the mapping says ``mapped``."""
+    yes = Yes()
+    yes.left = left
+    endpoint = ShardEndpoint("main", "h", 1, cast(ssl.SSLContext, None), FRONT_PROXY)
+    made = gateway.WorkspaceGateway(
+        index=cast(Any, yes), authenticator=cast(Any, yes), authorizer=cast(Any, yes), discovery=cast(Any, yes),
+        roles=cast(Any, yes), classes=cast(Any, yes), endpoints={"main": endpoint}, reach=cast(Any, yes),
+        unready=lambda: None,
+    )  # fmt: skip
+    name = "" if method == "POST" or mapped.listing else "/x"
+    request = Request(method.encode(), f"/clusters/root:team/api/v1/namespaces/default/configmaps{name}".encode(), [])
+    with patch.object(gateway, "map_request", lambda *_, **__: mapped):
+        return cast(Decision, made.decide(request))
+
+
+def mapped(target: str, listing: Listing | None = None) -> MappedRequest:
+    return MappedRequest(target.encode(), [], b"", ATTRIBUTES, listing=listing)
+
+
+def test_what_is_inside_goes_on_with_privileges() -> None:
+    decision = decide("GET", mapped(f"/api/v1/namespaces/{P}default/configmaps/x"))
+    assert isinstance(decision, Forward)
+    assert PRIVILEGED in decision.headers
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("target", [f"/api/v1/namespaces/{OTHER}default/configmaps/x", "/api/v1/nodes/x", "/metrics"])
+def test_what_leads_elsewhere_is_refused(method: str, target: str) -> None:
+    decision = decide(method, mapped(target))
+    assert isinstance(decision, Reply)
+    assert decision.status == 403
+    assert b"not confined to the workspace" in decision.body
+
+
+def test_a_list_that_begins_elsewhere_is_refused() -> None:
+    decision = decide("GET", mapped("/api/v1/pods", Listing("/api/v1/pods", (), 0, begin(OTHER), TOKEN)))
+    assert isinstance(decision, Reply)
+    assert decision.status == 403
+
+
+def test_a_page_of_a_list_that_would_be_elsewhere_is_not_fetched() -> None:
+    """Were the shard to say that the list goes on there."""
+    decision = decide("GET", mapped("/api/v1/pods", Listing("/api/v1/pods", (), 0, begin(P), TOKEN)))
+    assert isinstance(decision, Produce)
+    item = {"metadata": {"name": "x", "namespace": f"{P}x"}}
+    body = {"kind": "PodList", "apiVersion": "v1", "metadata": {"continue": begin(OTHER)}, "items": [item]}
+    fetched: list[Forward] = []
+
+    async def fetch(forward: Forward) -> Response:
+        fetched.append(forward)
+        return Response(200, [], orjson.dumps(body))
+
+    async def nothing(*_: object) -> None:
+        pass
+
+    exchange = SimpleNamespace(fetch=fetch, start=nothing, write=nothing, end=nothing)
+    with pytest.raises(StatusError, match="not confined to the workspace"):
+        asyncio.run(cast(Any, decision.run(cast(Any, exchange))))
+    assert len(fetched) == 1
+    assert PRIVILEGED in fetched[0].headers
+
+
+def test_a_look_at_an_object_elsewhere_before_a_write_is_refused() -> None:
+    """Were the write itself let through."""
+    with patch.object(gateway, "gate_mapped", lambda *_: None):
+        decision = decide("PUT", mapped(f"/api/v1/namespaces/{OTHER}default/configmaps/x"), left=True)
+    assert isinstance(decision, Reply)
+    assert decision.status == 403
