@@ -48,11 +48,12 @@ test: install .venv/developing binaries  ## everything the tests need, then all 
 unit: .venv/developing  ## the pure tests alone
 	@$(BIN)/python -m pytest tests/unit $(ARGS)
 
-check: .venv/developing  ## formatting, lint, types, import contracts
+check: .venv/developing  ## formatting, lint, types, import contracts, vulnerable packages
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache | tail -n 3
+	@$(BIN)/python -m tests.vulnerable requirements/runtime.txt requirements/dev.txt requirements/picture.txt
 
 demo: install .venv/developing binaries  ## the whole story: two teams, two physical clusters, real pods (ARGS="--runtime kwok" without root)
 	@$(BIN)/python -m tests.clusters install
