@@ -113,7 +113,7 @@ class Answer:
         if self.head_only:
             data = b""
         elif not self._close_delimited:
-            data = _chunk(data, done)
+            data = chunk_of(data, done)
         if self._pending:
             data = self._pending + data
             self._pending = b""
@@ -121,6 +121,17 @@ class Answer:
         connection.write(data)
         if done:
             connection.finished()
+
+    def piece_as(self, data: bytes, chunk: bytes) -> None:
+        """`piece`, of an answer that goes on, where its chunk was made before, for several answers."""
+        if self._pending or self._gzip is not None or self.head_only or self._close_delimited:
+            self.piece(data, False)
+            return
+        record = self.record
+        record.sent += len(data)
+        if record.pieces is not None:
+            record.pieces.append(data)
+        self._connection.write(chunk)
 
     def _persistence(self) -> bytes:
         if not self.parsed.keep:
@@ -142,6 +153,11 @@ def head_of(status: int, headers: list[Header]) -> bytes:
     return b"".join(parts)
 
 
+def own_fields(audit_id: bytes) -> bytes:
+    """Header lines of one answer whose others are those of several."""
+    return b"audit-id: %b\r\ndate: %b\r\n" % (audit_id or str(uuid.uuid4()).encode(), http_date(time.time()))
+
+
 def status_line(status: int) -> bytes:
     return STATUS_LINES.get(status) or b"HTTP/1.1 %d Status\r\n" % status
 
@@ -160,6 +176,7 @@ def accepts_gzip(parsed: Parsed) -> bool:
     return b"gzip" in [token.strip() for token in parsed.request.header(b"accept-encoding").split(b",")]
 
 
-def _chunk(data: bytes, done: bool) -> bytes:
+def chunk_of(data: bytes, done: bool = False) -> bytes:
+    """In the chunked coding of HTTP/1.1, ``done`` with its end."""
     body = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
     return body + b"0\r\n\r\n" if done else body

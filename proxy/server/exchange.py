@@ -36,6 +36,10 @@ class Client(Protocol):
         """The answer, a watch, has begun."""
         ...
 
+    def alone(self, forward: Forward) -> None:
+        """Answer by this instead of what was tried, of which the client has seen nothing."""
+        ...
+
     def upgraded(self, first: bytes, other: asyncio.Transport) -> None:
         """Say ``first``; from then on client and ``other`` speak with each other, unread."""
         ...
@@ -55,7 +59,7 @@ class Streamed:
 
     __slots__ = (
         "_answer", "_asked", "_bodyless", "_buffered", "_client", "_filter", "_forward", "_head", "_held", "_held_size",
-        "_identity", "_length", "lines", "upstream",
+        "_identity", "_length", "_upstream", "lines",
     )  # fmt: skip
 
     def __init__(self, client: Client, answer: Answer, forward: Forward, buffered: int) -> None:
@@ -72,7 +76,7 @@ class Streamed:
         self._held: list[bytes] = []
         self._held_size = 0
         self._filter: BodyFilter | None = None
-        self.upstream: Upstream | None = None
+        self._upstream: Upstream | None = None
         self.lines = answer.record.lines()
 
     @property
@@ -81,14 +85,23 @@ class Streamed:
         return self._forward.streaming
 
     def bind(self, upstream: Upstream) -> bool:
-        self.upstream = upstream
+        self._upstream = upstream
         return self._answer is not None
+
+    def pause(self) -> None:
+        """The client does not take what was written."""
+        if self._upstream is not None:
+            self._upstream.pause()
+
+    def resume(self) -> None:
+        if self._upstream is not None:
+            self._upstream.resume()
 
     def cancel(self) -> None:
         """The client has gone, or wants no more."""
         self._answer = None
-        if self.upstream is not None:
-            self.upstream.abandon()
+        if self._upstream is not None:
+            self._upstream.abandon()
 
     def end(self) -> None:
         """End a watch in good order: its client asks again, and is served elsewhere."""
@@ -192,7 +205,7 @@ class Streamed:
 
     def upgraded(self, headers: list[Header], rest: bytes) -> None:
         answer, self._answer = self._answer, None
-        upstream = self.upstream
+        upstream = self._upstream
         if answer is None or upstream is None:
             return
         answer.record.status = SWITCHING

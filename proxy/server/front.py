@@ -19,6 +19,7 @@ from proxy.server.pool import Pool
 from proxy.server.replies import refusal, unavailable
 from proxy.server.settings import Limits
 from proxy.server.upstream import SWITCHING, Sink
+from proxy.server.watches import Watches, Watching
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Front(asyncio.Protocol):
     __slots__ = (
         "_advancing", "_answer", "_connections", "_drained", "_ended", "_fault", "_gateway", "_limits", "_observers",
         "_parser", "_pipe", "_pools", "_reading_paused", "_resting", "_sink", "_stalled", "_stalled_since", "_task",
-        "_transport", "_unread", "_unread_size", "last_activity",
+        "_transport", "_unread", "_unread_size", "_watches", "last_activity",
     )  # fmt: skip
 
     def __init__(
@@ -44,15 +45,18 @@ class Front(asyncio.Protocol):
         limits: Limits,
         connections: set[Front] | None = None,
         observers: Sequence[Observer] = (),
+        watches: Watches | None = None,
     ) -> None:
-        """``connections``: a set in which this one stands while it is open."""
+        """``connections``: a set in which this one stands while it is open; ``watches``: with whom this worker's
+        clients share theirs."""
         self._observers = observers
         self._gateway = gateway
         self._pools = pools
         self._limits = limits
+        self._watches = watches
         self._connections = connections
         self._answer: Answer | None = None
-        self._sink: Streamed | None = None
+        self._sink: Streamed | Watching | None = None
         self._task: asyncio.Task[None] | None = None
         self._pipe: Pipe | None = None
         self._fault: StatusError | None = None
@@ -125,14 +129,14 @@ class Front(asyncio.Protocol):
             slot = self._stalled = self._answer.parsed.request.slot
             if slot is not None:
                 slot.stalled(self._transport.get_write_buffer_size())
-        if self._sink is not None and self._sink.upstream is not None:
-            self._sink.upstream.pause()
+        if self._sink is not None:
+            self._sink.pause()
 
     def resume_writing(self) -> None:
         self._stalled_since = None
         self._unstall()
-        if self._sink is not None and self._sink.upstream is not None:
-            self._sink.upstream.resume()
+        if self._sink is not None:
+            self._sink.resume()
         self._release()
         self._advance()
 
@@ -219,8 +223,11 @@ class Front(asyncio.Protocol):
         for observer in self._observers:
             observer.decided(answer.parsed.request)
         if isinstance(decision, Forward):
-            self._sink = Streamed(self, answer, decision, self._limits.buffered)
-            self.send(decision, self._sink)
+            if decision.share is not None and self._watches is not None:
+                self._sink = watching = Watching(self, answer, decision, decision.share)
+                self._watches.add(watching, decision.share)
+            else:
+                self._forward(answer, decision)
         elif isinstance(decision, Reply):
             answer.reply(decision)
         elif isinstance(decision, Switch):
@@ -228,6 +235,10 @@ class Front(asyncio.Protocol):
         else:
             assembly = Assembly(self, answer, self._limits.buffered)
             self._task = asyncio.get_running_loop().create_task(self._produce(answer, decision, assembly))
+
+    def _forward(self, answer: Answer, decision: Forward) -> None:
+        self._sink = sink = Streamed(self, answer, decision, self._limits.buffered)
+        self.send(decision, sink)
 
     async def _produce(self, answer: Answer, decision: Produce, assembly: Assembly) -> None:
         request = answer.parsed.request
@@ -256,6 +267,10 @@ class Front(asyncio.Protocol):
             self._answer.record.streaming = True
             for observer in self._observers:
                 observer.streaming(self._answer.parsed.request)
+
+    def alone(self, forward: Forward) -> None:
+        if self._answer is not None:
+            self._forward(self._answer, forward)
 
     def send(self, forward: Forward, sink: Sink) -> None:
         pool = forward.way or self._pools.get(forward.shard)

@@ -32,6 +32,7 @@ from proxy.mapping.paths import RequestInfo, bad_path, parse
 from proxy.mapping.rbac import GROUP as RBAC
 from proxy.mapping.request import Attributes, MappedRequest, attributes_of, map_request
 from proxy.mapping.token import token_of
+from proxy.mapping.watching import terms_of
 from proxy.server.admission import Admission
 from proxy.server.filters import filters, shaped
 from proxy.server.instead import produce_instead
@@ -53,6 +54,7 @@ from proxy.server.messages import (
     Forward,
     Reply,
     Request,
+    Share,
 )
 from proxy.server.pool import ShardEndpoint
 from proxy.server.quota import check_crds, makes_crd
@@ -447,7 +449,24 @@ class WorkspaceGateway:
                 forward(mapped.target), workspace.token, whoami_body(user, datetime.datetime.now(datetime.UTC))
             )
             return shaped(review, mapped.form)
-        return forward(mapped.target)
+        plain = forward(mapped.target)
+        if info.verb == "watch" and request.method == b"GET" and privileged:
+            plain.share = self._share(plain, mapped, workspace)
+        return plain
+
+    def _share(self, own: Forward, mapped: MappedRequest, workspace: Workspace) -> Share | None:
+        """How others may have the same watch, if they may. Only what is the same for all of them goes on."""
+        form = next((value for name, value in mapped.headers if name == b"accept"), b"")
+        terms = terms_of(mapped.target) if b"as=Table" not in form else None  # of a Table's events one has the columns
+        if terms is None:
+            return None
+        headers = [header for header in own.headers if header[0] not in TRACED]
+
+        def ask(target: bytes) -> Forward:
+            gate(b"GET", target, b"", workspace.token)
+            return replace(own, target=target, headers=headers, share=None)
+
+        return Share((workspace.shard, workspace.token, workspace.moves, form, terms.subject), terms, ask)
 
 
 def changes(info: RequestInfo) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.auth.identity import User
 from proxy.mapping.paths import RequestInfo
+from proxy.mapping.watching import Terms
 
 if TYPE_CHECKING:
     import asyncio
@@ -134,6 +135,17 @@ class Way(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How a watch may be had together with others that are about the same."""
+
+    about: Hashable
+    """The same for those: shard, workspace, subject and form."""
+    terms: Terms
+    ask: Callable[[bytes], Forward]
+    """The same watch on other terms. Raises StatusError where the gate does."""
+
+
 @dataclass(slots=True)
 class Forward:
     """Send this to a shard, or another ``way``, and stream its answer back."""
@@ -156,6 +168,8 @@ class Forward:
     way: Way | None = None
     upgrade: bool = False
     """The answer may be 101: client and other side then speak whatever they like, unread."""
+    share: Share | None = None
+    """A watch that others may have as well: `proxy.server.watches` sends it, if at all."""
     wire: bytes = field(default=b"", init=False, compare=False)
     """What the transport has made of it, request line and headers, as they are sent: it may be used again."""
 

@@ -10,11 +10,14 @@ from collections.abc import Iterable, Sequence
 
 from proxy.server.front import Front
 from proxy.server.handshakes import Handshakes
-from proxy.server.messages import Gateway, Observer
+from proxy.server.messages import Forward, Gateway, Observer
 from proxy.server.pool import Pool, ShardEndpoint, keepalive
+from proxy.server.replies import unavailable
 from proxy.server.settings import ServerSettings
 from proxy.server.tls import ServerTls
 from proxy.server.tunnels import Tunnels
+from proxy.server.upstream import Sink
+from proxy.server.watches import Watches
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +64,8 @@ class Server:
         self._settings = settings
         self._observers = tuple(observers)
         self._pools = {shard.name: Pool(shard, settings.limits.answer_timeout) for shard in endpoints}
+        self.watches = Watches(self._send)
+        """Of clients, as far as they may share requests to shards."""
         self._connections: set[Front] = set()
         self.handshakes = Handshakes()
         """Of clients."""
@@ -80,11 +85,20 @@ class Server:
         """Connections of clients, open now."""
         return self._connections
 
+    def _send(self, forward: Forward, sink: Sink) -> None:
+        pool = self._pools.get(forward.shard)
+        if pool is None:
+            sink.failed(unavailable(forward.shard, "it is not known here"))
+        else:
+            pool.send(forward, sink)
+
     async def start(self) -> None:
         settings = self._settings
         tls = ServerTls(settings, self.handshakes)
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Front(self._gateway, self._pools, settings.limits, self._connections, self._observers),
+            lambda: Front(
+                self._gateway, self._pools, settings.limits, self._connections, self._observers, self.watches
+            ),
             sock=listen(settings.bind_address, settings.port),
             ssl=tls.context,
             ssl_handshake_timeout=HANDSHAKE,
@@ -116,6 +130,7 @@ class Server:
         deadline = time.monotonic() + grace
         while self._connections and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
+        self.watches.close()
         for pool in self._pools.values():
             pool.close()
         self._tunnels.close()

@@ -73,7 +73,7 @@ async def work(bench: Bench, console: Console, foreign: int, only: set[str]) -> 
         "get": bench.gets,
         "list": bench.lists,
         "create": bench.creates,
-        "watch": lambda: bench.watches(100),
+        "watch": lambda: _each(bench.watches, (1, 100, 1000)),
         "workspace": lambda: bench.workspaces(30),
         "foreign": lambda: bench.foreign_lists(foreign),
     }
@@ -85,6 +85,10 @@ async def work(bench: Bench, console: Console, foreign: int, only: set[str]) -> 
     return rows
 
 
+async def _each(measure: Callable[[int], Awaitable[list[Row]]], sizes: tuple[int, ...]) -> list[Row]:
+    return [row for size in sizes for row in await measure(size)]
+
+
 def show(rows: list[Row]) -> None:
     table = Table("work", "system", "conn", "req/s", "min", "p50 ms", "p99 ms", "CPU s per 10,000")
     for row in rows:
@@ -93,6 +97,9 @@ def show(rows: list[Row]) -> None:
         values = (f"{row.p50_ms:.2f}", f"{row.p99_ms:.2f}")
         table.add_row(row.work, row.system, str(row.connections), rate, least, *values, cpu)
     Console(width=170).print(table)
+    for row in rows:
+        if row.shard_watches is not None:
+            print(f"{row.work}, {row.system}: {row.shard_watches} watches at the shard")
 
 
 if __name__ == "__main__":

@@ -23,8 +23,9 @@ import uvloop
 
 from proxy.kube.client import Client
 from proxy.kube.config import Connection
+from proxy.mapping.watching import terms_of
 from proxy.server.compose import endpoint_of
-from proxy.server.messages import Decision, Forward, Reply, Request
+from proxy.server.messages import Decision, Forward, Reply, Request, Share
 from proxy.server.serve import Server
 from proxy.server.settings import Limits, ServerSettings, ShardSettings
 from proxy.shard.addresses import free_port
@@ -37,23 +38,30 @@ PASSED_ON = frozenset({b"accept", b"content-type"})
 
 
 class PassThrough:
-    """A gateway that lets everything through, unchanged."""
+    """A gateway that lets everything through, unchanged. ``shared``: watches may be shared."""
+
+    def __init__(self, *, shared: bool = False) -> None:
+        self._shared = shared
 
     def decide(self, request: Request) -> Decision:
         if request.target == b"/peer":
             return Reply(200, [], hashlib.sha256(request.peer_cert or b"").hexdigest().encode())
         headers = [header for header in request.headers if header[0] in PASSED_ON]
-        return Forward(
+        forward = Forward(
             SHARD, request.method, request.target, [*headers, *IDENTITY], request.body,
             streaming=b"watch=true" in request.target, idempotent=request.method in (b"GET", b"HEAD"),
         )  # fmt: skip
+        terms = terms_of(request.target) if self._shared and forward.streaming else None
+        if terms is not None:
+            forward.share = Share(terms.subject, terms, lambda target: replace(forward, target=target, share=None))
+        return forward
 
 
-async def serve(settings: ServerSettings) -> None:
+async def serve(settings: ServerSettings, *, shared: bool) -> None:
     """Until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    server = Server(PassThrough(), settings, [endpoint_of(shard) for shard in settings.shards])
+    server = Server(PassThrough(shared=shared), settings, [endpoint_of(shard) for shard in settings.shards])
     await server.start()
     await stop.wait()
     await server.stop()
@@ -119,8 +127,10 @@ class Transport:
 
 
 @contextmanager
-def transport(plane: ControlPlane, folder: Path, limits: Limits | None = None) -> Iterator[Transport]:
-    """The transport before ``plane``; listens when it is given out."""
+def transport(
+    plane: ControlPlane, folder: Path, limits: Limits | None = None, *, shared: bool = False
+) -> Iterator[Transport]:
+    """The transport before ``plane``; listens when it is given out. ``shared``: watches are, where they may be."""
     serving = Authority(private_folder(folder / "serving"), "serving")
     clients = Authority(private_folder(folder / "clients"), "clients")
     pair = serving.server("server", ["127.0.0.1"])
@@ -139,7 +149,7 @@ def transport(plane: ControlPlane, folder: Path, limits: Limits | None = None) -
     file = folder / "transport.json"
     settings.write(file)
     listening, told = os.pipe()
-    command = [sys.executable, "-m", __name__, str(file), str(told)]
+    command = [sys.executable, "-m", __name__, str(file), str(told), *(["shared"] if shared else [])]
     process = subprocess.Popen(command, pass_fds=(told,))
     os.close(told)
     try:
@@ -151,9 +161,9 @@ def transport(plane: ControlPlane, folder: Path, limits: Limits | None = None) -
         process.wait()
 
 
-async def main(file: Path, tell: int) -> None:
+async def main(file: Path, tell: int, *, shared: bool) -> None:
     settings = ServerSettings.read(file)
-    serving = asyncio.create_task(serve(settings))
+    serving = asyncio.create_task(serve(settings, shared=shared))
     while True:
         try:
             _, writer = await asyncio.open_connection(settings.bind_address, settings.port)
@@ -169,4 +179,4 @@ async def main(file: Path, tell: int) -> None:
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+        runner.run(main(Path(sys.argv[1]), int(sys.argv[2]), shared="shared" in sys.argv[3:]))
