@@ -17,7 +17,7 @@ from typing import Protocol
 
 from proxy.kube.errors import StatusError
 from proxy.mapping.watching import Line, Lines, Terms, ends_state, read
-from proxy.server.answer import BODYLESS, chunk_of, status_line
+from proxy.server.answer import BODYLESS, chunk_of
 from proxy.server.exchange import HOP_BY_HOP
 from proxy.server.messages import BodyFilter, Forward, Header, Share
 from proxy.server.replies import BAD_GATEWAY
@@ -64,7 +64,7 @@ class Listener(Protocol):
         ...
 
     def refused(self, status: int, fields: bytes, body: bytes) -> None:
-        """The shard's answer is another one; it has not begun."""
+        """The shard's answer is another one, with these header lines; it has not begun."""
         ...
 
     def failed(self, error: StatusError) -> None: ...
@@ -371,7 +371,7 @@ class Feed:
             if listener.begun:
                 listener.ended()
             else:
-                listener.refused(status, status_line(status) + fields, body)
+                listener.refused(status, fields, body)
 
     def _interrupted(self, error: StatusError | None) -> None:
         """The request has ended, or failed. Where clients have come to be known, it is made again behind them."""

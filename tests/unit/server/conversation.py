@@ -23,6 +23,7 @@ from proxy.server.messages import Decision, Forward, Header, Observer, Reply, Re
 from proxy.server.pool import Pool, ShardEndpoint
 from proxy.server.settings import Limits
 from proxy.server.upstream import Upstream
+from proxy.server.watches import Watches
 
 HOST = b"Host: proxy\r\n"
 OK = Reply(200, [(b"content-type", b"text/plain")], b"ok")
@@ -175,13 +176,14 @@ class Talk:
         pool: MemoryPool | None = None,
         room: int = 1 << 30,
         observers: tuple[Observer, ...] = (),
+        watches: Watches | None = None,
     ) -> None:
         decide = decision if callable(decision) else lambda _: decision
         self.gateway = Gate(decide, [])
         self.pool = pool or MemoryPool()
         self.limits = limits or Limits()
         self.connections: set[Front] = set()
-        self.front = Front(self.gateway, {"main": self.pool}, self.limits, self.connections, observers)
+        self.front = Front(self.gateway, {"main": self.pool}, self.limits, self.connections, observers, watches)
         self.wire = Wire(self.front, room)
         self.front.connection_made(self.wire)
         self._looked = 0
