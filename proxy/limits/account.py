@@ -14,6 +14,8 @@ PER_SEAT = 4.0
 """Cost for which one seat is taken."""
 WIDEST = 4
 """Seats of the most expensive request."""
+UNKNOWN = PER_SEAT * WIDEST
+"""Cost of a list of which nothing is known yet: as in a kube-apiserver, the most."""
 FADES = 0.2
 """How much of the way to a smaller cost an estimate goes with each request."""
 MOST_KINDS = 256
@@ -82,6 +84,10 @@ class Account(Flow):
     def too_much_unread(self) -> bool:
         limit = self._limits.unread_megabytes
         return bool(limit and self.unread > limit * MEGABYTE)
+
+    def expected(self, kind: str) -> float:
+        """Cost of a request of that kind."""
+        return self.costs.get(kind, UNKNOWN)
 
     def width(self, cost: float) -> int:
         """Seats for a request of that cost."""

@@ -10,6 +10,7 @@ workspace which floods itself does not lose its clusters.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
@@ -43,9 +44,13 @@ FULL, LATE, RATE, WATCHES, STREAMS, RECEIVED, UNREAD = REASONS = (
 )  # fmt: skip
 BOUNDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0)
 """Seconds."""
-REST = 1.0
+REST, LONGEST_REST = 1.0, 5.0
 """Seconds for which nothing more is read from a connection on which a request was refused: Retry-After for those who
-take no notice of it."""
+take no notice of it. With a large body, which was read for nothing, it is longer."""
+MOST_SECONDS = 30
+"""Of Retry-After."""
+LARGE = 256 * 1024
+"""Bytes of a body for each `REST`."""
 READS = frozenset({"get", "list", "watch"})
 HELD = 256 * 1024
 """Bytes that an answer counts at least whose client does not read: what the shard sends lies there too."""
@@ -183,7 +188,7 @@ class Admission:
             cost = 2.0 + received / BLOCK
         elif info.verb != "get" or not info.is_resource:
             cost_of = f"{info.verb} {info.resource}"
-            cost = account.costs.get(cost_of, 1.0)
+            cost = account.expected(cost_of)
         slot = request.slot = Slot(account, queue, cost_of, received, endless)
         if endless == STREAM:
             return None
@@ -239,8 +244,8 @@ class Admission:
     def _too_many(self, request: Request, reason: str, what: str, seconds: float = 1.0) -> StatusError:
         """In the form of a kube-apiserver's, which says no more than the first words."""
         self.rejected[reason] += 1
-        wait = min(max(1, -int(-seconds // 1)), 30)
-        request.rest = REST
+        rest = request.rest = min(max(REST, REST * len(request.body) / LARGE), LONGEST_REST)
+        wait = min(math.ceil(max(seconds, rest)), MOST_SECONDS)
         message = f"Too many requests, please try again later: {what} in workspace {request.record.workspace}"
         return StatusError(429, message, details={"retryAfterSeconds": wait})
 

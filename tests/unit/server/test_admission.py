@@ -193,7 +193,7 @@ async def test_bodies_are_counted_while_they_wait() -> None:
     admitted = admitting(WorkspaceLimits(requests_in_flight=1, queued_requests=9, request_megabytes=1))
     writes = [asked(MAPS, method=b"POST", body=b"x" * 600_000) for _ in range(2)]
     assert await enters(admitted, writes[0]) is None
-    refused(admitted, writes[1])
+    assert refused(admitted, writes[1]).details == {"retryAfterSeconds": 3}, "it was read for nothing"
     assert admitted.rejected[RECEIVED] == 1
     waiting = await enters(admitted, asked(MAPS, method=b"POST", body=b"x" * 100_000))
     assert waiting is not None
@@ -244,6 +244,17 @@ async def test_expensive_ones_take_more_room() -> None:
     assert [waiting is None for waiting in lists] == [True, True, False]
     assert admitted.queues["main"].taken == 8
     assert await enters(admitted, asked(workspace="root:b")) is None
+
+
+async def test_a_list_of_which_nothing_is_known_is_expensive() -> None:
+    admitted = admitting(WorkspaceLimits(requests_in_flight=4, queued_requests=9), shard=16)
+    first, second = asked(MAPS), asked(MAPS)
+    assert await enters(admitted, first) is None
+    assert await enters(admitted, second) is not None
+    first.record.sent = 1000
+    admitted.finished(first)
+    admitted.finished(second)
+    assert all([await enters(admitted, asked(MAPS)) is None for _ in range(4)]), "now it is known"
 
 
 async def test_watches_that_begin_with_much(monkeypatch: pytest.MonkeyPatch) -> None:
