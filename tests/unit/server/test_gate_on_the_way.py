@@ -49,11 +49,12 @@ def decide(method: str, mapped: MappedRequest, *, left: bool = False) -> Decisio
     """What becomes of a request of a workspace, for which the mapping says ``mapped``."""
     yes = Yes()
     yes.left = left
+    room = SimpleNamespace(enter=lambda request: None)
     endpoint = ShardEndpoint("main", "h", 1, cast(ssl.SSLContext, None), FRONT_PROXY)
     made = gateway.WorkspaceGateway(
         index=cast(Any, yes), authenticator=cast(Any, yes), authorizer=cast(Any, yes), discovery=cast(Any, yes),
-        roles=cast(Any, yes), classes=cast(Any, yes), endpoints={"main": endpoint}, reach=cast(Any, yes),
-        unready=lambda: None,
+        roles=cast(Any, yes), classes=cast(Any, yes), admission=cast(Any, room), endpoints={"main": endpoint},
+        reach=cast(Any, yes), unready=lambda: None,
     )  # fmt: skip
     name = "" if method == "POST" or mapped.listing else "/x"
     request = Request(method.encode(), f"/clusters/root:team/api/v1/namespaces/default/configmaps{name}".encode(), [])
