@@ -20,6 +20,7 @@ from proxy.server.admission import Admission
 from proxy.server.handshakes import Handshakes
 from proxy.server.pool import Pool
 from proxy.server.tunnels import Tunnels
+from proxy.server.watches import Watches
 from proxy.tenancy.index import PHASES, WorkspaceIndex
 
 LAG_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -65,6 +66,7 @@ class WorkerMetrics:
         connections: Callable[[], int],
         handshakes: Handshakes,
         tunnels: Tunnels,
+        watches: Watches,
         documents: Callable[[], int],
         unready: Callable[[], str | None],
         auditor: Auditor | None,
@@ -77,6 +79,7 @@ class WorkerMetrics:
         self._connections = connections
         self._handshakes = handshakes
         self._tunnels = tunnels
+        self._watches = watches
         self._documents = documents
         self._unready = unready
         self._auditor = auditor
@@ -139,6 +142,7 @@ class WorkerMetrics:
                 "result",
                 values={("reached",): self._tunnels.reached, ("away",): self._tunnels.away},
             ),
+            *_shared_watches(self._watches),
             *(_audit(self._auditor) if self._auditor is not None else ()),
         ]
 
@@ -178,6 +182,28 @@ class WorkerMetrics:
             reused.values[(shard,)] = pool.taken
             failures.values.update({(shard, reason): count for reason, count in pool.failures.items()})
         return [now, opened, reused, failures]
+
+
+def _shared_watches(watches: Watches) -> tuple[Family, ...]:
+    return (
+        gauge(
+            "kcp_proxy_shared_watch_clients",
+            "Watches of clients that share requests to shards, or may.",
+            values={(): watches.clients},
+        ),
+        gauge(
+            "kcp_proxy_shared_watch_requests",
+            "Requests to shards that these have.",
+            values={(): watches.feeds},
+        ),
+        counter(
+            "kcp_proxy_shared_watch_joins",
+            "How clients came to their request: opened it, opened it with the state of things first, joined one that "
+            "there was, moved to one when they knew enough.",
+            "way",
+            values={(way,): count for way, count in watches.counts.items()},
+        ),
+    )
 
 
 def _audit(auditor: Auditor) -> list[Family]:

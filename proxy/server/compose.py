@@ -135,6 +135,7 @@ class Worker:
                 connections=self._server.connections,
                 handshakes=self._server.handshakes,
                 tunnels=self._tunnels,
+                watches=self._server.watches,
                 documents=self._discovery.kept_bytes,
                 unready=self.unready,
                 auditor=self._auditor,

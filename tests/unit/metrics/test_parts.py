@@ -26,6 +26,7 @@ from proxy.metrics.workload import LAGS, cluster_families, import_family
 from proxy.server.admission import Admission
 from proxy.server.handshakes import Handshakes
 from proxy.server.tunnels import Tunnels
+from proxy.server.watches import Watches
 from proxy.shard.pki import Authority
 from proxy.tenancy.index import WorkspaceIndex, _slim
 from tests.integration.eventually import eventually
@@ -50,8 +51,8 @@ def worker(index: WorkspaceIndex) -> tuple[WorkerMetrics, RequestMetrics]:
     requests = RequestMetrics(["main"], busiest=SHOWN)
     metrics = WorkerMetrics(
         Path("unused"), requests=requests, admission=Admission(["main"], LimitSettings()), index=index, pools=(),
-        connections=lambda: 0, handshakes=Handshakes(), tunnels=Tunnels(), documents=lambda: 0,
-        unready=lambda: None, auditor=None,
+        connections=lambda: 0, handshakes=Handshakes(), tunnels=Tunnels(),
+        watches=Watches(lambda forward, sink: None), documents=lambda: 0, unready=lambda: None, auditor=None,
     )  # fmt: skip
     return metrics, requests
 
