@@ -44,7 +44,7 @@ def mutants(source: str, only: str = "") -> list[Mutant]:
         if where is None:
             continue
         for place, node in enumerate(_nodes(statement)):
-            if only and re.match(only, ast.unparse(node)) is None:
+            if only and not (isinstance(node, ast.Expr | ast.Call) and re.match(only, ast.unparse(node))):
                 continue
             for after in _changes(node):
                 changed = copy.copy(tree)

@@ -12,7 +12,7 @@ class Subject:
     tests: tuple[str, ...]
     """Files, from the repository's top."""
     only: str = ""
-    """A regular expression: what is changed; everything if empty."""
+    """A regular expression: calls that are changed; everything if empty."""
     equivalent: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Mutants that do the same as the module, each with the reason."""
 

@@ -56,7 +56,7 @@ def decide(method: str, mapped: MappedRequest, *, left: bool = False) -> Decisio
         roles=cast(Any, yes), classes=cast(Any, yes), admission=cast(Any, room), endpoints={"main": endpoint},
         reach=cast(Any, yes), unready=lambda: None,
     )  # fmt: skip
-    name = "" if method == "POST" or mapped.listing else "/x"
+    name = "" if method == "POST" or mapped.listing else "?watch=1" if b"watch=" in mapped.target else "/x"
     request = Request(method.encode(), f"/clusters/root:team/api/v1/namespaces/default/configmaps{name}".encode(), [])
     with patch.object(gateway, "map_request", lambda *_, **__: mapped):
         return cast(Decision, made.decide(request))
@@ -115,3 +115,14 @@ def test_a_look_at_an_object_elsewhere_before_a_write_is_refused() -> None:
         decision = decide("PUT", mapped(f"/api/v1/namespaces/{OTHER}default/configmaps/x"), left=True)
     assert isinstance(decision, Reply)
     assert decision.status == 403
+
+
+def test_a_watch_that_is_shared_asks_for_nothing_elsewhere() -> None:
+    """Whatever is made of the targets of those that share it."""
+    mine = f"/api/v1/namespaces/{P}default/configmaps?watch=1"
+    decision = decide("GET", mapped(mine))
+    assert isinstance(decision, Forward)
+    assert decision.share is not None
+    assert decision.share.ask(mine.encode()).target == mine.encode()
+    with pytest.raises(StatusError, match="not confined to the workspace"):
+        decision.share.ask(mine.replace(P, OTHER).encode())
