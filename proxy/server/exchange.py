@@ -36,6 +36,10 @@ class Client(Protocol):
         """The answer, a watch, has begun."""
         ...
 
+    def settled(self, *, cost: bool) -> None:
+        """The shard has no more to do to begin the answer, a watch. ``cost``: it had, as far as was sent by now."""
+        ...
+
     def alone(self, forward: Forward) -> None:
         """Answer by this instead of what was tried, of which the client has seen nothing."""
         ...

@@ -45,6 +45,8 @@ class Listener(Protocol):
     """Version up to which it has everything."""
     begun: bool
     """Whether it has the head of its answer."""
+    joined: bool
+    """Whether the shard was asked by others before."""
     paused: bool
     """Whether it does not take what was written."""
 
@@ -53,6 +55,10 @@ class Listener(Protocol):
 
     def begin(self, fields: bytes) -> None:
         """The shard has agreed, with these header lines."""
+        ...
+
+    def told(self) -> None:
+        """It has the state whole."""
         ...
 
     def write(self, data: bytes, chunk: bytes) -> None:
@@ -317,6 +323,8 @@ class Feed:
             if listener.terms.asked or not (ends or text.startswith(b'{"type":"BOOKMARK",')):
                 plain = self._plain(text)
                 listener.write(plain, chunk_of(plain))
+            if ends:
+                listener.told()
         return ends
 
     def _hand_out(self, batch: list[Line]) -> None:

@@ -268,6 +268,15 @@ class Front(asyncio.Protocol):
             for observer in self._observers:
                 observer.streaming(self._answer.parsed.request)
 
+    def settled(self, *, cost: bool) -> None:
+        request = self._answer.parsed.request if self._answer is not None else None
+        if request is None or request.slot is None:
+            return
+        if cost:
+            request.slot.begun(request.record)
+        else:
+            request.slot.free()
+
     def alone(self, forward: Forward) -> None:
         if self._answer is not None:
             self._forward(self._answer, forward)

@@ -92,6 +92,7 @@ class _Subject:
         for feed in self.feeds:
             if feed.covers(listener.after):
                 self._watches.counts[JOINED] += 1
+                listener.joined = True
                 feed.join(listener)
                 return
         self._open(listener, listener.terms.after(listener.after), OPENED, listener.after)
@@ -137,7 +138,7 @@ class Watching:
 
     __slots__ = (
         "_answer", "_asked", "_client", "_forward", "_pending", "_pending_size", "_timer", "after", "begun", "feed",
-        "paused", "terms",
+        "joined", "paused", "terms",
     )  # fmt: skip
 
     endless = True
@@ -154,6 +155,7 @@ class Watching:
         self.after = share.terms.version or 0
         self.feed: Feed | None = None
         self.begun = False
+        self.joined = False
         self.paused = False
 
     # for the connection
@@ -206,8 +208,13 @@ class Watching:
         answer.begin(status_line(200) + fields + own_fields(record.audit_id))
         self._client.streaming()
         answer.piece(b"", False)
+        if self.joined:
+            self._client.settled(cost=False)
         timeout = self.terms.timeout or random.uniform(*ENDS_AFTER)
         self._timer = asyncio.get_running_loop().call_later(timeout, self.ended)
+
+    def told(self) -> None:
+        self._client.settled(cost=True)
 
     def write(self, data: bytes, chunk: bytes) -> None:
         answer = self._answer

@@ -46,6 +46,8 @@ class Connection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
         self.on_data: Callable[[bytes], None] | None = None
+        self.begun = False
+        """Whether the head of an answer has come."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]
@@ -59,6 +61,9 @@ class Connection(asyncio.Protocol):
                 self._answer.cancel()  # a watch that nobody waits for
             else:
                 self._answer.set_exception(ConnectionError("closed"))
+
+    def on_headers_complete(self) -> None:
+        self.begun = True
 
     def on_body(self, body: bytes) -> None:
         if self.on_data is not None:

@@ -196,7 +196,9 @@ class Bench:
             connection.on_data = seen
             connection.start(target.request("GET", f"{path}?watch=true&resourceVersion=0"))
             opened.append(connection)
-        await asyncio.sleep(1.0 + watchers / 1000)
+        while not all(connection.begun for connection in opened):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(1.0)
         held = await self._shard_watches() - before
         writer = await connect(target)
         used = self.system.cpu()

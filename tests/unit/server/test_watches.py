@@ -54,7 +54,8 @@ class Listener:
         self.terms: Terms = terms
         self.after = terms.version or 0
         self.feed: Feed | None = None
-        self.begun = self.paused = False
+        self.begun = self.joined = self.paused = False
+        self.has_state = self.terms.version is not None
         self.heard: list[bytes] = []
         self.over: object = None
         """How it ended."""
@@ -63,6 +64,10 @@ class Listener:
         assert not self.begun
         assert fields == b"content-type: application/json\r\n"
         self.begun = True
+
+    def told(self) -> None:
+        assert not self.has_state
+        self.has_state = True
 
     def write(self, data: bytes, chunk: bytes) -> None:
         assert self.begun

@@ -7,9 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.limits.account import Account
+from proxy.limits.fair import FairQueue
+from proxy.limits.values import WorkspaceLimits
 from proxy.mapping.stream import ResponseFilter, patterns
 from proxy.mapping.watching import terms_of
 from proxy.server import watches as module
+from proxy.server.admission import Slot
 from proxy.server.messages import Forward, Request, Share
 from proxy.server.watches import Watches
 from tests.integration.eventually import eventually
@@ -182,3 +186,32 @@ async def test_a_client_that_goes_before_the_answer_frees_the_shard() -> None:
     await talk.leaves()
     assert shard.wire.aborted
     assert hall.watches.feeds == 0
+
+
+async def test_seats_are_free_as_soon_as_the_shard_has_done_its_part() -> None:
+    hall = Hall()
+    account, queue = Account(WorkspaceLimits()), FairQueue(10)
+    slots: list[Slot] = []
+
+    def admitted(request: Request) -> Forward:
+        assert queue.take(account, 1)
+        request.slot = slot = Slot(account, queue, "watch configmaps", 0, 0)
+        slot.width = 1
+        slots.append(slot)
+        return shared(request)
+
+    def talk(query: str) -> Talk:
+        client = Talk(admitted, pool=hall.pool, watches=hall.watches)
+        client.says(get(PATH + query))
+        return client
+
+    shard = await talk("").shard()
+    shard.says(CHUNKED + chunk(line(2)))
+    assert slots[0].width == 1
+    note = b'"annotations":{"k8s.io/initial-events-end":"true"}'
+    ends = line(3).replace(b"MODIFIED", b"BOOKMARK").replace(b'"name":"x"', note)
+    shard.says(chunk(ends))
+    assert slots[0].width == 0
+    client = talk(VERSION)
+    assert slots[1].width == 0
+    assert client.heard().startswith(b"HTTP/1.1 200 OK\r\n")
