@@ -18,7 +18,6 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from proxy.auth.asking import TOKEN_REVIEWS, ask
-from proxy.auth.flights import Flights
 from proxy.auth.identity import ANONYMOUS, AUTHENTICATED, User, authenticated
 from proxy.auth.leases import Lease
 from proxy.auth.moved import MovedTokens
@@ -27,6 +26,7 @@ from proxy.auth.trusted import Trusted
 from proxy.auth.webhook import TokenWebhook
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
+from proxy.kube.flights import Flights
 from proxy.mapping.names import DEFAULT_AUDIENCE, SERVICE_ACCOUNT
 from proxy.tenancy.index import Workspace
 

@@ -15,9 +15,9 @@ from typing import Protocol
 
 from cachetools import LRUCache
 
-from proxy.auth.flights import Flights
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
+from proxy.kube.flights import Flights
 from proxy.mapping.objects import Context, map_object
 from proxy.mapping.paths import RequestInfo
 from proxy.mapping.rbac import AGGREGATE, GROUP, merge_rules

@@ -14,7 +14,7 @@ from proxy.kube.running import keep_running
 from proxy.kube.tally import Tallies
 from proxy.tenancy import controllers as tenancy
 from proxy.tenancy.api import DEFAULT, ROOT
-from proxy.tenancy.index import LOGICAL_CLUSTERS, READY
+from proxy.tenancy.index import LOGICAL_CLUSTERS, READY, phase_of
 from proxy.tenancy.root import root_shard
 from proxy.workload import controllers as workload
 
@@ -95,6 +95,6 @@ class Controllers:
             with suppress(StatusError):
                 selector = f"spec.path={ROOT}:{DEFAULT}"
                 found = (await self._shards[shard].list(LOGICAL_CLUSTERS, field_selector=selector))["items"]
-                if any((item.get("status") or {}).get("phase") == READY for item in found):
+                if any(phase_of(item) == READY for item in found):
                     self._ready.set()
             await asyncio.sleep(ROOT_POLL)

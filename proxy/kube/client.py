@@ -226,10 +226,12 @@ class Client:
         field_selector: str | None = None,
         limit: int = PAGE,
         accept: str | None = None,
+        start: str | None = None,
     ) -> AsyncIterator[Object]:
-        """A list at one resource version, ``limit`` objects at a time."""
+        """A list at one resource version, ``limit`` objects at a time; ``start``: the continue token it begins with."""
         params: dict[str, str | int | None] = {
             "limit": limit,
+            "continue": start,
             "labelSelector": label_selector,
             "fieldSelector": field_selector,
         }
@@ -320,15 +322,18 @@ class Client:
         grace: int | None = None,
         propagation: str | None = None,
         uid: str | None = None,
+        version: str | None = None,
     ) -> Object:
-        """``propagation``: Foreground, Background or Orphan; ``uid``: only that very object (409 otherwise)."""
+        """``propagation``: Foreground, Background or Orphan; ``uid``, ``version`` (a resource version): only that very
+        object, as it was then (409 otherwise)."""
         options: Object = {"kind": "DeleteOptions", "apiVersion": "v1"}
         if grace is not None:
             options["gracePeriodSeconds"] = grace
         if propagation:
             options["propagationPolicy"] = propagation
-        if uid:
-            options["preconditions"] = {"uid": uid}
+        preconditions = {"uid": uid, "resourceVersion": version}
+        if uid or version:
+            options["preconditions"] = {key: value for key, value in preconditions.items() if value}
         return await self._object("DELETE", resource.path(namespace, name), body=options)
 
     async def delete_collection(

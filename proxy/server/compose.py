@@ -38,6 +38,7 @@ from proxy.server.tracing import Tracer
 from proxy.server.tunnels import Tunnels
 from proxy.server.underway import UnderWay
 from proxy.tenancy.index import WorkspaceIndex
+from proxy.tenancy.opening import Opener
 from proxy.tenancy.presence import Presence
 
 log = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ class Worker:
             authorizer=self._authorizer,
             discovery=self._discovery,
             roles=DefaultRoles(clients),
+            opener=Opener(clients),
             classes=self._classes,
             endpoints=endpoints,
             reach=Reach(clients, self._tunnels),

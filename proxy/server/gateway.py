@@ -63,6 +63,7 @@ from proxy.server.replies import no_such_method, refusal, text, unavailable
 from proxy.server.settling import produce_settled
 from proxy.server.standing import CLUSTERS, Standing
 from proxy.tenancy.index import DELETING, DEPARTED, Workspace, WorkspaceIndex
+from proxy.tenancy.opening import Opener
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class WorkspaceGateway:
         authorizer: Authorizer,
         discovery: Discovery,
         roles: DefaultRoles,
+        opener: Opener,
         classes: Classes,
         endpoints: Mapping[str, ShardEndpoint],
         reach: Reach,
@@ -101,6 +103,7 @@ class WorkspaceGateway:
         self._authorizer = authorizer
         self._discovery = discovery
         self._roles = roles
+        self._opener = opener
         self._classes = classes
         self._endpoints = endpoints
         self._reach = reach
@@ -339,6 +342,9 @@ class WorkspaceGateway:
             raise forbidden(user, info, f'"{workspace.path}" is being deleted')
         if not workspace.takes_writes and changes(info):
             raise moving(workspace.path)
+        opening = self._opener.needed(workspace)
+        if opening is not None:
+            yield opening
         if info.subresource and reached(info):
             return (yield from self._reach_out(request, info, user, access, workspace, attributes))
         left = info.verb in WRITES and discovery.is_left(workspace, group, version, resource)

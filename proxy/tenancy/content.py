@@ -8,13 +8,16 @@ from typing import Any
 
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
-from proxy.mapping.token import LABEL
+from proxy.mapping.listing import make_token
+from proxy.mapping.token import LABEL, PREFIX_LENGTH
 from proxy.tenancy.api import DEFAULT, GROUP, NAMESPACES, TYPES, TYPES_IN, WORKSPACES, complete
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)
 BINDINGS = Resource("internal.kcp.dev", "v1alpha1", "typebindings", namespaced=False)
 PAIR = frozenset({"workspaces", "clusterworkspaces"})
+OWN = 20
+"""Objects that are read at once. Most workspaces have fewer of a kind, and then the rest was read for nothing."""
 
 
 async def create_if_absent(client: Client, resource: Resource, obj: Object) -> None:
@@ -56,19 +59,20 @@ async def remove(client: Client, token: str) -> list[str]:
 
     To be called again until the answer is empty. Child workspaces must be gone before: they are left alone here.
     """
-    selector = f"{LABEL}={token}"
     left: list[str] = []
-    crds = await _delete_all(client, CRDS, selector)
+    crds = await _delete_all(client, CRDS, token)
     left += [f"customresourcedefinitions: {crds}"] if crds else []
-    namespaces = await _delete_namespaces(client, selector)
+    namespaces, asked = await _delete_namespaces(client, token)
     left += namespaces
+    if left and not asked:
+        return left  # these take their time; everything else was asked for when they were
     for resource in await cluster_resources(client):
         if resource in (NAMESPACES, CRDS, BINDINGS) or (resource.group == GROUP and resource.plural in PAIR):
             continue
-        count = await _delete_all(client, resource, selector)
+        count = await _delete_all(client, resource, token)
         left += [f"{resource.plural}: {count}"] if count else []
     if not left:  # they say where objects stand, which may have finalizers for somebody to see to
-        count = await _delete_all(client, BINDINGS, selector)
+        count = await _delete_all(client, BINDINGS, token)
         left += [f"typebindings: {count}"] if count else []
     return left
 
@@ -94,36 +98,54 @@ def _of_group(group: str, versions: Iterable[dict[str, Any]]) -> list[Resource]:
     return list(seen.values())
 
 
-async def _delete_all(client: Client, resource: Resource, selector: str) -> int:
+async def own(client: Client, resource: Resource, token: str, *, accept: str | None = None) -> list[Object]:
+    """The objects of a cluster-scoped resource that the workspace with ``token`` has.
+
+    Their names begin with the token, so they are read from there on: what others have costs nothing. CRDs are the
+    exception.
+    """
+    if resource == CRDS:
+        return list((await client.list(CRDS, label_selector=f"{LABEL}={token}", accept=accept))["items"])
+    prefix = f"{token}-"
+    found: list[Object] = []
+    async for page in client.pages(resource, start=make_token(prefix), limit=OWN, accept=accept):
+        own = [item for item in page["items"] if item["metadata"]["name"].startswith(prefix)]
+        found += own
+        if len(own) < len(page["items"]):
+            break
+    return found
+
+
+async def _delete_all(client: Client, resource: Resource, token: str) -> int:
     """How many objects there were before this deletion."""
     try:
-        listed = await client.list(resource, label_selector=selector, accept=METADATA_LIST)
+        found = await own(client, resource, token, accept=METADATA_LIST)
     except StatusError as error:
         if error.code in (404, 405):
             return 0
         raise
-    for item in listed["items"]:
+    for item in found:
         if not item["metadata"].get("deletionTimestamp"):
             await _delete(client, resource, item["metadata"]["name"])
-    return len(listed["items"])
+    return len(found)
 
 
-async def _delete_namespaces(client: Client, selector: str) -> list[str]:
-    listed = await client.list(NAMESPACES, label_selector=selector)
+async def _delete_namespaces(client: Client, token: str) -> tuple[list[str], bool]:
+    """Those that there are, in a few words each, and whether one of them was not asked to go before."""
     left = []
-    for item in listed["items"]:
+    asked = False
+    for item in await own(client, NAMESPACES, token):
         name = item["metadata"]["name"]
         if not item["metadata"].get("deletionTimestamp"):
             await _delete(client, NAMESPACES, name)
+            asked = True
         waiting = [
             condition.get("message", "")
             for condition in (item.get("status") or {}).get("conditions") or ()
             if condition["status"] == "True" and condition["type"] != "NamespaceDeletionContentFailure"
         ]
-        left.append(
-            f"namespace {name[len(selector.partition('=')[2]) + 1 :]}" + (f" ({waiting[0]})" if waiting else "")
-        )
-    return left
+        left.append(f"namespace {name[PREFIX_LENGTH:]}" + (f" ({waiting[0]})" if waiting else ""))
+    return left, asked
 
 
 async def _delete(client: Client, resource: Resource, name: str) -> None:
@@ -136,4 +158,4 @@ async def _delete(client: Client, resource: Resource, name: str) -> None:
 
 async def delete_children(client: Client, token: str) -> int:
     """Ask for all workspaces in the workspace with ``token`` to be deleted; how many there still are."""
-    return await _delete_all(client, WORKSPACES, f"{LABEL}={token}")
+    return await _delete_all(client, WORKSPACES, token)

@@ -20,6 +20,8 @@ LOGICAL_CLUSTERS = Resource("internal.kcp.dev", "v1alpha1", "logicalclusters", n
 INITIALIZING, READY, DELETING = PHASES = "Initializing", "Ready", "Deleting"
 COPYING, FROZEN, DEPARTED, ARRIVING, ARRIVED = "Copying", "Frozen", "Departed", "Arriving", "Arrived"
 """Stages of a move (manifests/shard/logicalclusters.yaml)."""
+UNOPENED, OPENING, OPEN = "Unopened", "Opening", "Open"
+"""Whether what a workspace starts with is there (`proxy.tenancy.opening`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,10 @@ class Workspace:
     """The other shard of that move."""
     generation: int = 0
     """Of its LogicalCluster."""
+    unopened: bool = False
+    """Whether what it starts with is not there yet, or only a part of it."""
+    empty: str = ""
+    """Resource version in which its LogicalCluster says that nothing of it is there; empty where it does not."""
 
     @property
     def takes_writes(self) -> bool:
@@ -230,6 +236,12 @@ class WorkspaceIndex:
             listener(workspace, exists)
 
 
+def phase_of(obj: Object) -> str:
+    """Of a LogicalCluster. What is opened when it is first used has nothing to wait for."""
+    phase: str = (obj.get("status") or {}).get("phase") or (READY if "content" in obj["spec"] else INITIALIZING)
+    return phase
+
+
 def _slim(shard: str, obj: Object) -> Object:
     """What is kept of a LogicalCluster."""
     meta, spec = obj["metadata"], obj["spec"]
@@ -238,7 +250,7 @@ def _slim(shard: str, obj: Object) -> Object:
         path=spec["path"],
         token=meta["name"],
         type=spec["type"],
-        phase=(obj.get("status") or {}).get("phase") or INITIALIZING,
+        phase=phase_of(obj),
         owner=spec.get("owner", ""),
         shard=shard,
         uid=spec.get("parentUID", ""),
@@ -246,5 +258,7 @@ def _slim(shard: str, obj: Object) -> Object:
         stage=move.get("stage", ""),
         other=move.get("shard", ""),
         generation=meta.get("generation", 0) if move else 0,
+        unopened=spec.get("content", OPEN) != OPEN,
+        empty=meta["resourceVersion"] if spec.get("content") == UNOPENED else "",
     )
     return {"metadata": {"name": meta["name"]}, "workspace": workspace}

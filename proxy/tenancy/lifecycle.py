@@ -20,7 +20,17 @@ from proxy.kube.tally import Tallies
 from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.token import PREFIX_LENGTH, new_token, token_of
 from proxy.tenancy import api, content
-from proxy.tenancy.index import ARRIVED, DELETING, DEPARTED, FROZEN, LOGICAL_CLUSTERS, READY, Workspace, WorkspaceIndex
+from proxy.tenancy.index import (
+    ARRIVED,
+    DELETING,
+    DEPARTED,
+    FROZEN,
+    LOGICAL_CLUSTERS,
+    READY,
+    UNOPENED,
+    Workspace,
+    WorkspaceIndex,
+)
 from proxy.tenancy.scheduling import Unschedulable, choose
 from proxy.tenancy.shards import Shards
 
@@ -28,6 +38,10 @@ log = logging.getLogger(__name__)
 
 WORKERS = 8
 ORPHANS_EVERY = 60.0
+LOOKS = 50
+"""A second, at most, at what is left of workspaces that are being deleted: the shard needs its time for that itself."""
+LOOKS_AGAIN, LOOKS_AGAIN_AT_LAST = 0.2, 10.0
+"""Seconds from one look at such a workspace to the next: alone, and as one of many."""
 UNSCHEDULABLE_AGAIN = 10.0
 """Seconds until a workspace that no shard may take is looked at again without a change of a ClusterWorkspaceShard."""
 
@@ -62,6 +76,8 @@ class Lifecycle:
         self._tallies = tallies or Tallies()
         self._heard: dict[str, float] = {}
         """uid of a ClusterWorkspace that is not Ready yet → when we first saw it, by `time.monotonic`."""
+        self._leaving: set[Key] = set()
+        """Pairs whose content takes its time to go."""
         self._waiting: set[Key] = set()
         """Pairs that no shard may take."""
         self.queue: WorkQueue[Key] = WorkQueue(self._reconcile, name="workspaces", workers=WORKERS, max_delay=10.0)
@@ -189,11 +205,7 @@ class Lifecycle:
                 return UNSCHEDULABLE_AGAIN
             place = await self._place(chosen, path, kind, pair)
         token, shard = place
-        prefix = f"{token}-"
-        await asyncio.gather(
-            content.initialize(self._shards[shard], prefix, kind), self._grant_owner(client, parent, name, pair)
-        )
-        await self._shards[shard].patch(LOGICAL_CLUSTERS, token, {"status": {"phase": READY}}, subresource="status")
+        await asyncio.gather(self._initialize(shard, token, kind), self._grant_owner(client, parent, name, pair))
         conditions = api.set_condition(list(status.get("conditions") or ()), api.SCHEDULED, True)
         conditions = api.set_condition(conditions, api.SHARD_VALID, True)
         location = {"current": shard, "target": shard}
@@ -201,6 +213,13 @@ class Lifecycle:
         self._tallies.created.observe(time.monotonic() - heard)
         self._heard.pop(uid, None)
         return None
+
+    async def _initialize(self, shard: str, token: str, kind: str) -> None:
+        """Make what must be there from the beginning: the types that its children may have are read here, not there."""
+        if kind in api.TYPES_IN:
+            client = self._shards[shard]
+            await content.initialize(client, f"{token}-", kind)
+            await client.patch(LOGICAL_CLUSTERS, token, {"status": {"phase": READY}}, subresource="status")
 
     async def _create_half(self, client: Client, resource: Any, kind: str, other: Object | None) -> Object:
         """The missing object of a pair, after the one that is there."""
@@ -234,6 +253,8 @@ class Lifecycle:
         parent_token = token_of(pair["metadata"]["name"])
         if owner:
             spec["owner"] = owner.replace(f"{parent_token}-", "", 1)
+        if kind not in api.TYPES_IN:
+            spec["content"] = UNOPENED
         with self._directory.coming(shard):
             token = await create_logical_cluster(self._shards[shard], spec)
         self._made[pair["metadata"]["uid"]] = (token, shard)
@@ -311,17 +332,16 @@ class Lifecycle:
     ) -> float | None:
         """Content first, then the LogicalCluster, then what the parent holds. Called until nothing is left."""
         client = self._shards[key.shard]
-        for resource, obj in ((api.WORKSPACES, workspace), (api.CLUSTER_WORKSPACES, pair)):
-            if obj is not None and not api.deleting(obj):
-                await ignoring(404, client.delete(resource, key.name, uid=obj["metadata"]["uid"]))
+        workspace = await self._condemn(client, api.WORKSPACES, workspace)
+        pair = await self._condemn(client, api.CLUSTER_WORKSPACES, pair)
         token, shard = self._place_for_deletion(key, pair, parent)
         if token is not None and shard is not None:
-            left = await self._empty(token, shard)
+            left = await self._remove(token, shard)
             if left:
                 if pair is not None:
                     await self._say_left(client, key, pair, left)
-                return 0.2 if len(left) < 3 else 0.5
-            await ignoring(404, self._shards[shard].delete(LOGICAL_CLUSTERS, token))
+                self._leaving.add(key)
+                return max(LOOKS_AGAIN, min(len(self._leaving) / LOOKS, LOOKS_AGAIN_AT_LAST))
         if parent is not None:
             await self._revoke_owner(client, parent, key.name[PREFIX_LENGTH:], pair or workspace)
         for resource, obj in ((api.CLUSTER_WORKSPACES, pair), (api.WORKSPACES, workspace)):
@@ -330,7 +350,21 @@ class Lifecycle:
         if pair is not None:
             self._made.pop(pair["metadata"]["uid"], None)
             self._heard.pop(pair["metadata"]["uid"], None)
+        self._leaving.discard(key)
         return None
+
+    async def _condemn(self, client: Client, resource: Any, obj: Object | None) -> Object | None:
+        """``obj`` as it is once it is being deleted; None where it is gone."""
+        if obj is None or api.deleting(obj):
+            return obj
+        meta = obj["metadata"]
+        try:
+            now = await client.delete(resource, meta["name"], uid=meta["uid"])
+        except StatusError as error:
+            if error.code not in (404, 409):
+                raise
+            return None
+        return now if now["metadata"].get("finalizers") else None
 
     def _place_for_deletion(
         self, key: Key, pair: Object | None, parent: Workspace | None
@@ -349,19 +383,34 @@ class Lifecycle:
                 return other.token, other.shard
         return None, None
 
-    async def _empty(self, token: str, shard: str) -> list[str]:
-        """Remove what the workspace with ``token`` holds; what is still there."""
+    async def _remove(self, token: str, shard: str) -> list[str]:
+        """Remove the workspace with ``token`` and all that it holds; what is still there."""
         client = self._shards[shard]
         known = self._index.by_token(token)
         if known is not None and known.stage in (FROZEN, DEPARTED, ARRIVED):
             return ["a move to another shard"]
+        if known is not None and known.empty and await self._remove_empty(known):
+            return []
         if known is None or known.phase != DELETING:
             patch = {"status": {"phase": DELETING}}
             await ignoring(404, client.patch(LOGICAL_CLUSTERS, token, patch, subresource="status"))
         children = await content.delete_children(client, token)
         if children:
             return [f"workspaces: {children}"]
-        return await content.remove(client, token)
+        left = await content.remove(client, token)
+        if not left:
+            await ignoring(404, client.delete(LOGICAL_CLUSTERS, token))
+        return left
+
+    async def _remove_empty(self, workspace: Workspace) -> bool:
+        """Whether it is gone: it was not if somebody has used it since the index heard of it."""
+        try:
+            await self._shards[workspace.shard].delete(LOGICAL_CLUSTERS, workspace.token, version=workspace.empty)
+        except StatusError as error:
+            if error.code not in (404, 409):
+                raise
+            return error.code == 404
+        return True
 
     async def _say_left(self, client: Client, key: Key, pair: Object, left: list[str]) -> None:
         status = pair.get("status") or {}
@@ -382,16 +431,15 @@ class Lifecycle:
             )
 
     async def _release(self, client: Client, resource: Any, obj: Object) -> None:
-        """Take our finalizer off, if the object is still the one that was looked at."""
+        """Take our finalizer off. Raises StatusError 409 where the object is another than ``obj`` by now."""
         meta = obj["metadata"]
+        finalizers = meta.get("finalizers") or []
+        if api.FINALIZER not in finalizers:
+            return
+        kept = [item for item in finalizers if item != api.FINALIZER]
+        patch = {"metadata": {"finalizers": kept, "uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}}
         try:
-            current = await client.get(resource, meta["name"])
-            finalizers = current["metadata"].get("finalizers") or []
-            if current["metadata"]["uid"] != meta["uid"] or api.FINALIZER not in finalizers:
-                return
-            kept = [item for item in finalizers if item != api.FINALIZER]
-            version = current["metadata"]["resourceVersion"]
-            await client.patch(resource, meta["name"], {"metadata": {"finalizers": kept, "resourceVersion": version}})
+            await client.patch(resource, meta["name"], patch)
         except StatusError as error:
             if error.code != 404:
                 raise
@@ -413,8 +461,7 @@ class Lifecycle:
                     continue
                 log.warning("workspace %s has no ClusterWorkspace any more: removing its content", workspace.path)
                 try:
-                    if not await self._empty(workspace.token, workspace.shard):
-                        await ignoring(404, self._shards[workspace.shard].delete(LOGICAL_CLUSTERS, workspace.token))
+                    await self._remove(workspace.token, workspace.shard)
                 except StatusError as error:
                     log.warning("workspace %s: %s", workspace.path, error)
             await asyncio.sleep(ORPHANS_EVERY)

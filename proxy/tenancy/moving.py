@@ -38,6 +38,7 @@ from proxy.tenancy.index import (
     WorkspaceIndex,
 )
 from proxy.tenancy.moves import COMPLETED, FAILED, OVER, PENDING, name_of_move
+from proxy.tenancy.opening import open_workspace
 from proxy.tenancy.presence import Workers
 from proxy.tenancy.scheduling import Unschedulable, choose
 from proxy.tenancy.shards import Shards
@@ -180,6 +181,7 @@ class Moving:
             move = self._move_of(workspace)
             if move is None or workspace.shard == move["spec"]["shard"]:
                 return False
+            await open_workspace(self._shards[workspace.shard], workspace)
             await self._set(workspace, {"move": {"shard": move["spec"]["shard"], "stage": COPYING}})
         elif workspace.stage == COPYING:
             try:

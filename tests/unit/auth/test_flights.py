@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proxy.auth.flights import Flights
+from proxy.kube.flights import Flights
 
 
 async def test_those_who_ask_at_once_share_one_fetch_and_later_ones_do_not() -> None:
