@@ -43,6 +43,7 @@ async def enters(admitted: Admission, request: Request) -> asyncio.Task[None] | 
     if wait is None:
         return None
     task = asyncio.create_task(_await(wait))
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # not every test waits for it
     await settle()
     return task
 

@@ -23,6 +23,7 @@ from proxy.server import gateway
 from proxy.server.messages import Decision, Forward, Header, Produce, Reply, Request, Response
 from proxy.server.pool import ShardEndpoint
 from proxy.tenancy.index import Workspace
+from proxy.tenancy.opening import Opener
 from tests.unit.mapping.support import TOKEN, P
 from tests.unit.mapping.test_gate import OTHER, begin
 
@@ -53,8 +54,8 @@ def decide(method: str, mapped: MappedRequest, *, left: bool = False) -> Decisio
     endpoint = ShardEndpoint("main", "h", 1, cast(ssl.SSLContext, None), FRONT_PROXY)
     made = gateway.WorkspaceGateway(
         index=cast(Any, yes), authenticator=cast(Any, yes), authorizer=cast(Any, yes), discovery=cast(Any, yes),
-        roles=cast(Any, yes), classes=cast(Any, yes), admission=cast(Any, room), endpoints={"main": endpoint},
-        reach=cast(Any, yes), unready=lambda: None,
+        roles=cast(Any, yes), opener=Opener({}), classes=cast(Any, yes), admission=cast(Any, room),
+        endpoints={"main": endpoint}, reach=cast(Any, yes), unready=lambda: None,
     )  # fmt: skip
     name = "" if method == "POST" or mapped.listing else "?watch=1" if b"watch=" in mapped.target else "/x"
     request = Request(method.encode(), f"/clusters/root:team/api/v1/namespaces/default/configmaps{name}".encode(), [])
