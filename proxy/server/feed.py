@@ -101,6 +101,11 @@ class Owner(Protocol):
 class Feed:
     """A request to the shard and those it is for. A `Sink`."""
 
+    __slots__ = (
+        "_ahead", "_broken", "_closed", "_failing_since", "_fields", "_filter", "_forward", "_lines", "_listeners",
+        "_opened", "_owner", "_pause", "_pausing", "_refusal", "_share", "_shared", "_timer", "_upstream", "ring",
+    )  # fmt: skip
+
     lines = b""
     """Of one request only; this is for many."""
 

@@ -148,7 +148,8 @@ class Watching:
         self._answer: Answer | None = answer
         self._asked = time.perf_counter()
         self._forward = forward
-        self._pending: deque[tuple[bytes, bytes]] = deque()
+        self._pending: deque[tuple[bytes, bytes]] | None = None
+        """What waits until the client takes it."""
         self._pending_size = 0
         self._timer: asyncio.TimerHandle | None = None
         self.terms = share.terms
@@ -177,7 +178,7 @@ class Watching:
     def cancel(self) -> None:
         """The client has gone, or wants no more."""
         self._answer = None
-        self._pending.clear()
+        self._pending = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -225,11 +226,13 @@ class Watching:
         elif self._pending_size > PENDING:
             self.cut()
         else:
+            if self._pending is None:
+                self._pending = deque()
             self._pending.append((data, chunk))
             self._pending_size += len(data)
 
     def ended(self, data: bytes = b"") -> None:
-        answer, pending = self._answer, [data for data, _ in self._pending]
+        answer, pending = self._answer, [data for data, _ in self._pending or ()]
         self.cancel()
         if answer is not None:
             answer.piece(b"".join([*pending, data]), True)

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -21,8 +22,9 @@ import uvloop
 
 from proxy.kube.client import Client, Resource
 from proxy.kube.config import load_kubeconfig
+from proxy.mapping.watching import terms_of
 from proxy.server.compose import endpoint_of
-from proxy.server.messages import Decision, Forward, Request
+from proxy.server.messages import Decision, Forward, Request, Share
 from proxy.server.serve import Server
 from proxy.server.settings import ServerSettings, ShardSettings
 from proxy.shard.addresses import free_port
@@ -45,10 +47,14 @@ class PassThrough:
         content_type = request.header(b"content-type")
         if content_type:
             headers = [*headers, (b"content-type", content_type)]
-        return Forward(
+        forward = Forward(
             "shard", request.method, request.target, headers, request.body,
             streaming=b"watch=true" in request.target, idempotent=request.method == b"GET",
         )  # fmt: skip
+        terms = terms_of(request.target) if forward.streaming else None
+        if terms is not None:
+            forward.share = Share(terms.subject, terms, lambda target: replace(forward, target=target, share=None))
+        return forward
 
 
 async def serve(settings: ServerSettings) -> None:
@@ -99,7 +105,13 @@ async def measure(rounds: int, profile: str) -> None:
                     spy = await asyncio.create_subprocess_exec(*command, profile)
                     await run(target, lambda _: target.request("GET", SMALL), connections=16, requests=10_000)
                     await spy.wait()
-                await watches(target, process.pid, 500)
+                await watches("each of its own", target, process.pid, 500, "labelSelector=none%3D{n}")
+            other = folder / "other"  # a process that has freed memory takes none
+            other.mkdir()
+            version = (await client.list(CONFIGMAPS, "kube-system"))["metadata"]["resourceVersion"]
+            with proxy(plane, other) as (process, target):
+                await reachable(target)
+                await watches("of the same", target, process.pid, 500, f"resourceVersion={version}")
 
 
 async def compare(
@@ -130,17 +142,18 @@ def _always(request: bytes) -> Callable[[int], bytes]:
     return lambda number: request
 
 
-async def watches(target: Target, pid: int, count: int) -> None:
-    """What an idle watch takes in the proxy."""
+async def watches(what: str, target: Target, pid: int, count: int, query: str) -> None:
+    """What an idle watch takes in the proxy. ``{n}`` in ``query`` stands for its number."""
     before = memory_mib(pid)
     opened = []
-    for _ in range(count):
+    for number in range(count):
         connection = await connect(target)
         connection.on_data = lambda data: None
-        connection.start(target.request("GET", "/api/v1/namespaces/kube-system/configmaps?watch=true"))
+        path = f"/api/v1/namespaces/kube-system/configmaps?watch=true&{query}"
+        connection.start(target.request("GET", path.replace("{n}", str(number))))
         opened.append(connection)
     await asyncio.sleep(2)
-    print(f"{count} idle watches: {(memory_mib(pid) - before) * 1024 / count:.0f} KiB each")
+    print(f"{count} idle watches, {what}: {(memory_mib(pid) - before) * 1024 / count:.0f} KiB each")
     for connection in opened:
         connection.transport.abort()
 
