@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.leaks import is_log, leaks, secrets_of
+from tests.wire.monitor import Wire
 
 # How long an example takes says something of the machine and of what else runs there.
 settings.register_profile("kcp", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -23,6 +24,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="auto",
         help="what makes physical clusters: kind (needs Docker), or this repository, with real nodes or KWOK's",
     )
+
+
+@pytest.fixture(scope="session")
+def wire(tmp_path_factory: pytest.TempPathFactory) -> Wire:
+    """All that kcps that are started from now on write to their clients is looked at."""
+    return Wire(tmp_path_factory.mktemp("wire"))
 
 
 @pytest.fixture(scope="session", autouse=True)

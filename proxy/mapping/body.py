@@ -55,7 +55,7 @@ def _mapped(body: bytes, content_type: str, context: Context) -> tuple[bytes, st
         return b"{}", UNKNOWN
     token = context.prefix[:-1].encode()
     if token in body or holds_identity(body):
-        raise literal_token(context)
+        raise literal_token(context, body)
     if media == PROTOBUF:
         if body.startswith(MAGIC) or (context.info.group not in NATIVE_GROUPS and verb not in DELETES):
             return map_protobuf(body, context), PROTOBUF
@@ -71,7 +71,7 @@ def _mapped(body: bytes, content_type: str, context: Context) -> tuple[bytes, st
     if b"\\" in body or media in (YAML, APPLY):
         read = _dump(value)
         if token in read or holds_identity(read):
-            raise literal_token(context)
+            raise literal_token(context, read)
     sent_as = JSON if media == YAML else media
     if media == JSON_PATCH:
         return _dump(map_json_patch(value, context)), media

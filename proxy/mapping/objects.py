@@ -309,15 +309,12 @@ _LABEL_VALUE = (
 )
 
 
-def literal_token(context: Context) -> StatusError:
-    """Responses lose token and identities wherever they stand, so content that holds one would not come back as it
-    was."""
+def literal_token(context: Context, held: bytes) -> StatusError:
+    """Responses lose token and identities wherever they stand, so content that holds one (``held``) would not come back
+    as it was. The token is told only to whoever has said it."""
     token = context.prefix[:-1]
-    return StatusError(
-        422,
-        f'the request holds "{token}" or a word that begins with "{MARK}", reserved in this workspace, which would not '
-        "be kept",
-    )
+    word = f'"{token}"' if token.encode() in held else f'a word that begins with "{MARK}"'
+    return StatusError(422, f"the request holds {word}, reserved in this workspace, which would not be kept")
 
 
 def invalid(context: Context, field: str, why: str) -> StatusError:

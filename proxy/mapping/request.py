@@ -142,7 +142,7 @@ def _may_be_written(context: Context) -> None:
     """Whether there may be an object of the name in the path: its body, which may lack the name, is looked at later."""
     info = context.info
     if context.prefix[:-1] in info.name or context.prefix[:-1] in info.namespace or holds_identity(info.name.encode()):
-        raise literal_token(context)
+        raise literal_token(context, info.path.encode())
     if is_system_class(info.group, info.resource, info.name):
         refuse_system_class(info.verb, info.name)
     if info.verb not in DELETES and info.name and (not info.namespace or info.resource == "namespaces"):

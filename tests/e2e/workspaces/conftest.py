@@ -17,14 +17,16 @@ from tests.e2e.workspaces.places import Places
 from tests.e2e.workspaces.twins import RBAC, Api, Twins
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp
+from tests.wire.monitor import Wire
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
-async def kcp_process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kcp]:
+async def kcp_process(tmp_path_factory: pytest.TempPathFactory, wire: Wire) -> AsyncIterator[Kcp]:
     folder = tmp_path_factory.mktemp("kcp")
     tokens = folder / "tokens.csv"
     tokens.write_text(TOKEN_FILE)
     async with Kcp(folder / ".kcp", "--token-auth-file", str(tokens), "-v", "5") as process:
+        assert wire.listened()
         yield process
 
 
