@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help start install binaries test unit check demo bench faults differential fuzz mutants picture lock clean
+.PHONY: help start install binaries test unit check demo bench faults differential soak fuzz mutants picture lock clean
 
 help:            ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -67,6 +67,9 @@ faults: install .venv/developing  ## kill processes, cut networks, fill disks un
 
 differential: install .venv/developing  ## random requests to a workspace and to a kube-apiserver: SEED=7 REQUESTS=3000
 	@$(BIN)/python -m tests.differential $(if $(SEED),--seed $(SEED)) $(if $(REQUESTS),--requests $(REQUESTS))
+
+soak: install .venv/developing  ## mixed load from 200 workspaces for ten minutes, then: is anything left over (ARGS="--seconds 60")
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 fuzz: .venv/developing  ## damaged and foreign bytes for all that reads them, ten minutes (ARGS="--seconds 60 --target mapping")
 	@$(BIN)/python -m tests.fuzz $(ARGS)

@@ -124,6 +124,11 @@ class WorkerMetrics:
                 "Memory of OpenAPI documents that are kept.",
                 values={(): self._documents()},
             ),
+            gauge(
+                "kcp_proxy_tasks",
+                "Tasks of the workers' event loops: what is under way and what always runs.",
+                values={(): len(asyncio.all_tasks())},
+            ),
             gauge("kcp_proxy_client_connections", "Open connections of clients.", values={(): self._connections()}),
             counter(
                 "kcp_proxy_cpu_seconds",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import ssl
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any, Self
 from proxy.kube.client import Client, Resource
 from proxy.kube.config import ConfigError, load_kubeconfig
 from proxy.kube.errors import StatusError
+from proxy.shard.addresses import free_port
 from tests.bench.load import Target
 
 WORKSPACES = Resource("tenancy.kcp.dev", "v1beta1", "workspaces", namespaced=False)
@@ -41,17 +41,18 @@ class System:
         self.name = "bench"
         self.peers: dict[str, int] = {}
         """Process ids of other proxies that are measured."""
+        self.scraped = free_port()
+        """Where its metrics are, on loopback."""
 
     async def __aenter__(self) -> Self:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.url = f"https://127.0.0.1:{port}"
         command = [sys.executable, "-m", "proxy.cli.kcp", "start", "--bind-address", "127.0.0.1"]
         command += ["--secure-port", str(port), "--root-directory", str(self.root), "--workers", str(self._workers)]
         tokens = Path(self._folder.name) / "tokens.csv"
         tokens.touch(mode=0o600)
         tokens.write_text(f"{USER_TOKEN},{USER},1,dev\n")
+        command += ["--metrics-bind-address", f"127.0.0.1:{self.scraped}"]
         command += ["--token-auth-file", str(tokens), *self._options]
         began = time.perf_counter()
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: ASYNC220

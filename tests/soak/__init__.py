@@ -1,0 +1,1 @@
+"""A long mixed load, after which nothing may be left over."""
