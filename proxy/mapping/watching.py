@@ -34,7 +34,8 @@ class Terms:
     state: bytes
     """Target of a watch that begins with the state, and says where that ends; empty if none was asked for."""
     asked: bool
-    """Whether the client knows that it is told so (``sendInitialEvents``)."""
+    """Whether the client has asked for it in these words (``sendInitialEvents``), not by giving no version: where
+    WatchList is on, the answer is the same (``k8s.io/apimachinery``, ``SetListOptionsDefaults``)."""
     bookmarks: bool
     timeout: int
     """Seconds; 0: as long as the server likes."""
@@ -67,8 +68,10 @@ def terms_of(target: bytes) -> Terms | None:
         return None
     about = urllib.parse.urlencode([(key, value) for key, value in query if key in _ABOUT])
     subject = f"{path}?{about}"
-    begins = asked or version.strip("0") == ""
-    state = f"{subject}&{_STATE % (version if asked else '0')}" if begins else ""
+    if version != "0" and version.startswith("0"):
+        return None
+    begins = asked or version in ("", "0")
+    state = f"{subject}&{_STATE % version}" if begins else ""
     return Terms(
         subject.encode("latin-1"), None if begins else int(version), state.encode("latin-1"), asked, bookmarks,
         int(timeout),

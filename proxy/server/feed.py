@@ -325,7 +325,7 @@ class Feed:
             for listener in self._listeners:
                 listener.after = line.version
         for listener in list(self._listeners):
-            if listener.terms.asked or not (ends or text.startswith(b'{"type":"BOOKMARK",')):
+            if listener.terms.bookmarks or not (ends or text.startswith(b'{"type":"BOOKMARK",')):
                 plain = self._plain(text)
                 listener.write(plain, chunk_of(plain))
             if ends:

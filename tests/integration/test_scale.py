@@ -122,12 +122,11 @@ class Side:
             request = Request(b"GET", target.encode(), [(b"authorization", f"Bearer {user}-token".encode())])
             with Operations() as operations:
                 decision = self.worker._server._gateway.decide(request)
-            waiting = inspect.isawaitable(decision)
-            if waiting:
-                await decision
+            later = inspect.isawaitable(decision)
+            decided: Decision = await decision if inspect.isawaitable(decision) else decision
             self.worker._admission.finished(request)  # as if it was answered
-            if not waiting:
-                return operations.count, decision
+            if not later:
+                return operations.count, decided
         raise AssertionError(f"{target}: the same is asked for again and again")
 
     def event(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from tests.e2e.workspaces.natives import CLAIM, NAMESPACE
@@ -35,6 +36,15 @@ async def test_default_storage_class_is_the_workspaces_own(places: Places) -> No
     dry = await places.plain.ask("POST", f"{CORE}/pods?dryRun=All", pod("unused"), accept=PROTOBUF)
     assert dry.status == 201
 
+    async def default_is(name: str | None) -> bool:
+        """In all workers, which the connections are spread over."""
+        answers = await asyncio.gather(
+            *(places.one.ask("POST", f"{claims}?dryRun=All", claim("unused")) for _ in range(8))
+        )
+        return {answer.json["spec"].get("storageClassName") for answer in answers} == {name}
+
+    await eventually(lambda: default_is("standard"))
+
     async def tried(api: Api) -> list[Any]:
         empty = {**claim("empty"), "spec": {**CLAIM, "storageClassName": ""}}
         beta = claim("beta")
@@ -55,10 +65,7 @@ async def test_default_storage_class_is_the_workspaces_own(places: Places) -> No
     for api in (places.plain, places.one):
         await api.must("DELETE", f"{STORAGE}/standard")
 
-    async def without(api: Api) -> Any:
-        return (await api.must("POST", claims, claim("later")))["spec"].get("storageClassName")
-
-    assert await without(places.one) is None
+    await eventually(lambda: default_is(None))
 
 
 async def test_default_ingress_class_is_the_workspaces_own(places: Places) -> None:
@@ -67,14 +74,20 @@ async def test_default_ingress_class_is_the_workspaces_own(places: Places) -> No
     for api in (places.plain, places.one):
         await api.must("POST", f"{NETWORK}/ingressclasses", body)
 
+    backend = {"defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}}
+    ingress: dict[str, Any] = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {"name": "a"},
+        "spec": backend,
+    }
+
+    async def known() -> bool:
+        """In all workers, which the connections are spread over."""
+        made = await asyncio.gather(*(places.one.must("POST", f"{INGRESSES}?dryRun=All", ingress) for _ in range(8)))
+        return all(item["spec"].get("ingressClassName") == "public" for item in made)
+
     async def tried(api: Api) -> list[Any]:
-        backend = {"defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}}
-        ingress: dict[str, Any] = {
-            "apiVersion": "networking.k8s.io/v1",
-            "kind": "Ingress",
-            "metadata": {"name": "a"},
-            "spec": backend,
-        }
         named = {**ingress, "metadata": {"name": "b", "annotations": {"kubernetes.io/ingress.class": "other"}}}
         chosen = []
         for item in (ingress, named):
@@ -83,6 +96,7 @@ async def test_default_ingress_class_is_the_workspaces_own(places: Places) -> No
             await api.must("DELETE", f"{INGRESSES}/{item['metadata']['name']}")
         return chosen
 
+    await eventually(known)
     assert await places.same(tried, [places.plain, places.one]) == ["public", None]
     assert await tried(places.other) == [None, None]
     for api in (places.plain, places.one):

@@ -36,13 +36,14 @@ def leading(syncer: object) -> bool:
 
 
 async def test_of_two_syncers_one_works(pair: Pair) -> None:
-    async with pair.syncer("configmaps", lease_duration=2.0) as first:
+    # Long enough for nobody to lose the Lease because the machine is busy.
+    async with pair.syncer("configmaps", lease_duration=8.0) as first:
 
         async def leads() -> bool:
             return leading(first)
 
         await eventually(leads, timeout=60)
-        async with pair.syncer("configmaps", lease_duration=2.0) as second:
+        async with pair.syncer("configmaps", lease_duration=8.0) as second:
             await pair.make(CONFIGMAPS, "one")
             await pair.arrives(CONFIGMAPS, "one")
             await asyncio.sleep(3)

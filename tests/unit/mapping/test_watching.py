@@ -32,13 +32,15 @@ class TestTerms:
         subjects = [terms and terms.subject for terms in (one, other, another)]
         assert subjects[0] == subjects[1] != subjects[2]
 
-    @pytest.mark.parametrize("version", [b"", b"&resourceVersion=", b"&resourceVersion=0"])
-    def test_the_state_first(self, version: bytes) -> None:
+    @pytest.mark.parametrize(
+        ("version", "of"), [(b"", b""), (b"&resourceVersion=", b""), (b"&resourceVersion=0", b"0")]
+    )
+    def test_the_state_first(self, version: bytes, of: bytes) -> None:
         terms = terms_of(PATH + version)
         assert terms is not None
         assert (terms.version, terms.asked, terms.bookmarks, terms.timeout) == (None, False, False, 0)
-        assert terms.state == PATH + (
-            b"&resourceVersion=0&resourceVersionMatch=NotOlderThan&sendInitialEvents=true&allowWatchBookmarks=true"
+        assert terms.state == PATH + b"&resourceVersion=" + of + (
+            b"&resourceVersionMatch=NotOlderThan&sendInitialEvents=true&allowWatchBookmarks=true"
         )
 
     @pytest.mark.parametrize("version", [b"", b"0", b"12"])
@@ -52,8 +54,9 @@ class TestTerms:
     @pytest.mark.parametrize(
         "query",
         [
-            "resourceVersion=x", "resourceVersion=-1", "resourceVersion=%C2%B2", "timeoutSeconds=x",
-            "timeoutSeconds=-1", "allowWatchBookmarks=yes", "sendInitialEvents=true", "sendInitialEvents=false",
+            "resourceVersion=x", "resourceVersion=-1", "resourceVersion=00", "resourceVersion=%C2%B2",
+            "timeoutSeconds=x", "timeoutSeconds=-1", "allowWatchBookmarks=yes", "sendInitialEvents=true",
+            "sendInitialEvents=false",
             "sendInitialEvents=true&allowWatchBookmarks=true", "resourceVersionMatch=NotOlderThan", "limit=5",
             "continue=x", "unknown=1", "resourceVersion=1&resourceVersion=2",
             "sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=Exact",

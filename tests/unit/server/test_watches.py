@@ -261,18 +261,20 @@ class TestJoining:
 
     async def test_the_state_first(self) -> None:
         shard = Shard()
-        plain = shard.joins("&resourceVersion=0&allowWatchBookmarks=true")
+        plain = shard.joins("&resourceVersion=0")
+        legacy = shard.joins("&resourceVersion=0&allowWatchBookmarks=true")
         asked = shard.joins(
             "&resourceVersion=&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
         )
-        assert len(shard.streams) == 2
+        assert len(shard.streams) == 3
         shard.writes()
         shard.flows()
         assert len(shard.streams) == 1
         assert (plain.versions, plain.bookmarks) == ([3, 2, 1, 5], [])
+        assert (legacy.versions, legacy.bookmarks) == ([3, 2, 1, 5], [3])
         assert (asked.versions, asked.bookmarks) == ([3, 2, 1, 5], [3])
         shard.streams[0].bookmark()
-        assert (plain.bookmarks, asked.bookmarks) == ([5], [3, 5])
+        assert (plain.bookmarks, legacy.bookmarks, asked.bookmarks) == ([], [3, 5], [3, 5])
 
     async def test_events_behind_the_state_in_one_piece(self) -> None:
         shard = Shard()
