@@ -36,21 +36,21 @@ def leading(syncer: object) -> bool:
 
 
 async def test_of_two_syncers_one_works(pair: Pair) -> None:
-    # Long enough for nobody to lose the Lease because the machine is busy.
-    async with pair.syncer("configmaps", lease_duration=8.0) as first:
+    async with pair.syncer("configmaps", lease_duration=4.0) as first:
 
         async def leads() -> bool:
             return leading(first)
 
         await eventually(leads, timeout=60)
-        async with pair.syncer("configmaps", lease_duration=8.0) as second:
+        async with pair.syncer("configmaps", lease_duration=4.0) as second:
             await pair.make(CONFIGMAPS, "one")
             await pair.arrives(CONFIGMAPS, "one")
             await asyncio.sleep(3)
             assert (leading(first), leading(second)) == (True, False)
             # Whoever takes the Lease leads, and the other one learns of it.
             lease = await pair.above.get(LEASES, f"syncer-{pair.cluster}", "default")
-            taken = {"spec": {"holderIdentity": "somebody", "leaseDurationSeconds": 2}}
+            # For long enough that both are seen not to lead, on a busy machine too.
+            taken = {"spec": {"holderIdentity": "somebody", "leaseDurationSeconds": 12}}
             await pair.above.patch(LEASES, lease["metadata"]["name"], taken, "default")
 
             async def nobody() -> bool:
