@@ -13,11 +13,9 @@ import copy
 from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
-from cachetools import LRUCache
-
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
-from proxy.kube.flights import Flights
+from proxy.kube.flights import Once
 from proxy.mapping.objects import Context, map_object
 from proxy.mapping.paths import RequestInfo
 from proxy.mapping.rbac import AGGREGATE, GROUP, merge_rules
@@ -65,16 +63,12 @@ class DefaultRoles:
 
     def __init__(self, shards: Mapping[str, Client]) -> None:
         self._shards = shards
-        self._made: LRUCache[tuple[str, str], bool] = LRUCache(WORKSPACES)
+        self._made: Once[tuple[str, str]] = Once(WORKSPACES)
         """By shard and token."""
-        self._making: Flights[tuple[str, str], None] = Flights()
 
     def missing(self, workspace: Place) -> Awaitable[None] | None:
         """None where ``workspace`` has them as far as is known; else what makes them. Raises StatusError."""
-        key = (workspace.shard, workspace.token)
-        if key in self._made:
-            return None
-        return self._making.once(key, lambda: self._make(workspace))
+        return self._made.needed((workspace.shard, workspace.token), lambda: self._make(workspace))
 
     async def _make(self, workspace: Place) -> None:
         client = self._shards[workspace.shard]
@@ -82,7 +76,6 @@ class DefaultRoles:
         last = wanted.pop(SENTINEL)
         await asyncio.gather(*(_ensure(client, workspace.prefix, role) for role in wanted.values()))
         await _ensure(client, workspace.prefix, last)
-        self._made[workspace.shard, workspace.token] = True
 
 
 async def _plain_roles(client: Client) -> dict[str, Object]:

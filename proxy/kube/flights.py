@@ -1,10 +1,12 @@
-"""One fetch for all who want the same at the same time."""
+"""One fetch for all who want the same at the same time, and what is done once and for all."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
+
+from cachetools import LRUCache
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -30,3 +32,22 @@ class Flights(Generic[K, V]):
         del self._tasks[key]
         if not task.cancelled():
             task.exception()  # everybody may have left: then nobody else looks at it
+
+
+class Once(Generic[K]):
+    """What is done once for each key. What was done is remembered of the last ``size`` keys, and must be harmless to do
+    again."""
+
+    __slots__ = ("_done", "_under_way")
+
+    def __init__(self, size: int) -> None:
+        self._done: LRUCache[K, bool] = LRUCache(size)
+        self._under_way: Flights[K, None] = Flights()
+
+    def needed(self, key: K, act: Callable[[], Coroutine[Any, Any, None]]) -> Awaitable[None] | None:
+        """None if it is done; else what does it, with others who need it now. Raises what ``act`` raises."""
+        return None if key in self._done else self._under_way.once(key, lambda: self._do(key, act))
+
+    async def _do(self, key: K, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        await act()
+        self._done[key] = True

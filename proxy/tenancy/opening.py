@@ -14,11 +14,9 @@ import time
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
-from cachetools import LRUCache
-
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
-from proxy.kube.flights import Flights
+from proxy.kube.flights import Once
 from proxy.tenancy.api import DEFAULT
 from proxy.tenancy.content import initialize
 from proxy.tenancy.index import DELETING, LOGICAL_CLUSTERS, OPEN, OPENING, Workspace, phase_of
@@ -37,19 +35,15 @@ class Opener:
 
     def __init__(self, shards: Mapping[str, Client]) -> None:
         self._shards = shards
-        self._opened: LRUCache[str, bool] = LRUCache(WORKSPACES)
+        self._opened: Once[str] = Once(WORKSPACES)
         """By token: a workspace that moves stays open."""
-        self._opening: Flights[str, None] = Flights()
 
     def needed(self, workspace: Workspace) -> Awaitable[None] | None:
         """None where ``workspace`` is open as far as is known; else what opens it. Raises StatusError."""
-        if not workspace.unopened or workspace.token in self._opened:
+        if not workspace.unopened:
             return None
-        return self._opening.once(workspace.token, lambda: self._open(workspace))
-
-    async def _open(self, workspace: Workspace) -> None:
-        await open_workspace(self._shards[workspace.shard], workspace)
-        self._opened[workspace.token] = True
+        client = self._shards[workspace.shard]
+        return self._opened.needed(workspace.token, lambda: open_workspace(client, workspace))
 
 
 async def open_workspace(client: Client, workspace: Workspace) -> None:
