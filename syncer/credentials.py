@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.config import ConfigError, Connection
 from proxy.kube.errors import StatusError
+from proxy.kube.versions import STEP
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +33,6 @@ PART = 1 / 7
 """Of its life after which a token is replaced."""
 AGAIN = 10.0
 """Seconds between attempts."""
-STEP = 10**15
-"""By so much all versions of a workspace are greater after each of its moves to another shard. A token from before is
-good until it ends, as long as the shard that has signed it is there."""
 
 
 class Credentials:
@@ -73,6 +71,7 @@ class Credentials:
 
     def saw(self, version: str) -> None:
         """What the workspace says now is of that version. After a move the token is replaced at once."""
+        # A token from before a move is good until it ends, as long as the shard that has signed it is there.
         moves = int(version) // STEP if version.isdigit() else self._moves
         if moves != self._moves:
             self._moves = moves

@@ -15,10 +15,9 @@ import re
 from dataclasses import replace
 
 from proxy.kube.errors import StatusError
+from proxy.kube.versions import STEP
 from proxy.mapping.paths import RequestInfo
 
-STEP = 10**15
-"""Of a workspace's versions for each move: more than an etcd has in thirty years of a million writes a second."""
 _DIGITS = 15
 _VERSION = rb'"resourceVersion":"'
 _CONTINUE = b'"continue":"eyJ2I'

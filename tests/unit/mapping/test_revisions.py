@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.kube.errors import StatusError
+from proxy.kube.versions import STEP
 from proxy.mapping.paths import RequestInfo, parse
-from proxy.mapping.revisions import STEP, Outward, body_inward, inward, outward, query_inward
+from proxy.mapping.revisions import Outward, body_inward, inward, outward, query_inward
 
 TOKEN = "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MTAsInN0YXJ0IjoiYSJ9"
 LIST = json.dumps(
