@@ -64,8 +64,8 @@ async def remove(client: Client, token: str) -> list[str]:
     left += [f"customresourcedefinitions: {crds}"] if crds else []
     namespaces, asked = await _delete_namespaces(client, token)
     left += namespaces
-    if left and not asked:
-        return left  # these take their time; everything else was asked for when they were
+    if namespaces and not asked:
+        return left  # they take their time; everything else was asked for when they were
     for resource in await cluster_resources(client):
         if resource in (NAMESPACES, CRDS, BINDINGS) or (resource.group == GROUP and resource.plural in PAIR):
             continue
@@ -109,9 +109,9 @@ async def own(client: Client, resource: Resource, token: str, *, accept: str | N
     prefix = f"{token}-"
     found: list[Object] = []
     async for page in client.pages(resource, start=make_token(prefix), limit=OWN, accept=accept):
-        own = [item for item in page["items"] if item["metadata"]["name"].startswith(prefix)]
-        found += own
-        if len(own) < len(page["items"]):
+        mine = [item for item in page["items"] if item["metadata"]["name"].startswith(prefix)]
+        found += mine
+        if len(mine) < len(page["items"]):
             break
     return found
 
