@@ -8,6 +8,7 @@ import itertools
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,12 +19,10 @@ from proxy.kube.client import Client, Object, Resource
 from proxy.mapping.token import new_token
 from proxy.server.compose import Worker
 from proxy.server.messages import Decision, Forward, Produce, Reply, Request
-from proxy.server.settings import ServerSettings, ShardSettings
-from proxy.shard.addresses import free_port
 from proxy.shard.bootstrap import bootstrap
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
-from proxy.shard.pki import Authority, private_folder
 from proxy.tenancy.index import LOGICAL_CLUSTERS
+from tests.integration.transport_front import SHARD, settings_before
 
 RBAC = "rbac.authorization.k8s.io"
 ROLES = Resource(RBAC, "v1", "clusterroles", namespaced=False)
@@ -137,7 +136,7 @@ class Side:
             "spec": {"path": "root:comes-and-goes", "type": "Universal"},
             "status": {"phase": "Ready"},
         }
-        informer = self.worker.index._informers["main"]
+        informer = self.worker.index._informers[SHARD]
         assert informer._transform is not None
         with Operations() as operations:
             new = informer._transform(obj)
@@ -148,25 +147,14 @@ class Side:
 
 @asynccontextmanager
 async def sides(folder: Path) -> AsyncIterator[Side]:
-    settings = ControlPlaneSettings(folder=folder / "shard", durable=False, controllers=())
-    async with ControlPlane(settings) as plane, plane.client() as client:
+    shard = ControlPlaneSettings(folder=folder / "shard", durable=False, controllers=())
+    async with ControlPlane(shard) as plane, plane.client() as client:
         await bootstrap(client)
         tokens = folder / "tokens.csv"
         tokens.touch(mode=0o600)
         tokens.write_text('boss-token,boss,1,"system:masters"\nguest-token,guest,2,"dev"\n')
-        pair = Authority(private_folder(folder / "serving"), "serving").server("server", ["127.0.0.1"])
-        shard = ShardSettings("main", str(plane.kubeconfig), str(plane.front_proxy_kubeconfig))
-        port = free_port()
-        serving = ServerSettings(
-            bind_address="127.0.0.1",
-            port=port,
-            cert_file=str(pair.cert_file),
-            key_file=str(pair.key_file),
-            external_url=f"https://127.0.0.1:{port}",
-            shards=(shard,),
-            token_files=(str(tokens),),
-        )
-        worker = Worker(serving)
+        settings, _ = settings_before(plane, folder)
+        worker = Worker(replace(settings, token_files=(str(tokens),)))
         stop = asyncio.Event()
         running = asyncio.create_task(worker.run(stop))
         side = Side(client, worker)

@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -144,6 +144,15 @@ class Watcher:
             assert seen == [version for version in log if begin < version <= last]
 
 
+async def end(tasks: Iterable[asyncio.Task[None]], clients: Iterable[Client]) -> None:
+    """Of watchers."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for client in clients:
+        await client.close()
+
+
 async def test_many_watchers_are_one_to_the_shard(side: Side) -> None:
     namespace = await side.namespace()
     begin, _ = await side.versions(namespace)
@@ -170,11 +179,7 @@ async def test_many_watchers_are_one_to_the_shard(side: Side) -> None:
     for watcher in watchers:
         assert len(watcher.runs) == 1
         watcher.check(log)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    for client in clients:
-        await client.close()
+    await end(tasks, clients)
 
     async def none() -> bool:
         return await side.shard_watches() == own
@@ -293,8 +298,4 @@ async def test_nothing_is_lost_where_the_shard_dies(side: Side) -> None:
     await eventually(seen)
     for watcher in watchers:
         watcher.check(log)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    for client in clients:
-        await client.close()
+    await end(tasks, clients)

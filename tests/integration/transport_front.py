@@ -126,13 +126,9 @@ class Transport:
         return count
 
 
-@contextmanager
-def transport(
-    plane: ControlPlane, folder: Path, limits: Limits | None = None, *, shared: bool = False
-) -> Iterator[Transport]:
-    """The transport before ``plane``; listens when it is given out. ``shared``: watches are, where they may be."""
+def settings_before(plane: ControlPlane, folder: Path) -> tuple[ServerSettings, bytes]:
+    """For a proxy on loopback before ``plane``, its one shard `SHARD`; and the PEM of its CA."""
     serving = Authority(private_folder(folder / "serving"), "serving")
-    clients = Authority(private_folder(folder / "clients"), "clients")
     pair = serving.server("server", ["127.0.0.1"])
     port = free_port()
     settings = ServerSettings(
@@ -142,10 +138,18 @@ def transport(
         key_file=str(pair.key_file),
         external_url=f"https://127.0.0.1:{port}",
         shards=(ShardSettings(SHARD, str(plane.kubeconfig), str(plane.front_proxy_kubeconfig)),),
-        client_ca_file=str(clients.cert_file),
     )
-    if limits is not None:
-        settings = replace(settings, limits=limits)
+    return settings, serving.cert
+
+
+@contextmanager
+def transport(
+    plane: ControlPlane, folder: Path, limits: Limits | None = None, *, shared: bool = False
+) -> Iterator[Transport]:
+    """The transport before ``plane``; listens when it is given out. ``shared``: watches are, where they may be."""
+    clients = Authority(private_folder(folder / "clients"), "clients")
+    settings, ca = settings_before(plane, folder)
+    settings = replace(settings, client_ca_file=str(clients.cert_file), limits=limits or settings.limits)
     file = folder / "transport.json"
     settings.write(file)
     listening, told = os.pipe()
@@ -155,7 +159,7 @@ def transport(
     try:
         with os.fdopen(listening, "rb") as answer:
             assert answer.read() == b"listening"
-        yield Transport(process, settings.external_url, serving.cert, clients)
+        yield Transport(process, settings.external_url, ca, clients)
     finally:
         process.kill()
         process.wait()

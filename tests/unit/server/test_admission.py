@@ -402,11 +402,16 @@ async def test_a_shard_that_fails() -> None:
     assert nothing_taken(admitted)
 
 
-async def test_a_reader_that_stops_gives_its_seat_back() -> None:
-    admitted = admitting()
+def asks_without_reading(admitted: Admission) -> Talk:
     one = talk(admitted, Reply(200, [], b"x" * 5000), room=1000)
     one.wire.get_write_buffer_size = lambda: 5000  # type: ignore[method-assign]
     one.says(get(MAPS.decode()))
+    return one
+
+
+async def test_a_reader_that_stops_gives_its_seat_back() -> None:
+    admitted = admitting()
+    one = asks_without_reading(admitted)
     account = admitted._accounts["main"]["root:a"]
     assert (account.taken, account.unread) == (0, admission.HELD)
     one.heard()
@@ -415,9 +420,7 @@ async def test_a_reader_that_stops_gives_its_seat_back() -> None:
 
 async def test_a_reader_that_stops_and_goes() -> None:
     admitted = admitting()
-    one = talk(admitted, Reply(200, [], b"x" * 5000), room=1000)
-    one.wire.get_write_buffer_size = lambda: 5000  # type: ignore[method-assign]
-    one.says(get(MAPS.decode()))
+    one = asks_without_reading(admitted)
     await one.leaves()
     assert nothing_taken(admitted)
 
