@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help start install binaries test unit check demo bench faults differential soak fuzz mutants picture lock clean
+.PHONY: help start install binaries test unit check demo bench faults history differential soak fuzz mutants picture lock clean
 
 help:            ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -64,6 +64,9 @@ bench: install .venv/developing  ## measure beside the direct kube-apiserver; wr
 
 faults: install .venv/developing  ## kill processes, cut networks, fill disks under load, then compare both sides (SEED=7, ARGS="--seconds 300")
 	@$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+history: install .venv/developing  ## kill every process under load, then see whether what clients were told can have been (SEED=7, ARGS="--seconds 60")
+	@$(BIN)/python -m tests.history $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 differential: install .venv/developing  ## random requests to a workspace and to a kube-apiserver: SEED=7 REQUESTS=3000
 	@$(BIN)/python -m tests.differential $(if $(SEED),--seed $(SEED)) $(if $(REQUESTS),--requests $(REQUESTS))

@@ -1,0 +1,188 @@
+"""One run: clients, faults, and the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from proxy.kube.client import Client, Resource
+from proxy.kube.errors import StatusError
+from tests.bench.system import USER_TOKEN, grant
+from tests.history.checker import check, ended, truth_of
+from tests.history.clients import Clients
+from tests.history.record import Outcome
+from tests.history.recovery import Recovery, recovery, table
+from tests.integration.eventually import eventually
+from tests.integration.kcp_process import Kcp, children
+
+NAMESPACES = Resource("", "v1", "namespaces", namespaced=False)
+ACCOUNTS = Resource("", "v1", "serviceaccounts")
+WORKSPACES = ("root:default:one", "root:default:two")
+SPACES = ("red", "blue")
+WRITERS, LISTERS = 6, 2
+WATCHERS = 3
+"""Of each scope; the first without bookmarks."""
+CALM = 2.0
+"""Seconds between a fault that is over and the next one."""
+PATIENCE = 60.0
+"""Seconds until writes are taken again, and until every watcher knows all."""
+
+
+class Play:
+    """``say`` gets a line for each fault and, at the end, the table of recoveries."""
+
+    def __init__(self, folder: Path, *, seed: int, say: Callable[[str], object]) -> None:
+        self._folder = folder
+        self._say = say
+        tokens = folder / "users.csv"
+        tokens.touch(mode=0o600)
+        tokens.write_text(f"{USER_TOKEN},bench,1,dev\n")
+        self.kcp = Kcp(folder / ".kcp", "--workers", "2", "--token-auth-file", str(tokens))
+        self._seed = seed
+        self._made = 0
+        self._faults: list[tuple[str, float, float]] = []
+
+    async def run(self, seconds: float) -> list[str]:
+        """All faults once, and again until so much time is over; what is wrong."""
+        async with self.kcp:
+            clients = await self._prepare()
+            history = clients.history
+            async with asyncio.TaskGroup() as group:
+                others = [group.create_task(clients.write()) for _ in range(WRITERS)]
+                others += [group.create_task(clients.look()) for _ in range(LISTERS)]
+                watching = [
+                    group.create_task(clients.watch(scope, bookmarks=number > 0))
+                    for scope in clients.scopes()
+                    for number in range(WATCHERS)
+                ]
+                try:
+                    await self._all_faults(clients, seconds)
+                    clients.writing = False
+                    await asyncio.gather(*others)
+                    await self._caught_up(clients)
+                    await clients.list_all()
+                    await self._caught_up(clients)
+                finally:
+                    clients.writing = False
+                    for task in watching:
+                        task.cancel()
+        outcomes = {each.value: sum(write.outcome is each for write in history.writes) for each in Outcome}
+        events = sum(len(run.events) for watcher in history.watchers for run in watcher)
+        runs = sum(map(len, history.watchers))
+        self._say(
+            f"writes: {outcomes}; {len(history.reads)} reads, {len(history.listings)} lists, "
+            f"{len(history.watchers)} watchers with {runs} lists and {events} events"
+        )
+        for line in table(self.recoveries(clients)):
+            self._say(line)
+        return check(history)
+
+    def recoveries(self, clients: Clients) -> list[Recovery]:
+        return [recovery(clients.history, *fault) for fault in self._faults]
+
+    async def _prepare(self) -> Clients:
+        async with self.kcp.client("root:default") as parent:
+            for path in WORKSPACES:
+                await self.kcp.make_workspace("root:default", path.rpartition(":")[2])
+            await grant(parent, "tenancy.kcp.dev", "clusterworkspaces/content", "admin")
+        for path in WORKSPACES:
+            async with self.kcp.client(path) as client:
+                authority = client.connection.ca_data or b""
+                for name in SPACES:
+                    await _make_namespace(client, name)
+        tls = ssl.create_default_context(cadata=authority.decode())
+        url = f"https://127.0.0.1:{self.kcp.port}"
+        return Clients(url, USER_TOKEN, tls, dict.fromkeys(WORKSPACES, SPACES), self._seed)
+
+    # faults
+
+    async def _all_faults(self, clients: Clients, seconds: float) -> None:
+        faults: dict[str, Callable[[], Awaitable[None]]] = {
+            "one worker": lambda: self._kill("proxy.server.worker", 1),
+            "all workers": lambda: self._kill("proxy.server.worker"),
+            "kube-apiserver": lambda: self._kill("kube-apiserver"),
+            "etcd": lambda: self._kill("etcd"),
+            "kube-controller-manager": self._controllers,
+            "all of them": lambda: self._kill(""),
+            "kcp itself, and a new start": self._parent,
+        }
+        until = time.monotonic() + seconds
+        await asyncio.sleep(CALM)
+        while True:
+            for name, fault in faults.items():
+                began = time.monotonic()
+                await fault()
+                await self._recovered(clients, began)
+                await asyncio.sleep(CALM)
+                self._faults.append((name, began, time.monotonic()))
+                self._say(f"kill -9 of {name}: took {self._faults[-1][2] - began:.1f} s")
+            if time.monotonic() > until:
+                return
+
+    async def _kill(self, program: str, count: int = 99) -> None:
+        found = [pid for pid, line in children(self.kcp.pid).items() if _is(program, line)]
+        assert found, program
+        for pid in found[:count]:
+            os.kill(pid, signal.SIGKILL)
+
+    async def _controllers(self) -> None:
+        """A namespace made meanwhile gets what controllers give it."""
+        await self._kill("kube-controller-manager")
+        began = time.monotonic()
+        async with self.kcp.client(WORKSPACES[0]) as client:
+            self._made += 1
+            name = f"later-{self._made}"
+            await _make_namespace(client, name)
+            await eventually(lambda: client.get(ACCOUNTS, "default", name), StatusError, timeout=PATIENCE)
+        self._say(f"a namespace was given its service account {time.monotonic() - began:.1f} s later")
+
+    async def _parent(self) -> None:
+        await self.kcp.kill()
+        await self.kcp.again()
+
+    async def _recovered(self, clients: Clients, moment: float) -> None:
+        """Wait until writes of both workspaces are taken, and every watcher has been told of something new."""
+
+        async def again() -> bool:
+            return all(
+                any(write.key.workspace == path and write.began > moment and write.outcome is Outcome.ACKNOWLEDGED
+                    for write in clients.history.writes)
+                for path in WORKSPACES
+            ) and recovery(clients.history, "", moment, time.monotonic()).watched is not None  # fmt: skip
+
+        await eventually(again, timeout=PATIENCE)
+
+    async def _caught_up(self, clients: Clients) -> None:
+        """Whoever is not is found by the checker."""
+
+        async def all_know() -> bool:
+            truth = truth_of(clients.history)
+            return all(ended(watcher, truth) for watcher in clients.history.watchers)
+
+        with contextlib.suppress(AssertionError):
+            await eventually(all_know, timeout=PATIENCE)
+
+
+def _is(program: str, line: str) -> bool:
+    name = line.split()[0].rpartition("/")[2] if line.split() else ""
+    return not program or program == name or program in line.split()
+
+
+async def _make_namespace(client: Client, name: str) -> None:
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+    async def made() -> bool:
+        try:
+            await client.create(NAMESPACES, body)
+        except StatusError as error:
+            if error.reason != "AlreadyExists":
+                raise
+        return True
+
+    await eventually(made, StatusError, timeout=PATIENCE)
