@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from proxy.mapping.names import map_group, map_user
@@ -50,20 +49,11 @@ def authenticated(name: str, groups: tuple[str, ...], uid: str = "") -> User:
     return User(name, every, uid, masters=MASTERS in groups)
 
 
-@dataclass(frozen=True, slots=True)
-class IdentityHeaders:
-    """Names of the headers by which a shard learns who asks."""
-
-    user: bytes
-    group: bytes
-    extra: bytes
-    """What the name of an extra's header begins with."""
-
-
-FRONT_PROXY = IdentityHeaders(b"x-remote-user", b"x-remote-group", b"x-remote-extra-")
-"""https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/; needs the certificate for it."""
-IMPERSONATION = IdentityHeaders(b"impersonate-user", b"impersonate-group", b"impersonate-extra-")
-"""Where only an admin kubeconfig of the shard is at hand."""
+USER_HEADER, GROUP_HEADER = b"impersonate-user", b"impersonate-group"
+"""By which a shard learns who asks: an administrator of it asks for somebody else.
+https://kubernetes.io/docs/reference/access-authn-authz/user-impersonation/"""
+EXTRA_HEADER = b"impersonate-extra-"
+"""What the name of an extra's header begins with."""
 
 
 def mapped_identity(user: User, prefix: str) -> tuple[str, tuple[str, ...]]:
@@ -71,23 +61,15 @@ def mapped_identity(user: User, prefix: str) -> tuple[str, tuple[str, ...]]:
     return map_user(user.name, prefix), tuple(map_group(group, prefix) for group in user.groups)
 
 
-def identity_headers(
-    user: User, prefix: str, names: IdentityHeaders, *, privileged: bool, own: bool = False
-) -> list[Header]:
+def identity_headers(user: User, prefix: str, *, privileged: bool, own: bool = False) -> list[Header]:
     """Headers that name the mapped user, ``privileged`` by the group that the shard never asks about. Its own groups
     are there where it is not, or where they are what is asked for (``own``).
 
     A privileged request is safe only behind the gate, which confines it to the workspace.
     """
-    headers = [(names.user, map_user(user.name, prefix).encode())]
+    headers = [(USER_HEADER, map_user(user.name, prefix).encode())]
     if privileged:
-        headers.append((names.group, MASTERS.encode()))
+        headers.append((GROUP_HEADER, MASTERS.encode()))
     if own or not privileged:
-        headers += [(names.group, map_group(group, prefix).encode()) for group in user.groups]
+        headers += [(GROUP_HEADER, map_group(group, prefix).encode()) for group in user.groups]
     return headers
-
-
-def identity_dict(user: User, prefix: str, names: IdentityHeaders) -> Mapping[str, list[str]]:
-    """The mapped, unprivileged identity for `proxy.kube.client`."""
-    name, groups = mapped_identity(user, prefix)
-    return {names.user.decode(): [name], names.group.decode(): list(groups)}

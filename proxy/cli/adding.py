@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from proxy.cli.administered import one_line, root_flag
-from proxy.cli.external import FRONT_PROXY_CONTEXT, NAME, SUFFIX, ShardError, external_shard
+from proxy.cli.external import NAME, SUFFIX, ShardError, external_shard
 from proxy.cli.kubeconfig import Kubeconfig
 from proxy.cli.rest import ClientError, Overrides, RestClient
 from proxy.cli.shards import CONTEXT, SHARDS, shard
@@ -87,17 +87,14 @@ def add(local: Local, name: str, kubeconfig: Path) -> None:
     """
     if not NAME.fullmatch(name):
         raise click.ClickException(f"{name}: the name is of lower case letters, digits and dashes, 31 at most")
-    found = external_shard(f"{name}={kubeconfig}")
+    external_shard(f"{name}={kubeconfig}")
     served, file = local.served(), local.file(name)
     if name in served and served[name] != str(file):
         raise click.ClickException(f"there is a shard {name} that `kcp start` has of its own, or by a flag")
     connection = load_kubeconfig(kubeconfig)
     asyncio.run(_check_rights(connection))
-    contexts = {"shard": connection}
-    if found.front_proxy_context:
-        contexts[FRONT_PROXY_CONTEXT] = load_kubeconfig(kubeconfig, FRONT_PROXY_CONTEXT)
     private_folder(local.files)
-    write_kubeconfig(file, _kubeconfig(contexts))
+    write_kubeconfig(file, _kubeconfig(connection))
     client = local.client()
     if client is None:
         click.echo(f"shard/{name} added: kcp does not run, and has it from its next start")
@@ -153,15 +150,16 @@ async def _check_rights(connection: Connection) -> None:
         raise click.ClickException(f"the kubeconfig's user may not do everything at {connection.server}, as kcp must")
 
 
-def _kubeconfig(contexts: dict[str, Connection]) -> dict[str, Any]:
-    """One that needs no other files; the first of ``contexts`` is the current one."""
+def _kubeconfig(connection: Connection) -> dict[str, Any]:
+    """One that needs no other files."""
+    name = "shard"
     return {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": name, "cluster": _cluster(found)} for name, found in contexts.items()],
-        "users": [{"name": name, "user": _user(found)} for name, found in contexts.items()],
-        "contexts": [{"name": name, "context": {"cluster": name, "user": name}} for name in contexts],
-        "current-context": next(iter(contexts)),
+        "clusters": [{"name": name, "cluster": _cluster(connection)}],
+        "users": [{"name": name, "user": _user(connection)}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+        "current-context": name,
     }
 
 

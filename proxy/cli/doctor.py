@@ -20,7 +20,7 @@ import orjson
 from proxy.cli.administered import root_flag
 from proxy.cli.installation import TIMEOUT, Installation, NotThere
 from proxy.kube.client import Client
-from proxy.kube.config import ConfigError, load_kubeconfig
+from proxy.kube.config import ConfigError
 from proxy.kube.errors import StatusError
 from proxy.metrics.certificates import Certificates
 from proxy.server.settings import ShardSettings
@@ -161,7 +161,6 @@ async def shard(kcp: Installation, settings: ShardSettings) -> list[Finding]:
         found.append(
             Finding(name, FAILURE, f"{settings.kubeconfig} may not do everything", "use one of group system:masters")
         )
-    found += await _front_proxy(name, settings)
     found += [finding for finding in (await _clock(name, client),) if finding is not None]
     if not found:
         found.append(Finding(name, OK, f"{client.connection.server} is ready, {version.get('gitVersion')}"))
@@ -182,26 +181,6 @@ async def _may_do_all(client: Client) -> bool:
     path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
     answer = await client.request("POST", path, body=body, timeout=TIMEOUT)
     return bool(answer["status"]["allowed"])
-
-
-async def _front_proxy(name: str, settings: ShardSettings) -> list[Finding]:
-    """Whether the proxy is believed when it says who asks."""
-    if settings.front_proxy_kubeconfig is None:
-        return [Finding(name, WARNING, "it is asked by impersonation, which costs it nearly twice as much",
-                        "put a front-proxy certificate into context front-proxy of its kubeconfig")]  # fmt: skip
-    connection = load_kubeconfig(settings.front_proxy_kubeconfig, settings.front_proxy_context)
-    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-    path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
-    async with Client(connection, headers={"X-Remote-User": "kcp-doctor", "X-Remote-Group": "kcp-doctors"}) as client:
-        try:
-            answer = await client.request("POST", path, body=body, timeout=TIMEOUT)
-            told = answer["status"]["userInfo"]["username"]
-        except StatusError as error:
-            told = error.message
-    if told == "kcp-doctor":
-        return []
-    advice = "its --requestheader-client-ca-file must be the authority of that certificate, and the name be allowed"
-    return [Finding(name, FAILURE, f"the front-proxy certificate is not believed: {told}", advice)]
 
 
 async def _clock(name: str, client: Client) -> Finding | None:

@@ -7,11 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.kube.config import ConfigError, load_kubeconfig
+from proxy.kube.config import load_kubeconfig
 from proxy.server.settings import ShardSettings
 
-FRONT_PROXY_CONTEXT = "front-proxy"
-"""Context of a shard's kubeconfig with a certificate that may speak for any user."""
 SUFFIX = ".kubeconfig"
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,29}[a-z0-9])?")
 
@@ -28,16 +26,9 @@ class ExternalShard:
 
     name: str
     kubeconfig: Path
-    front_proxy_context: str | None
-    """Context with a front-proxy certificate; without one, the proxy impersonates users."""
 
     def settings(self) -> ShardSettings:
-        return ShardSettings(
-            name=self.name,
-            kubeconfig=str(self.kubeconfig),
-            front_proxy_kubeconfig=str(self.kubeconfig) if self.front_proxy_context else None,
-            front_proxy_context=self.front_proxy_context,
-        )
+        return ShardSettings(name=self.name, kubeconfig=str(self.kubeconfig))
 
 
 def external_shard(option: str) -> ExternalShard:
@@ -47,11 +38,7 @@ def external_shard(option: str) -> ExternalShard:
         raise ShardError(f"--shard {option}: wanted NAME=KUBECONFIG, the name of lower case letters, digits and dashes")
     path = Path(file).expanduser().absolute()
     load_kubeconfig(path)
-    try:
-        load_kubeconfig(path, FRONT_PROXY_CONTEXT)
-    except ConfigError:
-        return ExternalShard(name=name, kubeconfig=path, front_proxy_context=None)
-    return ExternalShard(name=name, kubeconfig=path, front_proxy_context=FRONT_PROXY_CONTEXT)
+    return ExternalShard(name=name, kubeconfig=path)
 
 
 class KnownShards:

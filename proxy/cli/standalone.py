@@ -282,11 +282,7 @@ class Standalone:
         await self._plane.launch()
         if self.settings.etcd is None:
             self._monitoring.shards.quotas[EMBEDDED] = ETCD_QUOTA
-        return ShardSettings(
-            name=EMBEDDED,
-            kubeconfig=str(self._plane.kubeconfig),
-            front_proxy_kubeconfig=str(self._plane.front_proxy_kubeconfig),
-        )
+        return ShardSettings(name=EMBEDDED, kubeconfig=str(self._plane.kubeconfig))
 
     async def _prepare_later(self, name: str, clients: Mapping[str, Client]) -> None:
         """Make a further shard one; its absence keeps none of the others from working."""

@@ -24,7 +24,7 @@ from proxy.auth.tokenfile import parse as parse_tokens
 from proxy.binaries import BinaryError
 from proxy.cli.audit import audit_flags
 from proxy.cli.configuration import config_flag
-from proxy.cli.external import FRONT_PROXY_CONTEXT, KnownShards, ShardError, external_shard
+from proxy.cli.external import KnownShards, ShardError, external_shard
 from proxy.cli.home import HomeError, split_address
 from proxy.cli.limits import limit_flags
 from proxy.cli.oidc import oidc_flags
@@ -128,8 +128,8 @@ Examples:
     "shards",
     multiple=True,
     metavar="NAME=KUBECONFIG",
-    help=f"A kube-apiserver that runs already, to be used as a shard; context {FRONT_PROXY_CONTEXT!r} of the file, if "
-    "there, holds a front-proxy certificate. Repeatable.",
+    help="A kube-apiserver that runs already, to be used as a shard, with credentials of group system:masters. A token "
+    "costs it less than a client certificate. Repeatable.",
 )
 @click.option(
     "--shards-directory",

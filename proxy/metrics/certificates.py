@@ -24,6 +24,7 @@ class Certificates:
 
     def __init__(self) -> None:
         self._files: dict[str, Path] = {}
+        self._folders: list[Path] = []
         self._known: dict[str, tuple[float, float | None]] = {}
 
     def watch(self, name: str, file: Path) -> None:
@@ -31,13 +32,13 @@ class Certificates:
         self._files[name] = file
 
     def watch_folder(self, folder: Path) -> None:
-        """Show every ``NAME.crt`` in it as NAME, unless that is shown already."""
-        for file in sorted(folder.glob("*.crt")):
-            self._files.setdefault(file.stem, file)
+        """Show every ``NAME.crt`` that is ever in it as NAME, unless that is shown already."""
+        self._folders.append(folder)
 
     def ends(self) -> dict[str, float]:
         """Name → end, seconds of the epoch."""
-        return {name: end for name, file in self._files.items() if (end := self._end(name, file)) is not None}
+        found = {file.stem: file for folder in self._folders for file in sorted(folder.glob("*.crt"))}
+        return {name: end for name, file in (found | self._files).items() if (end := self._end(name, file)) is not None}
 
     def _end(self, name: str, file: Path) -> float | None:
         try:

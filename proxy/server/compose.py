@@ -16,7 +16,6 @@ from proxy.audit.auditor import make_auditor
 from proxy.auth.authenticator import Authenticator
 from proxy.auth.authorizer import Authorizer
 from proxy.auth.default_roles import DefaultRoles
-from proxy.auth.identity import FRONT_PROXY, IMPERSONATION
 from proxy.auth.tokenfile import TokenFiles
 from proxy.auth.trusted import Trusted
 from proxy.auth.webhook import TokenWebhook
@@ -49,9 +48,8 @@ SETTLES_WITHIN = 5.0
 
 
 def endpoint_of(shard: ShardSettings) -> ShardEndpoint:
-    """Where requests of clients go, and how the shard is told who asks. Raises ConfigError."""
-    front_proxy = shard.front_proxy_kubeconfig
-    connection = load_kubeconfig(front_proxy or shard.kubeconfig, shard.front_proxy_context if front_proxy else None)
+    """Where requests of clients go, and how the shard knows the proxy. Raises ConfigError."""
+    connection = load_kubeconfig(shard.kubeconfig)
     url = urlsplit(connection.server)
     token = connection.bearer()
     return ShardEndpoint(
@@ -59,7 +57,6 @@ def endpoint_of(shard: ShardSettings) -> ShardEndpoint:
         host=url.hostname or "",
         port=url.port or (443 if url.scheme == "https" else 80),
         tls=connection.ssl_context(),
-        identity=FRONT_PROXY if front_proxy else IMPERSONATION,
         server_hostname=connection.tls_server_name,
         authorization=f"Bearer {token}".encode() if token else None,
     )

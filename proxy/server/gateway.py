@@ -20,7 +20,7 @@ from proxy.auth.authenticator import Authenticator, Unauthorized, namespace_of_t
 from proxy.auth.authorizer import Access, Authorizer
 from proxy.auth.default_roles import DefaultRoles
 from proxy.auth.forbidden import forbidden, no_entry
-from proxy.auth.identity import User, identity_headers
+from proxy.auth.identity import EXTRA_HEADER, User, identity_headers
 from proxy.auth.impersonation import Impersonation, access_of, impersonation, refused
 from proxy.auth.whoami import whoami_body
 from proxy.discovery import Classes, Discovery, Scopes
@@ -365,8 +365,7 @@ class WorkspaceGateway:
         told = self._classes.told(workspace, info, mapped.body) if info.verb in WRITES else None
         if told is not None:
             values = told if isinstance(told, tuple) else (yield told)
-            key = self._endpoints[workspace.shard].identity.extra + EXTRA
-            mapped.headers += [(key, value) for value in values]
+            mapped.headers += [(EXTRA_HEADER + EXTRA, value) for value in values]
         request.record.step = GATE
         gate_mapped(request.method, mapped, workspace.token)
         now = self._index.by_token(workspace.token)
@@ -417,9 +416,7 @@ class WorkspaceGateway:
         endpoint, moves = self._endpoints[workspace.shard], workspace.moves
         privileged = access is Access.ADMIN or not mapped.own_identity
         headers = mapped.headers
-        headers += identity_headers(
-            user, workspace.prefix, endpoint.identity, privileged=privileged, own=mapped.own_identity
-        )
+        headers += identity_headers(user, workspace.prefix, privileged=privileged, own=mapped.own_identity)
         if endpoint.authorization is not None:
             headers.append((b"authorization", endpoint.authorization))
         if request.record.trace is not None:  # of which the transport tells the shard

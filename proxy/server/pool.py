@@ -9,7 +9,7 @@ import ssl
 import time
 from dataclasses import dataclass
 
-from proxy.auth.identity import AUTHENTICATED, IdentityHeaders
+from proxy.auth.identity import AUTHENTICATED, GROUP_HEADER, USER_HEADER
 from proxy.kube.errors import StatusError
 from proxy.server.exchange import Buffered
 from proxy.server.messages import Forward
@@ -33,13 +33,12 @@ ASKER = b"kcp-proxy"
 
 @dataclass(frozen=True, slots=True)
 class ShardEndpoint:
-    """Where a shard is and how it is told who asks."""
+    """Where a shard is and how it knows the proxy."""
 
     name: str
     host: str
     port: int
     tls: ssl.SSLContext | None
-    identity: IdentityHeaders
     server_hostname: str | None = None
     authorization: bytes | None = None
     """Value of an Authorization header, for shards that know the proxy by token."""
@@ -135,7 +134,7 @@ class Pool:
     async def _await_word(self) -> None:
         """Ask the shard whether it is ready. Raises OSError where it cannot be asked, StatusError 503 if it is not."""
         endpoint = self.endpoint
-        headers = [(endpoint.identity.user, ASKER), (endpoint.identity.group, AUTHENTICATED.encode())]
+        headers = [(USER_HEADER, ASKER), (GROUP_HEADER, AUTHENTICATED.encode())]
         if endpoint.authorization is not None:
             headers.append((b"authorization", endpoint.authorization))
         question = Forward(self.shard, b"GET", b"/readyz", headers)

@@ -22,10 +22,6 @@ class ShardSettings:
     """As in ``--shard NAME=…`` and in the workspaces' status."""
     kubeconfig: str
     """File whose current context has full rights on the shard."""
-    front_proxy_kubeconfig: str | None = None
-    """File with the front-proxy certificate, which may speak for any user; without one, requests impersonate."""
-    front_proxy_context: str | None = None
-    """Context of that file, if not the current one."""
 
 
 @dataclass(frozen=True, slots=True)

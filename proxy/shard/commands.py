@@ -46,8 +46,6 @@ SHARD_ADMISSION_OFF = (
     "TaintNodesByCondition",
 )
 
-FRONT_PROXY_USER = "kcp-front-proxy"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EtcdAccess:
@@ -100,7 +98,8 @@ class ApiServerFiles:
 
     serving: KeyPair
     client_ca: Path
-    front_proxy_ca: Path
+    tokens: Path
+    """Of users, as ``--token-auth-file`` has them."""
     service_account: SigningKey
     encryption: Path | None = None
     """EncryptionConfiguration for data in etcd."""
@@ -118,7 +117,7 @@ def kube_apiserver(
     admission_off: tuple[str, ...] = (),
     args: tuple[str, ...] = (),
 ) -> list[str]:
-    """A kube-apiserver with RBAC, client certificates and the front-proxy protocol, and no anonymous access.
+    """A kube-apiserver with RBAC, client certificates and tokens, and no anonymous access.
 
     https://kubernetes.io/docs/reference/command-line-tools-reference/kube-apiserver/; ``args`` come last, and of a flag
     given twice the last counts.
@@ -135,12 +134,7 @@ def kube_apiserver(
         f"--tls-cert-file={files.serving.cert_file}",
         f"--tls-private-key-file={files.serving.key_file}",
         f"--client-ca-file={files.client_ca}",
-        f"--requestheader-client-ca-file={files.front_proxy_ca}",
-        f"--requestheader-allowed-names={FRONT_PROXY_USER}",
-        "--requestheader-username-headers=X-Remote-User",
-        "--requestheader-uid-headers=X-Remote-Uid",
-        "--requestheader-group-headers=X-Remote-Group",
-        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        f"--token-auth-file={files.tokens}",
         f"--service-account-issuer={ISSUER}",
         f"--service-account-key-file={files.service_account.public_file}",
         f"--service-account-signing-key-file={files.service_account.private_file}",

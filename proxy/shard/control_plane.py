@@ -21,13 +21,13 @@ from proxy.kube.config import Connection, load_kubeconfig, write_kubeconfig
 from proxy.kube.errors import StatusError
 from proxy.shard import commands
 from proxy.shard.addresses import free_port, is_any, port_is_free, url_host
+from proxy.shard.administrator import Administrator
 from proxy.shard.encryption import encryption_config
 from proxy.shard.pki import Authority, KeyPair, SigningKey, private_folder, signing_key
 from proxy.shard.supervisor import Process, ProcessError, Program
 
 log = logging.getLogger(__name__)
 
-ADMIN_USER = "kcp-controller"
 """Whom the shard sees in our own controllers."""
 READY_TIMEOUT = 90.0
 """Seconds for kube-apiserver to get ready: 3 on an idle machine, many times that on a busy one."""
@@ -103,8 +103,7 @@ class Pki:
         """Signs what the kube-apiserver shows to its clients."""
         self.client_ca = Authority(self.folder, "client")
         """Signs clients: the certificate's names are believed."""
-        self.front_proxy_ca = Authority(self.folder, "front-proxy")
-        """Signs the proxy alone: what it says in X-Remote-User is believed."""
+        self.administrator = Administrator(self.folder)
         self.service_account: SigningKey = signing_key(self.folder)
 
     @property
@@ -125,9 +124,7 @@ class ControlPlane:
         self._run = private_folder(settings.folder / "shard")
         self._on_restart = on_restart
         self.kubeconfig = self._run / "admin.kubeconfig"
-        """Of group system:masters; mode 0600."""
-        self.front_proxy_kubeconfig = self._run / "front-proxy.kubeconfig"
-        """May speak for any user, by X-Remote-User and X-Remote-Group; mode 0600."""
+        """Of group system:masters, which may impersonate anybody; mode 0600."""
         self.port = 0
         self.processes: dict[str, Process] = {}
         """By program name, in the order of their start."""
@@ -143,10 +140,6 @@ class ControlPlane:
     def connection(self) -> Connection:
         """As an administrator."""
         return load_kubeconfig(self.kubeconfig)
-
-    @property
-    def front_proxy_connection(self) -> Connection:
-        return load_kubeconfig(self.front_proxy_kubeconfig)
 
     def client(self, **options: Any) -> Client:
         """A new administrator's client."""
@@ -174,7 +167,7 @@ class ControlPlane:
         """Start etcd and kube-apiserver, wait for nothing."""
         settings = self.settings
         self.port = self._choose_port()
-        self._write_kubeconfigs()
+        self._write_kubeconfig(self.kubeconfig, {"token": self.pki.administrator.token})
         etcd_access = settings.etcd
         if etcd_access is None:
             etcd_folder = private_folder(settings.folder / "etcd")
@@ -264,7 +257,7 @@ class ControlPlane:
             files=commands.ApiServerFiles(
                 serving=pki.apiserver_ca.server("apiserver", hosts),
                 client_ca=pki.client_ca.cert_file,
-                front_proxy_ca=pki.front_proxy_ca.cert_file,
+                tokens=pki.administrator.file,
                 service_account=pki.service_account,
                 # An etcd that runs elsewhere outlives this folder, and a key in it.
                 encryption=encryption_config(pki.folder) if settings.etcd is None else None,
@@ -294,20 +287,15 @@ class ControlPlane:
         memory.write_text(f"{port}\n")
         return port
 
-    def _write_kubeconfigs(self) -> None:
-        pki = self.pki
-        admin = pki.client_ca.client("admin", user=ADMIN_USER, groups=["system:masters"])
-        front_proxy = pki.front_proxy_ca.client("front-proxy", user=commands.FRONT_PROXY_USER)
-        self._write_kubeconfig(self.kubeconfig, admin)
-        self._write_kubeconfig(self.front_proxy_kubeconfig, front_proxy)
-
     def _kubeconfig_of(self, component: str) -> Path:
         """Kubeconfig of a component, whose user name carries the rights that RBAC gives to it from the start."""
         path = self._run / f"{component}.kubeconfig"
-        self._write_kubeconfig(path, self.pki.client_ca.client(component, user=f"system:{component}"))
+        pair = self.pki.client_ca.client(component, user=f"system:{component}")
+        user = {"client-certificate-data": _base64(pair.cert), "client-key-data": _base64(pair.key)}
+        self._write_kubeconfig(path, user)
         return path
 
-    def _write_kubeconfig(self, path: Path, user: KeyPair) -> None:
+    def _write_kubeconfig(self, path: Path, user: dict[str, str]) -> None:
         name = self.settings.name
         write_kubeconfig(
             path,
@@ -323,15 +311,7 @@ class ControlPlane:
                         },
                     }
                 ],
-                "users": [
-                    {
-                        "name": name,
-                        "user": {
-                            "client-certificate-data": _base64(user.cert),
-                            "client-key-data": _base64(user.key),
-                        },
-                    }
-                ],
+                "users": [{"name": name, "user": user}],
                 "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
                 "current-context": name,
             },

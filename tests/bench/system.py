@@ -120,7 +120,7 @@ class System:
         connection = self.shard.connection
         tls = connection.ssl_context()
         assert tls is not None
-        return Target("direct", connection.server, tls)
+        return Target("direct", connection.server, tls, (("authorization", f"Bearer {connection.token}"),))
 
     def proxied(self) -> Target:
         """The workspace, as a user with a token and RBAC's leave."""

@@ -34,7 +34,9 @@ from tests.bench.load import Result, Target, connect, run
 from tests.bench.system import cpu_seconds, memory_mib
 
 CONFIGMAPS = Resource("", "v1", "configmaps")
-IDENTITY = [(b"x-remote-user", b"bench"), (b"x-remote-group", b"system:masters"), (b"accept", b"application/json")]
+IDENTITY = [
+    (b"impersonate-user", b"bench"), (b"impersonate-group", b"system:masters"), (b"accept", b"application/json"),
+]  # fmt: skip
 SMALL = "/api/v1/namespaces/default/configmaps/small"
 LIST = "/api/v1/namespaces/default/configmaps?labelSelector=l"
 
@@ -42,8 +44,11 @@ LIST = "/api/v1/namespaces/default/configmaps?labelSelector=l"
 class PassThrough:
     """A gateway that lets everything through, unchanged."""
 
+    def __init__(self, authorization: bytes) -> None:
+        self._identity = [*IDENTITY, (b"authorization", authorization)]
+
     def decide(self, request: Request) -> Decision:
-        headers = IDENTITY
+        headers = self._identity
         content_type = request.header(b"content-type")
         if content_type:
             headers = [*headers, (b"content-type", content_type)]
@@ -59,7 +64,8 @@ class PassThrough:
 
 async def serve(settings: ServerSettings) -> None:
     """Until killed."""
-    server = Server(PassThrough(), settings, [endpoint_of(shard) for shard in settings.shards])
+    [endpoint] = [endpoint_of(shard) for shard in settings.shards]
+    server = Server(PassThrough(endpoint.authorization or b""), settings, [endpoint])
     await server.start()
     await asyncio.Event().wait()
 
@@ -70,7 +76,7 @@ def proxy(plane: ControlPlane, folder: Path) -> Iterator[tuple[subprocess.Popen[
     (folder / "serving").mkdir(mode=0o700)
     authority = Authority(folder / "serving", "bench-ca")
     pair = authority.server("server", ["127.0.0.1"])
-    shard = ShardSettings("shard", str(plane.kubeconfig), str(plane.front_proxy_kubeconfig))
+    shard = ShardSettings("shard", str(plane.kubeconfig))
     port = free_port()
     settings = ServerSettings(
         "127.0.0.1", port, str(pair.cert_file), str(pair.key_file), f"https://127.0.0.1:{port}", (shard,)
@@ -92,11 +98,12 @@ async def measure(rounds: int, profile: str) -> None:
         plane_settings = ControlPlaneSettings(folder=folder / "shard", durable=False, controllers=())
         async with ControlPlane(plane_settings) as plane, plane.client() as client:
             await fill(client)
-            tls = load_kubeconfig(plane.kubeconfig).ssl_context()
+            connection = load_kubeconfig(plane.kubeconfig)
+            tls, known_by = connection.ssl_context(), (("authorization", f"Bearer {connection.token}"),)
             assert tls is not None
             with proxy(plane, folder) as (process, target):
                 await reachable(target)
-                targets = (Target("direct", plane.connection.server, tls), target)
+                targets = (Target("direct", plane.connection.server, tls, known_by), target)
                 for connections, requests in ((1, 1000), (8, 4000), (32, 4000)):
                     await compare("small GET", targets, SMALL, connections, requests, rounds, process.pid)
                 await compare("LIST 1000 x 1 KiB", targets, LIST, 4, 60, rounds, process.pid)

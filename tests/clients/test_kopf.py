@@ -76,10 +76,21 @@ class Operators:
         """Wait until the saw's box there says so, and the saw has been seen to."""
 
         async def made() -> bool:
-            found = (await self.side.get("configmap", "-n", namespace, "-l", "box-of=saw"))["items"]
-            return [item["data"] for item in found] == [data]
+            return [item["data"] for item in await self._boxes(namespace)] == [data]
 
         await eventually(made, timeout=240, interval=0.3)
+
+    async def no_box(self, namespace: str) -> None:
+        """Wait until the garbage collector has taken that of a saw which is gone."""
+
+        async def gone() -> bool:
+            return not await self._boxes(namespace)
+
+        await eventually(gone, timeout=240, interval=0.3)
+
+    async def _boxes(self, namespace: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await self.side.get("configmap", "-n", namespace, "-l", "box-of=saw"))["items"]
+        return found
 
     async def saw(self, namespace: str, **status: object) -> dict[str, Any]:
         """With this status, without the annotations that say what kopf is about to do."""
@@ -145,6 +156,7 @@ async def _in_all_namespaces(us: Operators) -> list[Any]:
         await us.box("kopf-c", size="7", by="third")
         await us.side.kubectl("delete", f"tools.{GROUP}", "saw", "-n", "kopf-a", "--timeout=100s")
         results.append(same.obj(await us.side.get("configmap", "farewell-saw", "-n", "kopf-a")))
+        await us.no_box("kopf-a")
     results.append(same.obj(await us.side.get("clusterkopfpeering", "all")))
     return results
 

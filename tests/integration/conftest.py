@@ -19,7 +19,7 @@ from tests.integration.mapping_workspaces import BEFORE, BEHIND, MINE
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shard(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ControlPlane]:
     """A shard as `kcp start` embeds it, with all that a shard needs applied: ``.kubeconfig`` (administrator),
-    ``.front_proxy_kubeconfig``, ``.connection``, ``.client()``, ``.processes``.
+    ``.connection``, ``.client()``, ``.processes``.
 
     Shared by all tests of the session: use names or tokens of your own, and count on objects of others.
     """

@@ -121,6 +121,7 @@ class Front:
         connection = self.client.connection
         context = connection.ssl_context()
         sent = [(key.decode(), value.decode()) for key, value in mapped.headers]
+        sent.append(("Authorization", f"Bearer {connection.token}"))
         async with self._session.request(
             info_method(request.method), connection.server + mapped.target.decode(), data=mapped.body or None,
             headers=sent, ssl=context if context is not None else False,

@@ -54,8 +54,9 @@ class Front:
     """Serves ``/clusters/TOKEN/…`` for any token."""
 
     def __init__(self, shard: ControlPlane, session: aiohttp.ClientSession) -> None:
-        self._base = shard.front_proxy_connection.server
-        self._ssl = shard.front_proxy_connection.ssl_context()
+        self._base = shard.connection.server
+        self._ssl = shard.connection.ssl_context()
+        self._bearer = shard.connection.bearer()
         self._session = session
         self.url = ""
         self.content_types: list[str] = []
@@ -115,7 +116,11 @@ class Front:
     def _ask(
         self, method: str, target: bytes, headers: list[Header], body: bytes, token: str
     ) -> aiohttp.client._RequestContextManager:
-        identity = {"X-Remote-User": f"{token}-owner", "X-Remote-Group": "system:masters"}
+        identity = {
+            "Authorization": f"Bearer {self._bearer}",
+            "Impersonate-User": f"{token}-owner",
+            "Impersonate-Group": "system:masters",
+        }
         sent = {key.decode(): value.decode() for key, value in headers} | identity
         url = yarl.URL(self._base + target.decode(), encoded=True)
         timeout = aiohttp.ClientTimeout(total=60)

@@ -449,7 +449,7 @@ async def test_bad_input_is_a_status(
 
 async def test_refusals_of_the_client_library_are_errors_too(shard: ControlPlane) -> None:
     """The shard itself keeps its own API closed to a workspace's token typed by hand."""
-    async with Client(shard.front_proxy_connection) as client:
+    async with shard.client() as client:
         with pytest.raises(StatusError) as caught:
-            await client.request("GET", "/api/v1/secrets", headers={"X-Remote-User": f"{MINE}-alice"})
+            await client.request("GET", "/api/v1/secrets", headers={"Impersonate-User": f"{MINE}-alice"})
     assert caught.value.code == 403

@@ -43,8 +43,8 @@ class Place:
     def user(self, name: str) -> Client:
         mapped = f"system:serviceaccount:{self.token}-default:{name}" if "syncer" in name else f"{self.token}-{name}"
         if name not in self._clients:
-            headers = {"X-Remote-User": mapped, "X-Remote-Group": "system:masters"}
-            self._clients[name] = Client(self._shard.front_proxy_connection, headers=headers)
+            headers = {"Impersonate-User": mapped, "Impersonate-Group": "system:masters"}
+            self._clients[name] = self._shard.client(headers=headers)
         return self._clients[name]
 
     async def close(self) -> None:

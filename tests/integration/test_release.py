@@ -140,8 +140,11 @@ async def test_a_syncer_changes_nothing_but_what_it_holds(shard: ControlPlane, w
     await workspace.client.create(CONFIGMAPS, data, namespace)
 
     def speaking(name: str) -> Client:
-        headers = {"X-Remote-User": f"system:serviceaccount:{namespace}:{name}", "X-Remote-Group": "system:masters"}
-        return Client(shard.front_proxy_connection, headers=headers)
+        headers = {
+            "Impersonate-User": f"system:serviceaccount:{namespace}:{name}",
+            "Impersonate-Group": "system:masters",
+        }
+        return shard.client(headers=headers)
 
     async with speaking("syncer-east") as syncer, speaking("someone") as other:
 

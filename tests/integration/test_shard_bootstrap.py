@@ -57,9 +57,10 @@ async def test_users_of_workspaces_have_a_priority_level_of_their_own(shard: Con
         level = await client.get(
             Resource("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations", False), "kcp-workspaces"
         )
-        headers = {"X-Remote-User": "kabc234xy-alice", "X-Remote-Group": "kabc234xy-dev"}
+        headers = {"Impersonate-User": "kabc234xy-alice", "Impersonate-Group": "kabc234xy-dev"}
+        headers["Authorization"] = f"Bearer {shard.connection.token}"
         async with (
-            Client(shard.front_proxy_connection) as front,
+            shard.client() as front,
             front._open().post(front.connection.server + path, json=body, headers=headers) as response,
         ):
             assert response.status == 201
@@ -68,6 +69,6 @@ async def test_users_of_workspaces_have_a_priority_level_of_their_own(shard: Con
 
 
 async def test_a_user_without_rights_cannot_make_a_shard(shard: ControlPlane) -> None:
-    async with Client(shard.front_proxy_connection, headers={"X-Remote-User": "nobody"}) as client:
+    async with shard.client(headers={"Impersonate-User": "nobody"}) as client:
         with pytest.raises((StatusError, BootstrapError), match="forbidden"):
             await bootstrap(client, timeout=10)

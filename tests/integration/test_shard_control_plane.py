@@ -16,8 +16,9 @@ import yaml
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.config import Connection
 from proxy.kube.errors import StatusError
+from proxy.shard.administrator import Administrator
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
-from proxy.shard.pki import Authority, private_folder
+from proxy.shard.pki import Authority, PkiError, private_folder
 from proxy.shard.supervisor import Process, ProcessError
 from tests.integration.eventually import eventually
 
@@ -122,7 +123,7 @@ async def test_strangers_get_nothing(plane: ControlPlane, token: str | None) -> 
             assert refusal.value.code == 401
 
 
-async def test_names_in_headers_are_believed_of_the_proxy_alone(plane: ControlPlane) -> None:
+async def test_names_in_headers_of_a_front_proxy_are_believed_of_nobody(plane: ControlPlane) -> None:
     async with plane.client(headers={"X-Remote-User": "mallory", "X-Remote-Group": "x"}) as client:
         review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
         answer = await client.request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=review)
@@ -134,13 +135,27 @@ async def test_client_of_another_control_plane_is_a_stranger(plane: ControlPlane
     connection = Connection(
         server=plane.server,
         ca_data=plane.pki.apiserver_ca.cert,
-        client_cert_data=foreign.client_cert_data,
-        client_key_data=foreign.client_key_data,
+        token=foreign.token,
     )
-    async with Client(connection) as client:
-        with pytest.raises(StatusError) as refusal:
-            await client.request("GET", "/api/v1/namespaces")
-    assert refusal.value.code in (401, 503)  # refused, or no TLS connection to begin with
+    pair = shard.pki.client_ca.client("elsewhere", user="kcp-controller", groups=["system:masters"])
+    by_certificate = replace(connection, token=None, client_cert_data=pair.cert, client_key_data=pair.key)
+    for stranger in (connection, by_certificate):
+        async with Client(stranger) as client:
+            with pytest.raises(StatusError) as refusal:
+                await client.request("GET", "/api/v1/namespaces")
+        assert refusal.value.code in (401, 503)  # refused, or no TLS connection to begin with
+
+
+async def test_the_administrator_s_token_stays_and_is_private(plane: ControlPlane) -> None:
+    file = plane.pki.administrator.file
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert Administrator(file.parent).token == plane.connection.token
+    file_of_another = file.with_name("other")
+    file_of_another.mkdir()
+    assert Administrator(file_of_another).token != plane.connection.token
+    (file_of_another / "tokens.csv").write_text("x,somebody,1\n")
+    with pytest.raises(PkiError, match=r"tokens.csv: no token of kcp-controller: remove the file"):
+        Administrator(file_of_another)
 
 
 async def test_deployments_stay_inert(plane: ControlPlane) -> None:

@@ -303,8 +303,8 @@ class As(Client):
     """A client that speaks for a user of a workspace, privileged as the proxy's requests are."""
 
     def __init__(self, shard: ControlPlane, user: str) -> None:
-        headers = {"X-Remote-User": user, "X-Remote-Group": "system:masters"}
-        super().__init__(shard.front_proxy_connection, headers=headers)
+        headers = {"Impersonate-User": user, "Impersonate-Group": "system:masters"}
+        super().__init__(shard.connection, headers=headers)
 
 
 @pytest.fixture

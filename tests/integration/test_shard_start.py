@@ -161,16 +161,17 @@ async def test_ctrl_c_during_the_start(tmp_path: Path) -> None:
     assert not any(is_alive(pid) for pid in parts)
 
 
-@pytest.mark.parametrize("front_proxy", [False, True], ids=["impersonation", "front-proxy"])
-async def test_running_apiserver_as_shard(tmp_path: Path, front_proxy: bool) -> None:
+@pytest.mark.parametrize("known_by", ["token", "certificate"])
+async def test_running_apiserver_as_shard(tmp_path: Path, known_by: str) -> None:
     settings = ControlPlaneSettings(folder=tmp_path / "shard", durable=False)
     async with ControlPlane(settings) as plane:
         config = yaml.safe_load(plane.kubeconfig.read_text())
-        if front_proxy:
-            user = yaml.safe_load(plane.front_proxy_kubeconfig.read_text())["users"][0]["user"]
-            config["users"].append({"name": "fp", "user": user})
-            context = {"cluster": config["clusters"][0]["name"], "user": "fp"}
-            config["contexts"].append({"name": "front-proxy", "context": context})
+        if known_by == "certificate":
+            pair = plane.pki.client_ca.client("admin", user="somebody", groups=["system:masters"])
+            config["users"][0]["user"] = {
+                "client-certificate": str(pair.cert_file),
+                "client-key": str(pair.key_file),
+            }
         file = tmp_path / "eu.kubeconfig"
         file.write_text(yaml.safe_dump(config))
         async with Kcp(tmp_path / "root", "--no-embedded", "--shard", f"eu={file}") as kcp:

@@ -85,7 +85,13 @@ async def watch(
     """Events of a watch until they are enough or it ends."""
     url = f"{connection.connection.server}/api/v1/namespaces/{namespace}/configmaps?watch=true&{query}"
     events: list[Any] = []
-    async with aiohttp.ClientSession() as session, asyncio.timeout(60), session.get(url, ssl=trust) as answer:
+    bearer = connection.connection.bearer()
+    headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        asyncio.timeout(60),
+        session.get(url, ssl=trust) as answer,
+    ):
         assert answer.status == 200, await answer.text()
         async for line in answer.content:
             events.append(orjson.loads(line))

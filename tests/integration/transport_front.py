@@ -33,22 +33,23 @@ from proxy.shard.control_plane import ControlPlane
 from proxy.shard.pki import Authority, KeyPair, private_folder
 
 SHARD = "main"
-IDENTITY = ((b"x-remote-user", b"transport"), (b"x-remote-group", b"system:masters"))
+IDENTITY = ((b"impersonate-user", b"transport"), (b"impersonate-group", b"system:masters"))
 PASSED_ON = frozenset({b"accept", b"content-type"})
 
 
 class PassThrough:
     """A gateway that lets everything through, unchanged. ``shared``: watches may be shared."""
 
-    def __init__(self, *, shared: bool = False) -> None:
+    def __init__(self, authorization: bytes, *, shared: bool = False) -> None:
         self._shared = shared
+        self._identity = (*IDENTITY, (b"authorization", authorization))
 
     def decide(self, request: Request) -> Decision:
         if request.target == b"/peer":
             return Reply(200, [], hashlib.sha256(request.peer_cert or b"").hexdigest().encode())
         headers = [header for header in request.headers if header[0] in PASSED_ON]
         forward = Forward(
-            SHARD, request.method, request.target, [*headers, *IDENTITY], request.body,
+            SHARD, request.method, request.target, [*headers, *self._identity], request.body,
             streaming=b"watch=true" in request.target, idempotent=request.method in (b"GET", b"HEAD"),
         )  # fmt: skip
         terms = terms_of(request.target) if self._shared and forward.streaming else None
@@ -61,7 +62,8 @@ async def serve(settings: ServerSettings, *, shared: bool) -> None:
     """Until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    server = Server(PassThrough(shared=shared), settings, [endpoint_of(shard) for shard in settings.shards])
+    [endpoint] = [endpoint_of(shard) for shard in settings.shards]
+    server = Server(PassThrough(endpoint.authorization or b"", shared=shared), settings, [endpoint])
     await server.start()
     await stop.wait()
     await server.stop()
@@ -137,7 +139,7 @@ def settings_before(plane: ControlPlane, folder: Path) -> tuple[ServerSettings, 
         cert_file=str(pair.cert_file),
         key_file=str(pair.key_file),
         external_url=f"https://127.0.0.1:{port}",
-        shards=(ShardSettings(SHARD, str(plane.kubeconfig), str(plane.front_proxy_kubeconfig)),),
+        shards=(ShardSettings(SHARD, str(plane.kubeconfig)),),
     )
     return settings, serving.cert
 

@@ -36,7 +36,7 @@ def running(pki: Path, server: str) -> Iterator[dict[str, tuple[int, str]]]:
     }
     flags = {
         "cert": "serving.crt", "key": "serving.key", "ca": "apiserver-ca.crt",
-        "client-cert": "front-proxy.crt", "client-key": "front-proxy.key",
+        "tokens": "tokens.csv",
     }  # fmt: skip
     processes: list[subprocess.Popen[bytes]] = []
     found: dict[str, tuple[int, str]] = {}

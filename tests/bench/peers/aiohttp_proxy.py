@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ssl
+from pathlib import Path
 
 import aiohttp
 import uvloop
@@ -17,10 +18,11 @@ SHORT = 64 * 1024
 """Bytes of an answer that is read before any of it is written."""
 
 
-def handler_of(session: aiohttp.ClientSession, server: str) -> web.Server:
+def handler_of(session: aiohttp.ClientSession, server: str, token: str) -> web.Server:
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in NOT_SENT]
-        headers += [("X-Remote-User", "bench"), ("X-Remote-Group", "system:masters")]
+        headers += [("Authorization", f"Bearer {token}")]
+        headers += [("Impersonate-User", "bench"), ("Impersonate-Group", "system:masters")]
         url = URL(server + request.path_qs, encoded=True)
         body = request.content if request.body_exists else None
         async with session.request(request.method, url, headers=headers, data=body, allow_redirects=False) as answer:
@@ -45,7 +47,7 @@ def handler_of(session: aiohttp.ClientSession, server: str) -> web.Server:
 async def serve(arguments: argparse.Namespace) -> None:
     """Until killed."""
     upstream = ssl.create_default_context(cafile=arguments.ca)
-    upstream.load_cert_chain(arguments.client_cert, arguments.client_key)
+    token = Path(arguments.tokens).read_text().partition(",")[0]
     front = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     front.load_cert_chain(arguments.cert, arguments.key)
     async with aiohttp.ClientSession(
@@ -56,14 +58,14 @@ async def serve(arguments: argparse.Namespace) -> None:
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
     ) as session:
         host, _, port = arguments.listen.rpartition(":")
-        server = handler_of(session, arguments.server)
+        server = handler_of(session, arguments.server, token)
         await asyncio.get_running_loop().create_server(server, host, int(port), ssl=front, backlog=2048)
         await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    for flag in ("listen", "cert", "key", "server", "ca", "client-cert", "client-key"):
+    for flag in ("listen", "cert", "key", "server", "ca", "tokens"):
         parser.add_argument(f"--{flag}", required=True)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(parser.parse_args()))

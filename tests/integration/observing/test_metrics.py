@@ -86,7 +86,7 @@ async def test_controllers_certificates_and_shards(kcp: Kcp) -> None:
     for queue in ("workspaces", "namespaces", "API imports", "workload clusters"):
         assert f"kcp_workqueue_depth{{name={queue}}}" in found
         assert f"kcp_workqueue_retries_total{{name={queue}}}" in found
-    for certificate in ("serving", "serving-ca", "apiserver", "client-ca", "front-proxy", "admin"):
+    for certificate in ("serving", "serving-ca", "apiserver", "client-ca", "kube-controller-manager"):
         assert found[f"kcp_certificate_expiry_timestamp_seconds{{certificate={certificate}}}"] > time.time()
     assert found["kcp_shard_storage_quota_bytes{shard=root}"] == 8 * 2**30
     assert 10_000 < found["kcp_shard_storage_bytes{shard=root}"] < 2**28

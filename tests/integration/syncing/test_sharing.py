@@ -39,19 +39,13 @@ async def running(below: Connection) -> AsyncIterator[Shared]:
 
 
 def kubeconfig(connection: Connection) -> dict[str, Any]:
-    def text(data: bytes | None) -> str:
-        return base64.b64encode(data or b"").decode()
-
-    user = {
-        "client-certificate-data": text(connection.client_cert_data),
-        "client-key-data": text(connection.client_key_data),
-    }
-    cluster = {"server": connection.server, "certificate-authority-data": text(connection.ca_data)}
+    authority = base64.b64encode(connection.ca_data or b"").decode()
+    cluster = {"server": connection.server, "certificate-authority-data": authority}
     return {
         "current-context": "it",
         "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
         "clusters": [{"name": "it", "cluster": cluster}],
-        "users": [{"name": "it", "user": user}],
+        "users": [{"name": "it", "user": {"token": connection.token}}],
     }
 
 

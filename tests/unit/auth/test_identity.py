@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 
 from proxy.auth.identity import (
     ANONYMOUS,
-    FRONT_PROXY,
-    IMPERSONATION,
     User,
     authenticated,
     identity_headers,
@@ -51,20 +49,20 @@ def test_nobody_is_nameless() -> None:
 
 def test_a_privileged_request_carries_one_group_and_the_mapped_name() -> None:
     user = authenticated("alice", ("dev",))
-    assert identity_headers(user, PREFIX, FRONT_PROXY, privileged=True) == [
-        (b"x-remote-user", b"kabcdefgh-alice"),
-        (b"x-remote-group", b"system:masters"),
+    assert identity_headers(user, PREFIX, privileged=True) == [
+        (b"impersonate-user", b"kabcdefgh-alice"),
+        (b"impersonate-group", b"system:masters"),
     ]
     # Where it asks about itself, its own groups are there as well.
-    assert identity_headers(user, PREFIX, FRONT_PROXY, privileged=True, own=True)[2:] == [
-        (b"x-remote-group", b"kabcdefgh-dev"),
-        (b"x-remote-group", b"kabcdefgh-system:authenticated"),
+    assert identity_headers(user, PREFIX, privileged=True, own=True)[2:] == [
+        (b"impersonate-group", b"kabcdefgh-dev"),
+        (b"impersonate-group", b"kabcdefgh-system:authenticated"),
     ]
 
 
 def test_an_unprivileged_request_carries_mapped_groups_alone() -> None:
     user = authenticated("alice", ("system:masters",))
-    assert identity_headers(user, PREFIX, IMPERSONATION, privileged=False) == [
+    assert identity_headers(user, PREFIX, privileged=False) == [
         (b"impersonate-user", b"kabcdefgh-alice"),
         (b"impersonate-group", b"kabcdefgh-system:masters"),
         (b"impersonate-group", b"kabcdefgh-system:authenticated"),

@@ -17,7 +17,6 @@ from typing import Any
 
 import httptools
 
-from proxy.auth.identity import FRONT_PROXY
 from proxy.server.front import Front
 from proxy.server.messages import Decision, Forward, Header, Observer, Reply, Request
 from proxy.server.pool import Pool, ShardEndpoint
@@ -134,7 +133,7 @@ class MemoryPool(Pool):
     """Opens connections to nowhere; with ``reachable`` False none."""
 
     def __init__(self, answer_timeout: float = 65.0) -> None:
-        super().__init__(ShardEndpoint("main", "shard.test", 443, None, FRONT_PROXY), answer_timeout)
+        super().__init__(ShardEndpoint("main", "shard.test", 443, None), answer_timeout)
         self.opened: list[Shard] = []
         self.reachable = True
         self.gate: asyncio.Event | None = None

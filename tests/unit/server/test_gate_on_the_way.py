@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from proxy.auth.authorizer import Access
-from proxy.auth.identity import FRONT_PROXY, User
+from proxy.auth.identity import User
 from proxy.kube.errors import StatusError
 from proxy.mapping.listing import Listing
 from proxy.mapping.request import Attributes, MappedRequest
@@ -29,7 +29,7 @@ from tests.unit.mapping.test_gate import OTHER, begin
 
 WORKSPACE = Workspace("root:team", TOKEN, "Universal", "Ready", "alice", "main")
 ATTRIBUTES = Attributes("", "", "", "", "", "", True, "")
-PRIVILEGED: Header = (b"x-remote-group", b"system:masters")
+PRIVILEGED: Header = (b"impersonate-group", b"system:masters")
 
 
 class Yes:
@@ -51,7 +51,7 @@ def decide(method: str, mapped: MappedRequest, *, left: bool = False) -> Decisio
     yes = Yes()
     yes.left = left
     room = SimpleNamespace(enter=lambda request: None)
-    endpoint = ShardEndpoint("main", "h", 1, cast(ssl.SSLContext, None), FRONT_PROXY)
+    endpoint = ShardEndpoint("main", "h", 1, cast(ssl.SSLContext, None))
     made = gateway.WorkspaceGateway(
         index=cast(Any, yes), authenticator=cast(Any, yes), authorizer=cast(Any, yes), discovery=cast(Any, yes),
         roles=cast(Any, yes), opener=Opener({}), classes=cast(Any, yes), admission=cast(Any, room),

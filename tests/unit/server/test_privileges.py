@@ -33,7 +33,7 @@ def test_the_privileged_group_is_named_nowhere_else() -> None:
         for file, node in nodes("system:masters")
         if isinstance(node, ast.Constant) and node.value == "system:masters"
     }
-    assert named == {"auth/identity.py", "shard/control_plane.py"}
+    assert named == {"auth/identity.py", "shard/administrator.py", "shard/control_plane.py"}
     read = {file for file, node in nodes("MASTERS") if _name(node) == "MASTERS"}
     assert read == {"auth/identity.py", "auth/impersonation.py"}
 

@@ -11,7 +11,7 @@ from proxy.shard.pki import KeyPair, SigningKey
 FILES = ApiServerFiles(
     serving=KeyPair(Path("s.crt"), Path("s.key")),
     client_ca=Path("client-ca.crt"),
-    front_proxy_ca=Path("front-proxy-ca.crt"),
+    tokens=Path("tokens.csv"),
     service_account=SigningKey(Path("sa.key"), Path("sa.pub")),
 )
 
@@ -34,14 +34,9 @@ def test_apiserver_is_closed() -> None:
     assert "--anonymous-auth=false" in flags
     assert "--authorization-mode=RBAC" in flags
     assert "--bind-address=127.0.0.1" in flags
-    assert "--requestheader-allowed-names=kcp-front-proxy" in flags
-
-
-def test_front_proxies_and_clients_have_authorities_of_their_own() -> None:
-    """With one for both, any client could call itself anybody."""
-    flags = apiserver()
     assert "--client-ca-file=client-ca.crt" in flags
-    assert "--requestheader-client-ca-file=front-proxy-ca.crt" in flags
+    assert "--token-auth-file=tokens.csv" in flags
+    assert not any("requestheader" in flag for flag in flags), "nobody is believed for what headers of his say"
 
 
 def test_caller_s_arguments_come_last() -> None:

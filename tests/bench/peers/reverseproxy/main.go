@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -19,8 +20,7 @@ func main() {
 	key := flag.String("key", "", "its key")
 	server := flag.String("server", "", "URL of the kube-apiserver")
 	ca := flag.String("ca", "", "its CA")
-	clientCert := flag.String("client-cert", "", "front-proxy certificate")
-	clientKey := flag.String("client-key", "", "its key")
+	tokens := flag.String("tokens", "", "file whose first column is the token of an administrator")
 	flag.Parse()
 
 	target, err := url.Parse(*server)
@@ -29,11 +29,12 @@ func main() {
 	check(err)
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
-	pair, err := tls.LoadX509KeyPair(*clientCert, *clientKey)
+	table, err := os.ReadFile(*tokens)
 	check(err)
+	token, _, _ := strings.Cut(string(table), ",")
 
 	transport := &http.Transport{
-		TLSClientConfig:     &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}},
+		TLSClientConfig:     &tls.Config{RootCAs: roots},
 		MaxIdleConns:        1024,
 		MaxIdleConnsPerHost: 1024,
 		IdleConnTimeout:     time.Minute,
@@ -44,9 +45,9 @@ func main() {
 		FlushInterval: -1,
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
-			r.Out.Header.Del("Authorization")
-			r.Out.Header.Set("X-Remote-User", "bench")
-			r.Out.Header.Set("X-Remote-Group", "system:masters")
+			r.Out.Header.Set("Authorization", "Bearer "+token)
+			r.Out.Header.Set("Impersonate-User", "bench")
+			r.Out.Header.Set("Impersonate-Group", "system:masters")
 		},
 	}
 	front := &http.Server{
