@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from proxy.cli.external import KnownShards, ShardError, Version
@@ -13,6 +14,7 @@ from proxy.kube.client import Client
 from proxy.kube.config import ConfigError, load_kubeconfig
 from proxy.kube.errors import StatusError
 from proxy.server.settings import ShardSettings
+from proxy.shard.asking import Asking
 from proxy.shard.bootstrap import BootstrapError, apply_manifests, await_effects
 from proxy.shard.supervisor import ProcessError
 from proxy.tenancy.index import LOGICAL_CLUSTERS
@@ -36,11 +38,13 @@ class Following:
         *,
         controllers: Callable[[Mapping[str, Client]], Coroutine[Any, Any, None]],
         tell: Callable[[Sequence[ShardSettings]], Awaitable[None]],
+        asking: Callable[[str], Asking | None],
         monitoring: Monitoring,
         followed: MutableMapping[str, Followed],
         notice: Callable[[str], None],
     ) -> None:
-        """``controllers``: all of them, with these shards, until cancelled; ``tell`` makes workers serve these shards.
+        """``controllers``: all of them, with these shards, until cancelled; ``tell`` makes workers serve these shards;
+        ``asking``: where a shard reaches proxies, if that is known.
 
         Raises ShardError, ConfigError.
         """
@@ -48,6 +52,7 @@ class Following:
         self._embedded = embedded
         self._run_controllers = controllers
         self._tell = tell
+        self._asking = asking
         self._monitoring = monitoring
         self._followed = followed
         self._notice = notice
@@ -95,7 +100,7 @@ class Following:
         for name, shard in others.items():
             async with Client(load_kubeconfig(shard.kubeconfig), user_agent="kcp-controller") as client:
                 try:
-                    await apply_manifests(client)
+                    await apply_manifests(client, self._asking(name))
                     await await_effects(client)
                 except StatusError as error:
                     raise ShardError(f"shard {name}: {error.message}") from error
@@ -124,7 +129,8 @@ class Following:
 
     def _wanted(self) -> dict[str, ShardSettings]:
         embedded = [self._embedded] if self._embedded is not None else []
-        return {shard.name: shard for shard in (*embedded, *(found.settings() for found in self._known.read()))}
+        known = (*embedded, *(found.settings() for found in self._known.read()))
+        return {shard.name: replace(shard, asks=self._asking(shard.name) is not None) for shard in known}
 
     def _connect(self, shard: ShardSettings) -> None:
         client = Client(load_kubeconfig(shard.kubeconfig), user_agent="kcp-controller")

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from proxy.limits.values import LimitSettings
 from proxy.metrics.server import MetricsError, MetricsServer
 from proxy.server.settings import ServerSettings, ShardSettings
 from proxy.server.tracing import read_settings
-from proxy.shard.addresses import is_any, url_host
+from proxy.shard.addresses import interface_addresses, is_any, url_host
+from proxy.shard.asking import Asking
 from proxy.shard.bootstrap import BootstrapError, apply_manifests, await_effects
 from proxy.shard.commands import ETCD_QUOTA, EtcdAccess
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
@@ -97,6 +99,11 @@ class StartSettings:
     audit: AuditSettings | None
     shares: LimitSettings
     """What workspaces may have of what all share."""
+    admission_url: str | None
+    """Where shards reach this proxy, or all proxies; None: only the embedded one does, by loopback."""
+    admission_ca_file: Path | None
+    webhook_networks: tuple[str, ...]
+    """Where webhooks of workspaces may be beside everywhere else."""
     tls_cert_file: Path | None
     tls_key_file: Path | None
     auto_publish_apis: bool
@@ -175,6 +182,8 @@ class Standalone:
             tracing=read_settings(settings.tracing_file) if settings.tracing_file else None,
             log_format=settings.log_format,
             log_requests=settings.log_requests,
+            webhook_networks=settings.webhook_networks,
+            own_addresses=tuple(interface_addresses()),
             run_folder=str(home.run_folder),
             metrics_folder=str(home.run_folder) if settings.metrics else None,
             busiest_workspaces=settings.metrics.busiest_workspaces if settings.metrics else 0,
@@ -194,6 +203,7 @@ class Standalone:
             embedded,
             controllers=self._control,
             tell=tell,
+            asking=partial(self._asking, ca_file),
             monitoring=self._monitoring,
             followed=self._followed,
             notice=self._notice,
@@ -208,7 +218,7 @@ class Standalone:
             await self._plane.wait_serving()
         self._progress(f"preparing shard {first}")
         try:
-            await apply_manifests(clients[first])
+            await apply_manifests(clients[first], self._asking(ca_file, first))
         except StatusError as error:
             raise StartError(f"shard {first}: {error.message}") from error
         # What the workers watch is served from here on; for controllers to write anything, policies must act first.
@@ -220,7 +230,7 @@ class Standalone:
             await_effects(clients[first]), *([self._plane.wait_ready()] if self._plane is not None else [])
         )
         for name in [name for name in shards if name != first]:
-            self._run(f"shard {name}", self._prepare_later(name, clients))
+            self._run(f"shard {name}", self._prepare_later(name, clients, self._asking(ca_file, name)))
         following.start_controllers()
         write_admin_kubeconfig(settings.kubeconfig_path, url=self.url, ca=ca_file.read_bytes(), token=token)
         self._progress("waiting for the proxy")
@@ -284,12 +294,25 @@ class Standalone:
             self._monitoring.shards.quotas[EMBEDDED] = ETCD_QUOTA
         return ShardSettings(name=EMBEDDED, kubeconfig=str(self._plane.kubeconfig))
 
-    async def _prepare_later(self, name: str, clients: Mapping[str, Client]) -> None:
+    def _asking(self, ca_file: Path, shard: str) -> Asking | None:
+        """How a shard reaches the proxy, whose certificate ``ca_file`` vouches for; None where nobody has said so."""
+        settings = self.settings
+        if settings.admission_url is not None:
+            ca = settings.admission_ca_file or ca_file
+            return Asking(settings.admission_url.rstrip("/"), ca.read_bytes())
+        if shard != EMBEDDED or not settings.embedded:
+            return None
+        if settings.tls_cert_file is not None:
+            return Asking(self.url, ca_file.read_bytes())
+        host = "127.0.0.1" if is_any(settings.bind_address) else settings.bind_address
+        return Asking(base_url(host, settings.port), ca_file.read_bytes())
+
+    async def _prepare_later(self, name: str, clients: Mapping[str, Client], asking: Asking | None) -> None:
         """Make a further shard one; its absence keeps none of the others from working."""
         said = ""
         while name in clients:  # it may be left meanwhile, or have another address
             try:
-                await apply_manifests(clients[name])
+                await apply_manifests(clients[name], asking)
                 await await_effects(clients[name])
                 return
             except (StatusError, BootstrapError) as error:

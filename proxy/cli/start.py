@@ -22,6 +22,7 @@ from proxy.auth.authentication_file import AuthenticationFileError, read_authent
 from proxy.auth.oidc import OidcSettings
 from proxy.auth.tokenfile import parse as parse_tokens
 from proxy.binaries import BinaryError
+from proxy.cli.admission import AdmissionSettings, admission_flags
 from proxy.cli.audit import audit_flags
 from proxy.cli.configuration import config_flag
 from proxy.cli.external import KnownShards, ShardError, external_shard
@@ -114,6 +115,7 @@ Examples:
     type=EXISTING,
     help="Kubeconfig of a server (its URL complete with the path) that gets a TokenReview of each unknown token.",
 )
+@admission_flags
 @audit_flags
 @click.option("--tls-cert-file", type=EXISTING, help="Serving certificate with its chain (default: an own one).")
 @click.option("--tls-private-key-file", type=EXISTING, help="Key of the serving certificate.")
@@ -204,6 +206,7 @@ def start(
     authentication_config: Path | None,
     token_webhook: Path | None,
     oidc: OidcSettings | None,
+    admission: AdmissionSettings,
     audit: AuditSettings | None,
     shares: LimitSettings,
 ) -> None:
@@ -251,6 +254,9 @@ def start(
             oidc=oidc,
             authentication_file=authentication_config,
             token_webhook=token_webhook,
+            admission_url=admission.url,
+            admission_ca_file=admission.ca_file,
+            webhook_networks=admission.networks,
             audit=audit,
             shares=shares,
             tls_cert_file=tls_cert_file,

@@ -21,9 +21,9 @@ from proxy.cli.installation import Installation, NotThere
 from proxy.kube.client import Client
 from proxy.kube.config import ConfigError, load_kubeconfig
 from proxy.kube.leadership import Leadership, process_identity
+from proxy.kube.networks import Networks
 from proxy.kube.running import keep_running
 from proxy.push.fleet import Fleet
-from proxy.push.networks import Networks
 from proxy.push.pushed import Surroundings
 from proxy.server.settings import ServerSettings
 from proxy.shard.addresses import interface_addresses

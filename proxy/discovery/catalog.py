@@ -1,7 +1,7 @@
 """What a workspace has by its type, and what it may import: native resources, as the shard's own discovery tells them.
 
-Left out of every workspace, because they would be inert or unsafe there: webhook and admission policy kinds (they act
-on the whole shard), flow control and API services (the shard's own), certificate signing requests (no signer runs),
+Left out of every workspace, because they would be inert or unsafe there: admission policy kinds (they act on the whole
+shard), flow control and API services (the shard's own), certificate signing requests (no signer runs),
 nodes (no shard has any), and IP addresses and their ranges (their names are addresses, of which the shard has one
 range). What runs on nodes is there in a workspace of type Cluster, or where it was imported.
 """
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.mapping.natives import WORKLOADS, hidden, importable
+from proxy.mapping.registrations import GROUP as REGISTRATIONS
+from proxy.mapping.registrations import KINDS
 
 Entry = Mapping[str, Any]
 """An APIResourceDiscovery of apidiscovery.k8s.io/v2."""
@@ -28,6 +30,7 @@ EVERYWHERE: frozenset[Resource] = frozenset(
         *(("", name) for name in (
             "configmaps", "events", "limitranges", "namespaces", "resourcequotas", "secrets", "serviceaccounts",
         )),
+        *((REGISTRATIONS, resource) for resource in KINDS),
         ("apiextensions.k8s.io", "customresourcedefinitions"),
         *(("authentication.k8s.io", name) for name in ("tokenreviews", "selfsubjectreviews")),
         *(("authorization.k8s.io", name) for name in (

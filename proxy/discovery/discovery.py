@@ -7,7 +7,7 @@ nothing at all.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Collection, Mapping
 from typing import Any, Protocol
 
 from cachetools import LRUCache
@@ -46,10 +46,10 @@ class Place(Protocol):
 
 
 class Discovery:
-    """``shards``: a client with full rights for each."""
+    """``shards``: a client with full rights for each; ``admission``: which of them ask this proxy about writes."""
 
-    def __init__(self, shards: Mapping[str, Client]) -> None:
-        self._shards = {name: _Shard(name, client) for name, client in shards.items()}
+    def __init__(self, shards: Mapping[str, Client], admission: Collection[str] = ()) -> None:
+        self._shards = {name: _Shard(name, client, name in admission) for name, client in shards.items()}
 
     async def run(self) -> None:
         """Follow the shards until cancelled."""
@@ -138,8 +138,8 @@ class Discovery:
 class _Shard:
     """One shard's catalog, the views of its workspaces, and their OpenAPI."""
 
-    def __init__(self, name: str, client: Client) -> None:
-        self.catalog = ShardCatalog(name, client, self._native_changed)
+    def __init__(self, name: str, client: Client, admission: bool) -> None:
+        self.catalog = ShardCatalog(name, client, self._native_changed, admission=admission)
         self.schemas = Schemas(self.catalog)
         self.version = document({})
         self._by_type: dict[frozenset[Resource], View] = {}

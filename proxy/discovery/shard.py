@@ -18,6 +18,7 @@ from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
 from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
 from proxy.mapping.natives import importable
+from proxy.mapping.registrations import GROUP as REGISTRATIONS
 from proxy.mapping.shared import shared_group
 from proxy.mapping.token import token_of
 
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)
 NEGOTIATED = Resource("apiresource.kcp.dev", "v1alpha1", "negotiatedapiresources", namespaced=False)
 BINDINGS = Resource("internal.kcp.dev", "v1alpha1", "typebindings", namespaced=False)
+NOT_NATIVE = KCP_GROUPS
+"""Groups of CRDs of ours."""
 BUILT_IN_EVERY = 60.0
 """Seconds between looks at the resources that are built into the shard: they change when it is upgraded."""
 SETTLED_AFTER = 5.0
@@ -80,7 +83,11 @@ class Holding:
 class ShardCatalog:
     """Follows one shard. ``native_changed()`` is called when the shard's own resources have changed."""
 
-    def __init__(self, name: str, client: Client, native_changed: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str, client: Client, native_changed: Callable[[], None], *, admission: bool = False
+    ) -> None:
+        """``admission``: whether the shard asks this proxy about writes, so that workspaces may have configurations."""
+        self._without = NOT_NATIVE if admission else NOT_NATIVE | {REGISTRATIONS}
         self.name = name
         self.client = client
         self.native: tuple[Group, ...] = ()
@@ -210,7 +217,7 @@ class ShardCatalog:
             self.client.request("GET", "/apis", accept=accept),
             self.client.request("GET", "/version"),
         )
-        found = tuple(group for group in groups_of((core, others)) if group.name in NATIVE_GROUPS - KCP_GROUPS)
+        found = tuple(group for group in groups_of((core, others)) if group.name in NATIVE_GROUPS - self._without)
         if not found:
             raise KeyError("no native groups")
         if found != self._built_in or version != self.version:

@@ -12,6 +12,7 @@ from typing import Any
 from proxy.discovery.catalog import Entry, Group, GroupVersionResource, Version
 from proxy.discovery.crds import Shape
 from proxy.discovery.documents import Document, document
+from proxy.mapping.registrations import GROUPS_OF_KINDS, GROUPS_OF_RESOURCES
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 AGGREGATED_BETA = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
@@ -41,8 +42,9 @@ class View:
         self.cluster_scoped_resources = frozenset((s.group, s.plural) for s in self.shapes if s.cluster_scoped)
         self.cluster_scoped_kinds = frozenset((s.group, s.kind) for s in self.shapes if s.cluster_scoped)
         self.kinds = {(s.group, s.plural): s.kind for s in self.shapes}
-        self.shared_groups = {(s.group, s.plural): s.shared_group for s in self.shapes if s.shared_group}
-        self.shared_groups_of_kinds = {(s.group, s.kind): s.shared_group for s in self.shapes if s.shared_group}
+        shared = [shape for shape in self.shapes if shape.shared_group]
+        self.shared_groups = GROUPS_OF_RESOURCES | {(s.group, s.plural): s.shared_group for s in shared}
+        self.shared_groups_of_kinds = GROUPS_OF_KINDS | {(s.group, s.kind): s.shared_group for s in shared}
         self._documents: dict[tuple[str, str], Document | None] = {}
 
     def get(self, path: str, form: str) -> Document | None:

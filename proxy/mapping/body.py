@@ -17,6 +17,7 @@ from proxy.mapping.jsonpatch import map_json_patch
 from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
 from proxy.mapping.objects import Context, literal_token, map_object, map_own_version, own_version
 from proxy.mapping.protobuf import MAGIC, map_protobuf
+from proxy.mapping.registrations import is_registration
 from proxy.mapping.revisions import body_inward
 from proxy.mapping.shape import Object, mapping, text
 from proxy.mapping.shared import holds_identity
@@ -105,7 +106,8 @@ def _media(content_type: str, verb: str) -> str:
 
 def _delete_options(options: dict[str, Any], context: Context) -> dict[str, Any]:
     """Clients of custom resources send DeleteOptions as a kind of the resource's own group."""
-    if context.info.group not in NATIVE_GROUPS and text(options, "apiVersion"):
+    own = context.info.group not in NATIVE_GROUPS or is_registration(context.info.group, context.info.resource)
+    if own and text(options, "apiVersion"):
         options["apiVersion"] = map_own_version(options["apiVersion"], context)
     conditions = mapping(options, "preconditions")
     if context.moves and conditions and text(conditions, "resourceVersion"):

@@ -10,6 +10,7 @@ from proxy.kube.errors import StatusError
 from proxy.mapping.names import NATIVE_GROUPS
 from proxy.mapping.objects import Context, map_object, special
 from proxy.mapping.paths import RequestInfo
+from proxy.mapping.registrations import KINDS
 from proxy.mapping.wire import BYTES, Field, Schema, WireError, decode, encode, field, fields
 
 MAGIC = b"k8s\x00"
@@ -109,7 +110,7 @@ PLAIN = frozenset(
         "PersistentVolumeClaim", "Pod", "PodDisruptionBudget", "PodTemplate", "PriorityClass", "ReplicaSet",
         "ReplicationController", "ResourceClaim", "ResourceClaimTemplate", "ResourceSlice", "RuntimeClass", "Scale",
         "Secret", "SelfSubjectReview", "Service", "ServiceAccount", "StatefulSet", "StorageClass",
-        "VolumeAttachment", "VolumeAttributesClass",
+        "VolumeAttachment", "VolumeAttributesClass", *KINDS.values(),
     }
 )  # fmt: skip
 """Kinds of which only the metadata is mapped."""

@@ -17,6 +17,8 @@ from proxy.mapping.objects import Context, literal_token, map_own_name
 from proxy.mapping.paths import NOT_THERE, RequestInfo, not_allowed, quote
 from proxy.mapping.query import map_query, name_in_field_selector
 from proxy.mapping.rbac import GROUP as RBAC
+from proxy.mapping.registrations import GROUP as REGISTRATIONS
+from proxy.mapping.registrations import is_registration
 from proxy.mapping.reviews import AUTHENTICATION, AUTHORIZATION
 from proxy.mapping.revisions import query_inward
 from proxy.mapping.scopes import CRDS, PrivateScopes, resource_is_cluster_scoped
@@ -29,8 +31,7 @@ BLANK = " \t\r\n"
 """What a label selector is as good as none with (``k8s.io/apimachinery/pkg/labels.isWhitespace``)."""
 READ_ONLY = frozenset({"get", "list", "watch"})
 REFUSED_GROUPS = frozenset(
-    {"admissionregistration.k8s.io", "apiregistration.k8s.io", "flowcontrol.apiserver.k8s.io",
-     "internal.apiserver.k8s.io", "storagemigration.k8s.io"}
+    {"apiregistration.k8s.io", "flowcontrol.apiserver.k8s.io", "internal.apiserver.k8s.io", "storagemigration.k8s.io"}
 )  # fmt: skip
 """What stands there acts on a whole shard, whatever its name."""
 
@@ -89,7 +90,8 @@ def map_request(
     Raises StatusError for everything that cannot be mapped without doubt.
     """
     prefix = f"{token}-"
-    if info.group in REFUSED_GROUPS or info.beyond:
+    unknown = info.group == REGISTRATIONS and not is_registration(info.group, info.resource)
+    if info.group in REFUSED_GROUPS or unknown or info.beyond:
         raise StatusError(404, NOT_THERE)
     refuse_hidden(info.group, info.resource, info.subresource, info.name)
     if info.group in NATIVE_GROUPS and not _has_route(method, info):

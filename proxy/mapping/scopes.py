@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from proxy.mapping.registrations import GROUPS_OF_KINDS, GROUPS_OF_RESOURCES
+
 CLUSTER_SCOPED = {
     "": {"namespaces": "Namespace", "nodes": "Node", "persistentvolumes": "PersistentVolume"},
     "admissionregistration.k8s.io": {
@@ -88,10 +90,10 @@ class NoCRDs:
         return ""
 
     def shared_group(self, group: str, resource: str) -> str:
-        return ""
+        return GROUPS_OF_RESOURCES.get((group, resource), "")
 
     def shared_group_of_kind(self, group: str, kind: str) -> str:
-        return ""
+        return GROUPS_OF_KINDS.get((group, kind), "")
 
 
 def resource_is_cluster_scoped(group: str, resource: str, private: PrivateScopes) -> bool:

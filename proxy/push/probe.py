@@ -9,7 +9,7 @@ import aiohttp
 
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
-from proxy.push.networks import Guard
+from proxy.kube.networks import Guard
 from proxy.push.wanted import Problem
 
 TIMEOUT = 15.0

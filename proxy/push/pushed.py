@@ -15,8 +15,8 @@ from weakref import WeakValueDictionary
 from proxy.kube.client import Client, Object
 from proxy.kube.config import Connection
 from proxy.kube.errors import StatusError
+from proxy.kube.networks import Guard, Networks
 from proxy.kube.turns import Turns
-from proxy.push.networks import Guard, Networks
 from proxy.push.probe import probe
 from proxy.push.untrusted import Refused, read
 from proxy.push.wanted import Problem, Wanted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ipaddress
 import logging
 import secrets
 import socket
@@ -12,6 +13,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from proxy.admission.asking import Tickets
+from proxy.admission.callback import Callback, Webhooks
+from proxy.admission.calls import Caller
+from proxy.admission.configurations import Configurations
+from proxy.admission.tickets import Keys
 from proxy.audit.auditor import make_auditor
 from proxy.auth.authenticator import Authenticator
 from proxy.auth.authorizer import Authorizer
@@ -22,6 +28,7 @@ from proxy.auth.webhook import TokenWebhook
 from proxy.discovery import Classes, Discovery
 from proxy.kube.client import Client
 from proxy.kube.config import load_kubeconfig
+from proxy.kube.networks import Networks
 from proxy.metrics.requests import RequestMetrics
 from proxy.metrics.worker import WorkerMetrics
 from proxy.server.admission import Admission
@@ -62,6 +69,14 @@ def endpoint_of(shard: ShardSettings) -> ShardEndpoint:
     )
 
 
+def is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def lease_name(run_folder: str | None, worker: str) -> str:
     """By which shards know a worker, the same for the process that takes its place. Two hosts have no name in common,
     whatever they are called, and neither has one host before and after it was started."""
@@ -92,11 +107,30 @@ class Worker:
             TokenFiles(settings.token_files), clients, trusted, TokenWebhook(self._webhook) if self._webhook else None
         )
         self._authorizer = Authorizer(self.index, clients)
-        self._discovery = Discovery(clients)
+        asking = {shard.name: clients[shard.name] for shard in settings.shards if shard.asks}
+        self._discovery = Discovery(clients, asking.keys())
         self._classes = Classes(clients)
         self._tunnels = Tunnels(instance_of(settings.run_folder))
         self._handover = Handover(self._tunnels, Path(settings.run_folder), name) if settings.run_folder else None
         self._admission = Admission(endpoints, settings.shares)
+        keys = Keys(asking)
+        self._configurations = Configurations(asking)
+        self._caller = Caller(
+            Networks(
+                allowed=settings.webhook_networks,
+                own=(*settings.own_addresses, *(item.host for item in endpoints.values() if is_address(item.host))),
+            )
+        )
+        webhooks = Webhooks(self._caller)
+        callback = Callback(
+            index=self.index,
+            discovery=self._discovery,
+            configurations=self._configurations,
+            keys=keys,
+            shards=asking,
+            mutating=(webhooks.mutate,),
+            validating=(webhooks.validate,),
+        )
         gateway = WorkspaceGateway(
             index=self.index,
             authenticator=self._authenticator,
@@ -108,6 +142,8 @@ class Worker:
             endpoints=endpoints,
             reach=Reach(clients, self._tunnels),
             admission=self._admission,
+            tickets=Tickets(self._configurations, keys),
+            callback=callback,
             unready=self.unready,
         )
         self._auditor = make_auditor(settings.audit) if settings.audit else None
@@ -169,6 +205,7 @@ class Worker:
             asyncio.create_task(part.run())
             for part in (self._presence, self._authenticator, self._authorizer, self._discovery, self._classes)
         ]
+        tasks.append(asyncio.create_task(self._configurations.run()))
         for part in (self._metrics, self._handover, self._admission):
             if part is not None:
                 tasks.append(asyncio.create_task(part.run()))
@@ -187,6 +224,7 @@ class Worker:
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
             if self._auditor is not None:
                 self._auditor.close()
+            await self._caller.close()
             if self._tracer is not None:
                 await asyncio.to_thread(self._tracer.close)
             for client in (*self._clients.values(), *([self._webhook] if self._webhook else [])):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache, partial, reduce
 
+from proxy.admission.platform import MUTATING, VALIDATING
 from proxy.mapping.forms import Form
 from proxy.mapping.reshape import Chain, Indented, JsonOnly, Yaml
 from proxy.mapping.revisions import Outward
@@ -21,13 +22,15 @@ _SHAPES: dict[Form, Callable[[], BodyFilter]] = {
 
 @lru_cache(maxsize=4096)
 def filters(
-    token: str, form: Form, own: bool = False, moves: int = 0
+    token: str, form: Form, own: bool = False, moves: int = 0, asked: bool = False
 ) -> tuple[Callable[[bytes], bytes], Callable[[], BodyFilter]]:
     """Head and body filters of one workspace. ``own``: of an answer to a user without the proxy's privileges;
-    ``moves`` of the workspace."""
+    ``moves`` of the workspace; ``asked``: the shard has asked before it answered."""
     stages: list[Callable[[], BodyFilter]] = [partial(ResponseFilter, patterns(token))]
     if own:
         stages.insert(0, _OneGroup)
+    if asked:
+        stages.insert(0, Unwrapped)
     if moves:
         stages.append(partial(Outward, moves))
     if form in _SHAPES:
@@ -51,6 +54,24 @@ class _OneGroup:
         return b""
 
 
+class Unwrapped:
+    """What a workspace's own admission says, a shard says as the words of the proxy's webhook: they are left out again.
+    A Status is shorter than a piece."""
+
+    def feed(self, data: bytes) -> bytes:
+        if data.startswith(_STATUS):
+            for said in _SAID:
+                data = data.replace(said, b'"message":"', 1)
+        return data
+
+    def flush(self) -> bytes:
+        return b""
+
+
+_STATUS = b'{"kind":"Status"'
+_SAID = tuple(
+    b'"message":"admission webhook \\"%b\\" denied the request: ' % name.encode() for name in (MUTATING, VALIDATING)
+)
 _TWICE = b' \\"system:authenticated\\"])'
 
 
@@ -64,9 +85,11 @@ def _head(token: bytes, form: Form, lines: bytes) -> bytes:
 _JSON_TYPE = re.compile(rb"^%b: %b(?=\r$)" % (JSON[0], re.escape(JSON[1])), re.MULTILINE | re.IGNORECASE)
 
 
-def shaped(produce: Produce, form: Form, moves: int = 0) -> Produce:
-    """The same answer in that form, of a workspace with so many ``moves``."""
-    stages: list[Callable[[], BodyFilter]] = [partial(Outward, moves)] if moves else []
+def shaped(produce: Produce, form: Form, moves: int = 0, asked: bool = False) -> Produce:
+    """The same answer in that form, of a workspace with so many ``moves``; ``asked`` as for `filters`."""
+    stages: list[Callable[[], BodyFilter]] = [Unwrapped] if asked else []
+    if moves:
+        stages.append(partial(Outward, moves))
     if form in _SHAPES:
         stages.append(_SHAPES[form])
     if not stages:

@@ -16,6 +16,10 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from proxy.admission.asking import Tickets
+from proxy.admission.callback import PATHS, Callback
+from proxy.admission.registered import check_registration
+from proxy.admission.tickets import EXTRA as TICKET
 from proxy.auth.authenticator import Authenticator, Unauthorized, namespace_of_token
 from proxy.auth.authorizer import Access, Authorizer
 from proxy.auth.default_roles import DefaultRoles
@@ -30,6 +34,7 @@ from proxy.mapping.gate import gate, gate_mapped
 from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
 from proxy.mapping.paths import RequestInfo, bad_path, parse
 from proxy.mapping.rbac import GROUP as RBAC
+from proxy.mapping.registrations import is_registration
 from proxy.mapping.request import Attributes, MappedRequest, attributes_of, map_request
 from proxy.mapping.token import token_of
 from proxy.mapping.watching import terms_of
@@ -52,6 +57,7 @@ from proxy.server.messages import (
     SHARD,
     Decision,
     Forward,
+    Produce,
     Reply,
     Request,
     Share,
@@ -59,6 +65,7 @@ from proxy.server.messages import (
 from proxy.server.pool import ShardEndpoint
 from proxy.server.quota import check_crds, makes_crd
 from proxy.server.reach import STREAMS, Reach, methods, reached
+from proxy.server.registering import Registering
 from proxy.server.replies import no_such_method, refusal, text, unavailable
 from proxy.server.settling import produce_settled
 from proxy.server.standing import CLUSTERS, Standing
@@ -70,6 +77,8 @@ log = logging.getLogger(__name__)
 ROOT = "root"
 TRACED = frozenset({b"traceparent"})
 HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
+CALLBACKS = PATHS | {path + b"?timeout=30s" for path in PATHS}
+"""As a kube-apiserver writes them."""
 READS = frozenset({"get", "list", "watch"})
 WRITES = frozenset({"create", "update", "patch"})
 ARRIVES_WITHIN = 2.0
@@ -96,6 +105,8 @@ class WorkspaceGateway:
         endpoints: Mapping[str, ShardEndpoint],
         reach: Reach,
         admission: Admission,
+        tickets: Tickets,
+        callback: Callback,
         unready: Callable[[], str | None],
     ) -> None:
         self._index = index
@@ -108,6 +119,8 @@ class WorkspaceGateway:
         self._endpoints = endpoints
         self._reach = reach
         self._admission = admission
+        self._tickets = tickets
+        self._callback = callback
         self._unready = unready
         self._standing = Standing(index, authenticator, authorizer, discovery)
 
@@ -168,6 +181,9 @@ class WorkspaceGateway:
             health = self._health(target)
             if health is not None:
                 return health
+            if target in CALLBACKS and request.method == b"POST":
+                answered: Reply = yield self._callback.reply(target.partition(b"?")[0], request.body)
+                return answered
             path = self._own_workspace(request) or ROOT
         workspace = self._index.get(path)
         record.step = IDENTITY
@@ -366,6 +382,11 @@ class WorkspaceGateway:
         if told is not None:
             values = told if isinstance(told, tuple) else (yield told)
             mapped.headers += [(EXTRA_HEADER + EXTRA, value) for value in values]
+        asks = self._tickets.needed(workspace, info)
+        if asks:
+            made = self._tickets.make(workspace, user)
+            ticket = made if isinstance(made, bytes) else (yield made)
+            mapped.headers.append((EXTRA_HEADER + TICKET, ticket))
         request.record.step = GATE
         gate_mapped(request.method, mapped, workspace.token)
         now = self._index.by_token(workspace.token)
@@ -375,7 +396,7 @@ class WorkspaceGateway:
         ):  # fmt: skip
             raise moving(workspace.path)  # while something was waited for
         request.record.step = SHARD
-        return self._forward(request, info, mapped, user, access, workspace, left=left)
+        return self._forward(request, info, mapped, user, access, workspace, left=left, asks=asks)
 
     def _reach_out(
         self,
@@ -412,7 +433,9 @@ class WorkspaceGateway:
         workspace: Workspace,
         *,
         left: bool,
+        asks: bool,
     ) -> Decision:
+        """``left``: only what is being deleted may be written; ``asks``: the shard will ask before it stores it."""
         endpoint, moves = self._endpoints[workspace.shard], workspace.moves
         privileged = access is Access.ADMIN or not mapped.own_identity
         headers = mapped.headers
@@ -421,7 +444,7 @@ class WorkspaceGateway:
             headers.append((b"authorization", endpoint.authorization))
         if request.record.trace is not None:  # of which the transport tells the shard
             headers[:] = [header for header in headers if header[0] not in TRACED]
-        head_filter, body_filter = filters(workspace.token, mapped.form, not privileged, workspace.moves)
+        head_filter, body_filter = filters(workspace.token, mapped.form, not privileged, workspace.moves, asks)
         method = b"GET" if request.method == b"HEAD" else request.method
 
         def forward(target: bytes) -> Forward:
@@ -437,16 +460,20 @@ class WorkspaceGateway:
                 return Forward(workspace.shard, b"GET", target, headers, idempotent=True)
 
             if method == b"DELETE":
-                return shaped(produce_deleted(mapped.listing, forward(mapped.target), page), mapped.form, moves)
+                return shaped(produce_deleted(mapped.listing, forward(mapped.target), page), mapped.form, moves, asks)
             return shaped(produce_list(mapped.listing, page), mapped.form, moves)
         if left:
             look = mapped.target.partition(b"?")[0]
             if info.subresource:
                 look = look.rpartition(b"/")[0]
             gate(b"GET", look, b"", workspace.token)
-            return shaped(produce_leaving(look, forward(mapped.target), info, workspace.token), mapped.form, moves)
+            return shaped(
+                produce_leaving(look, forward(mapped.target), info, workspace.token), mapped.form, moves, asks
+            )
+        if info.verb in WRITES and is_registration(info.group, info.resource):
+            return shaped(self._register(forward(mapped.target), info, mapped, workspace), mapped.form, moves)
         if info.verb in WRITES and (info.group not in NATIVE_GROUPS or info.group in KCP_GROUPS):
-            return shaped(produce_settled(forward(mapped.target), workspace.token), mapped.form, moves)
+            return shaped(produce_settled(forward(mapped.target), workspace.token), mapped.form, moves, asks)
         if info.resource == "selfsubjectreviews" and info.verb == "create":
             review = produce_instead(
                 forward(mapped.target), workspace.token, whoami_body(user, datetime.datetime.now(datetime.UTC))
@@ -456,6 +483,22 @@ class WorkspaceGateway:
         if info.verb == "watch" and request.method == b"GET" and privileged:
             plain.share = self._share(plain, mapped, workspace)
         return plain
+
+    def _register(self, whole: Forward, info: RequestInfo, mapped: MappedRequest, workspace: Workspace) -> Produce:
+        """A write of an admission configuration, in the steps that it takes."""
+        of_body = (b"content-type", b"accept")
+        given = {name: value for name, value in mapped.headers if name in of_body}
+        headers = [header for header in whole.headers if header[0] not in of_body]
+
+        def ask(method: bytes, target: bytes, body: bytes, content_type: bytes, accept: bytes) -> Forward:
+            gate(method, target, body, workspace.token, content_type)
+            sent = [*headers, (b"accept", accept), *([(b"content-type", content_type)] if content_type else [])]
+            return Forward(workspace.shard, method, target, sent, body)
+
+        return Registering(
+            info, workspace.token, mapped.target, mapped.body, given[b"content-type"], given[b"accept"], ask,
+            check_registration,
+        ).produce()  # fmt: skip
 
     def _share(self, own: Forward, mapped: MappedRequest, workspace: Workspace) -> Share | None:
         """How others may have the same watch, if they may. Only what is the same for all of them goes on."""

@@ -22,6 +22,8 @@ class ShardSettings:
     """As in ``--shard NAME=…`` and in the workspaces' status."""
     kubeconfig: str
     """File whose current context has full rights on the shard."""
+    asks: bool = False
+    """Whether it asks proxies about writes (`proxy.shard.asking`), so that workspaces may have webhooks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,11 @@ class ServerSettings:
     """One of `proxy.logs.FORMATS`."""
     log_requests: bool = False
     """Whether each request has a line in the log."""
+    webhook_networks: tuple[str, ...] = ()
+    """Networks in CIDR notation in which webhooks of workspaces may be, beside all that are not this machine's, nor
+    reached by it alone."""
+    own_addresses: tuple[str, ...] = ()
+    """Of this machine."""
     limits: Limits = field(default_factory=Limits)
     shares: LimitSettings = field(default_factory=LimitSettings)
     """What workspaces may have of what all share."""
@@ -120,5 +127,6 @@ class ServerSettings:
             values["audit"] = AuditSettings(**{**audit, "rotation": Rotation(**audit["rotation"])})
         if values.get("tracing"):
             values["tracing"] = TracingSettings(**values["tracing"])
-        values["token_files"] = tuple(values["token_files"])
+        for key in ("token_files", "webhook_networks", "own_addresses"):
+            values[key] = tuple(values[key])
         return cls(**values)

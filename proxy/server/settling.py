@@ -31,15 +31,13 @@ def produce_settled(forward: Forward, token: str) -> Produce:
 
 async def _run(forward: Forward, token: str, exchange: Exchange) -> None:
     answer = await _let_in(forward, token, exchange)
-    kept = [
-        (name, strip_bytes(value, token)) for name, value in answer.headers if name not in (b"content-length", b"date")
-    ]
-    await exchange.start(answer.status, [header for header in kept if header[0] not in _FRAMING])
+    kept = [(name, strip_bytes(value, token)) for name, value in answer.headers if name not in FRAMING]
+    await exchange.start(answer.status, kept)
     await exchange.write(strip_bytes(answer.body, token))
     await exchange.end()
 
 
-_FRAMING = frozenset({b"transfer-encoding", b"connection", b"audit-id", b"cache-control"})
+FRAMING = frozenset({b"content-length", b"date", b"transfer-encoding", b"connection", b"audit-id", b"cache-control"})
 
 
 async def _let_in(forward: Forward, token: str, exchange: Exchange) -> Response:

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
+from proxy.shard.asking import Asking
 from proxy.shard.manifests import HASH, Manifest, load_manifests
 
 log = logging.getLogger(__name__)
@@ -33,22 +34,26 @@ class BootstrapError(Exception):
     """A kube-apiserver that cannot be made a shard; one line."""
 
 
-async def bootstrap(client: Client, *, timeout: float = TIMEOUT) -> list[str]:
+async def bootstrap(client: Client, asking: Asking | None = None, *, timeout: float = TIMEOUT) -> list[str]:
     """Apply all manifests and wait until they work: CRDs are served, policies act, Kubernetes' own roles are there.
 
     The server must answer requests, but need not be ready. Returns what was changed, ``Kind name`` each.
     Raises BootstrapError where the server lacks what is needed, StatusError where it refuses.
     """
-    changed = await apply_manifests(client, timeout=timeout)
+    changed = await apply_manifests(client, asking, timeout=timeout)
     await await_effects(client, timeout=timeout)
     return changed
 
 
-async def apply_manifests(client: Client, *, timeout: float = TIMEOUT) -> list[str]:
-    """The first half of `bootstrap`: everything is applied and CRDs are served; policies need not act yet."""
+async def apply_manifests(client: Client, asking: Asking | None = None, *, timeout: float = TIMEOUT) -> list[str]:
+    """The first half of `bootstrap`: everything is applied and CRDs are served; policies need not act yet.
+
+    ``asking``: where the shard reaches proxies; None where that is not known, which leaves as it is what it knows.
+    """
     async with _in_time(client, timeout):
         version = await _policy_version(client)
         manifests = [_in_version(manifest, version) for manifest in load_manifests()]
+        manifests += asking.manifests() if asking is not None else []
         # The label policy goes last: when it is seen to act, those applied before it do too.
         changed = await _apply_all(client, [manifest for manifest in manifests if not _is_label_policy(manifest)])
         changed += await _apply_all(client, [manifest for manifest in manifests if _is_label_policy(manifest)])

@@ -30,6 +30,12 @@ RESOURCES = {
     "ValidatingAdmissionPolicyBinding": Resource(
         "admissionregistration.k8s.io", "v1", "validatingadmissionpolicybindings", False
     ),
+    **{
+        f"{kind}WebhookConfiguration": Resource(
+            "admissionregistration.k8s.io", "v1", f"{kind.lower()}webhookconfigurations", False
+        )
+        for kind in ("Mutating", "Validating")
+    },
     "FlowSchema": Resource("flowcontrol.apiserver.k8s.io", "v1", "flowschemas", False),
     "PriorityLevelConfiguration": Resource("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations", False),
     "ClusterRole": Resource("rbac.authorization.k8s.io", "v1", "clusterroles", False),

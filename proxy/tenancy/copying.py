@@ -22,6 +22,7 @@ import orjson
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.mapping.names import KCP_GROUPS, MOVED_UIDS, NATIVE_GROUPS
+from proxy.mapping.registrations import STORED_GROUP
 from proxy.mapping.shared import shared_group
 from proxy.mapping.token import LABEL
 from proxy.tenancy.content import AGGREGATED, BINDINGS, CRDS, remove
@@ -385,7 +386,7 @@ async def kinds_of(client: Client, token: str) -> list[Kind]:
     for document in documents:
         for item in document.get("items") or ():
             group = item["metadata"].get("name", "")
-            if group not in NATIVE_GROUPS:
+            if group not in NATIVE_GROUPS and group != STORED_GROUP:
                 continue
             for version in item["versions"]:
                 for entry in version.get("resources") or ():

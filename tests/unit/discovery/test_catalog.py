@@ -6,6 +6,7 @@ import pytest
 
 from proxy.discovery.catalog import EVERYWHERE, Group, groups_of, resources_of, select
 from proxy.mapping.natives import importable
+from proxy.mapping.registrations import is_registration
 from tests.unit.discovery.shard_documents import CORE, OTHERS
 
 GROUPS = groups_of((CORE, OTHERS))
@@ -27,7 +28,8 @@ def test_types() -> None:
 
 def test_what_acts_on_the_whole_shard_is_nowhere() -> None:
     groups = {group for group, _ in EVERYWHERE}
-    assert not groups & {"admissionregistration.k8s.io", "flowcontrol.apiserver.k8s.io", "apiregistration.k8s.io"}
+    assert not groups & {"flowcontrol.apiserver.k8s.io", "apiregistration.k8s.io"}
+    assert all(is_registration(group, name) for group, name in EVERYWHERE if group == "admissionregistration.k8s.io")
 
 
 def test_import_shows_that_version_alone() -> None:
@@ -40,7 +42,7 @@ def test_import_shows_that_version_alone() -> None:
 @pytest.mark.parametrize(
     "forged",
     [
-        ("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations"),
+        ("admissionregistration.k8s.io", "v1", "validatingadmissionpolicies"),
         ("", "v1", "nodes"),
         ("", "v1", "bindings"),
         ("certificates.k8s.io", "v1", "podcertificaterequests"),

@@ -11,8 +11,8 @@ import pytest
 from proxy.kube.client import Client, Resource
 from proxy.kube.config import Connection
 from proxy.kube.errors import StatusError
+from proxy.kube.networks import Guard, Networks
 from proxy.kube.streams import Dialer
-from proxy.push.networks import Guard, Networks
 
 PODS = Resource("", "v1", "pods")
 ALL = ("127.0.0.0/8", "::1/128")

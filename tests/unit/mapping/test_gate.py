@@ -21,6 +21,7 @@ from tests.unit.mapping.support import TOKEN, P, send
 
 OTHER = "kotherot2-"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 
@@ -78,6 +79,8 @@ INSIDE: list[tuple[str, str, Any]] = [
     ("POST", "/api/v1/namespaces", {"metadata": 1}),
     ("POST", "/api/v1/namespaces", {}),
     ("POST", CRDS, {"metadata": {"name": f"widgets.{P}example.com"}}),
+    ("POST", f"{WEBHOOKS}?dryRun=All", {"metadata": {"name": f"{P}a"}}),
+    ("POST", f"{WEBHOOKS}?a=&dryRun=All&fieldManager=b", {"metadata": {"name": f"{P}a"}}),
 ]
 
 
@@ -179,6 +182,16 @@ OUTSIDE: list[tuple[str, str, Any]] = [
     ("POST", "/api/v1/namespaces", b"{"),
     ("POST", CRDS, {"metadata": {"name": "widgets.example.com"}}),
     ("POST", "/api/v1/namespaces", MAGIC + field(2, field(1, field(1, b"kube-system")))),
+    ("POST", WEBHOOKS, {"metadata": {"name": f"{P}a"}}),
+    ("POST", f"{WEBHOOKS}?dryRun=", {"metadata": {"name": f"{P}a"}}),
+    ("POST", f"{WEBHOOKS}?dryRun=All&dryRun=All", {"metadata": {"name": f"{P}a"}}),
+    ("POST", f"{WEBHOOKS}?dryRun=All&dryRun=", {"metadata": {"name": f"{P}a"}}),
+    ("POST", f"{WEBHOOKS}?dryRun=All", {"metadata": {"name": "a"}}),
+    ("PUT", f"{WEBHOOKS}/{P}a?dryRun=All", {"metadata": {"name": f"{P}a"}}),
+    ("PATCH", f"{WEBHOOKS}/{P}a?dryRun=All", {"metadata": {"name": f"{P}a"}}),
+    ("DELETE", f"{WEBHOOKS}/{P}a?dryRun=All", None),
+    ("GET", f"{WEBHOOKS}/{P}a", None),
+    ("GET", f"{WEBHOOKS}?labelSelector=0.kcp.dev/w={TOKEN}", None),
     ("GET", "/metrics", None),
     ("GET", "/", None),
     ("GET", "/apis/tenancy.kcp.dev/v1beta1", None),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proxy.kube.errors import StatusError
-from proxy.push.networks import Guard, Networks
+from proxy.kube.networks import Guard, Networks
 from proxy.push.probe import explained
 from proxy.push.wanted import Object, is_push, wanted
 

@@ -18,6 +18,7 @@ from proxy.auth.authorizer import Access
 from proxy.auth.identity import User
 from proxy.kube.errors import StatusError
 from proxy.mapping.listing import Listing
+from proxy.mapping.registrations import STORED_GROUP
 from proxy.mapping.request import Attributes, MappedRequest
 from proxy.server import gateway
 from proxy.server.messages import Decision, Forward, Header, Produce, Reply, Request, Response
@@ -46,7 +47,7 @@ class Yes:
         return lambda *_: answers.get(name, True)
 
 
-def decide(method: str, mapped: MappedRequest, *, left: bool = False) -> Decision:
+def decide(method: str, mapped: MappedRequest, *, left: bool = False, path: str = "") -> Decision:
     """What becomes of a request of a workspace, for which the mapping says ``mapped``."""
     yes = Yes()
     yes.left = left
@@ -55,10 +56,12 @@ def decide(method: str, mapped: MappedRequest, *, left: bool = False) -> Decisio
     made = gateway.WorkspaceGateway(
         index=cast(Any, yes), authenticator=cast(Any, yes), authorizer=cast(Any, yes), discovery=cast(Any, yes),
         roles=cast(Any, yes), opener=Opener({}), classes=cast(Any, yes), admission=cast(Any, room),
+        tickets=cast(Any, SimpleNamespace(needed=lambda *_: False)), callback=cast(Any, yes),
         endpoints={"main": endpoint}, reach=cast(Any, yes), unready=lambda: None,
     )  # fmt: skip
     name = "" if method == "POST" or mapped.listing else "?watch=1" if b"watch=" in mapped.target else "/x"
-    request = Request(method.encode(), f"/clusters/root:team/api/v1/namespaces/default/configmaps{name}".encode(), [])
+    path = path or f"/api/v1/namespaces/default/configmaps{name}"
+    request = Request(method.encode(), f"/clusters/root:team{path}".encode(), [])
     with patch.object(gateway, "map_request", lambda *_, **__: mapped):
         return cast(Decision, made.decide(request))
 
@@ -127,3 +130,39 @@ def test_a_watch_that_is_shared_asks_for_nothing_elsewhere() -> None:
     assert decision.share.ask(mine.encode()).target == mine.encode()
     with pytest.raises(StatusError, match="not confined to the workspace"):
         decision.share.ask(mine.replace(P, OTHER).encode())
+
+
+WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+
+
+@pytest.mark.parametrize(
+    ("body", "made"),
+    [
+        (b"{", b"{}"),  # which the shard refuses
+        (b"{}", orjson.dumps({"metadata": {"name": f"{OTHER}a"}})),
+    ],
+)
+def test_each_step_of_the_write_of_a_configuration_is_confined(body: bytes, made: bytes) -> None:
+    request = MappedRequest(
+        f"/apis/{STORED_GROUP}/v1/validatingwebhookconfigurations?pretty=false".encode(),
+        [(b"content-type", b"application/json"), (b"accept", b"application/json")], body, ATTRIBUTES,
+    )  # fmt: skip
+    decision = decide("POST", request, path=WEBHOOKS)
+    assert isinstance(decision, Produce)
+    fetched: list[Forward] = []
+
+    async def fetch(forward: Forward) -> Response:
+        fetched.append(forward)
+        return Response(422 if body == b"{" else 201, [], made)
+
+    async def nothing(*_: object) -> None:
+        pass
+
+    exchange = SimpleNamespace(fetch=fetch, start=nothing, write=nothing, end=nothing)
+    if body == b"{":
+        asyncio.run(cast(Any, decision.run(cast(Any, exchange))))
+    else:
+        with pytest.raises(StatusError, match="not confined to the workspace"):
+            asyncio.run(cast(Any, decision.run(cast(Any, exchange))))
+    assert len(fetched) == 1
+    assert all(forward.target.startswith(f"{WEBHOOKS}?dryRun=All".encode()) for forward in fetched)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.push.networks import Guard, Networks, NotAllowed, plain
+from proxy.kube.networks import Guard, Networks, NotAllowed, plain
 
 OWN = ("10.0.0.5", "127.0.0.1", "2001:db8::5")
 

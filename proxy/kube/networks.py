@@ -1,4 +1,5 @@
-"""Which addresses a tenant's kubeconfig may lead to: not this machine's own, nor those that only it can reach."""
+"""Which addresses a tenant's kubeconfig or webhook may lead to: not this machine's own, nor those that it alone can
+reach."""
 
 from __future__ import annotations
 

@@ -1,0 +1,40 @@
+"""Which writes the shard is to ask about, and the ticket that makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+from proxy.admission.configurations import Configurations
+from proxy.admission.tickets import Keys, Ticket, sign, user_info
+from proxy.auth.identity import User
+from proxy.mapping.paths import RequestInfo
+from proxy.mapping.registrations import GROUP
+from proxy.tenancy.index import Workspace
+
+READS = frozenset({"get", "list", "watch"})
+REVIEWS = frozenset({"authentication.k8s.io", "authorization.k8s.io"})
+"""Nothing of them is stored."""
+
+
+class Tickets:
+    """Of one worker."""
+
+    def __init__(self, configurations: Configurations, keys: Keys) -> None:
+        self._configurations = configurations
+        self._keys = keys
+
+    def needed(self, workspace: Workspace, info: RequestInfo) -> bool:
+        """Whether the shard is to ask. That costs all other writes a look into a dict."""
+        configured = self._configurations.of(workspace.shard, workspace.token)
+        if configured is None or info.verb in READS or info.group in REVIEWS or info.group == GROUP:
+            return False
+        return configured.concerns(info.resource)
+
+    def make(self, workspace: Workspace, user: User) -> bytes | Awaitable[bytes]:
+        key = self._keys.known(workspace.shard)
+        ticket = Ticket(workspace.token, user_info(user))
+        return sign(key, ticket) if key is not None else self._later(workspace.shard, ticket)
+
+    async def _later(self, shard: str, ticket: Ticket) -> bytes:
+        """Raises StatusError."""
+        return sign(await self._keys.of(shard), ticket)

@@ -1,0 +1,101 @@
+"""Whether a webhook is called about a request, and how it sees the request's kind.
+
+Follows ``ShouldCallHook`` of k8s.io/apiserver/pkg/admission/plugin/webhook/generic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from proxy.admission.configurations import Webhook
+from proxy.admission.review import GroupVersionKind, GroupVersionResource, Review
+from proxy.admission.rules import matches
+from proxy.kube.client import Object
+from proxy.kube.selectors import selects
+
+Labels = Mapping[str, str]
+Equivalents = Callable[[GroupVersionResource], list[GroupVersionResource]]
+"""The same objects in other versions, into which they can be converted here."""
+
+
+class Conditions(Protocol):
+    """Evaluates ``matchConditions``. Raises StatusError where a failing condition forbids the request."""
+
+    async def __call__(self, webhook: Webhook, review: Review) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A webhook that is to be called, and as what it sees the request."""
+
+    webhook: Webhook
+    kind: GroupVersionKind
+    resource: GroupVersionResource
+
+
+class Matcher:
+    """For one request. ``labels_of_namespace()`` is asked at most once, and may raise StatusError."""
+
+    def __init__(
+        self, review: Review, labels_of_namespace: Callable[[], Awaitable[Labels]], equivalents: Equivalents
+    ) -> None:
+        self._review = review
+        self._labels_of_namespace = labels_of_namespace
+        self._labels: Labels | None = None
+        self._equivalents = equivalents
+
+    async def invocation(self, webhook: Webhook) -> Invocation | None:
+        """None if it is not called. Raises StatusError."""
+        invocation = self._by_rules(webhook)
+        if invocation is None or not selects_object(webhook.said.get("objectSelector"), self._review):
+            return None
+        return invocation if await self.selects_namespace(webhook.said.get("namespaceSelector")) else None
+
+    def _by_rules(self, webhook: Webhook) -> Invocation | None:
+        review, rules = self._review, webhook.said.get("rules") or ()
+        if any(matches(rule, review) for rule in rules):
+            return Invocation(webhook, review.kind, review.resource)
+        if webhook.said.get("matchPolicy") != "Equivalent":
+            return None
+        others = self._equivalents(review.resource)
+        for rule in rules:
+            for other in others:
+                if other != review.resource and matches(rule, review, other):
+                    kind = review.kind
+                    own = (kind.group, kind.version) == (review.resource.group, review.resource.version)
+                    seen = GroupVersionKind(other.group, other.version, kind.kind) if own else kind
+                    return Invocation(webhook, seen, other)
+        return None
+
+    async def selects_namespace(self, selector: Object | None) -> bool:
+        """Of what is in no namespace, and is none itself, no selector takes notice."""
+        review = self._review
+        if not selector or not (selector.get("matchLabels") or selector.get("matchExpressions")):
+            return True
+        if not review.namespace and review.resource.resource != "namespaces":
+            return True
+        if self._labels is None:
+            own = review.resource.resource == "namespaces" and not review.subresource
+            if own and review.operation in ("CREATE", "UPDATE"):
+                self._labels = labels_of(review.object)
+            else:
+                self._labels = await self._labels_of_namespace()
+        return selects(selector, self._labels)
+
+
+def selects_object(selector: Object | None, review: Review) -> bool:
+    """Whether the object, as it is or as it was, is selected."""
+    if not selector or not (selector.get("matchLabels") or selector.get("matchExpressions")):
+        return True
+    objects = (review.object, review.old_object)
+    return any(selects(selector, labels_of(obj)) for obj in objects if _has_metadata(obj))
+
+
+def _has_metadata(obj: Object | None) -> bool:
+    return obj is not None and isinstance(obj.get("metadata"), dict)
+
+
+def labels_of(obj: Any) -> Labels:
+    return ((obj or {}).get("metadata") or {}).get("labels") or {}

@@ -1,0 +1,30 @@
+"""What a workspace cannot have of configurations that are good in a cluster."""
+
+from __future__ import annotations
+
+from proxy.kube.client import Object
+from proxy.kube.errors import StatusError
+from proxy.mapping.registrations import GROUP
+from proxy.mapping.token import PREFIX_LENGTH
+
+
+def check_registration(obj: Object) -> None:
+    """``obj``: complete, with names as on the shard. Raises StatusError 422, as for an invalid one."""
+    faults: dict[str, str] = {}
+    for index, hook in enumerate(obj.get("webhooks") or ()):
+        where = f"webhooks[{index}]"
+        if (hook.get("clientConfig") or {}).get("service") is not None:
+            why = "Forbidden: services of a workspace have no endpoints where it is served: give a url"
+            faults[f"{where}.clientConfig.service"] = why
+        if hook.get("matchConditions"):
+            faults[f"{where}.matchConditions"] = "Forbidden: match conditions are not evaluated in a workspace"
+    if not faults:
+        return
+    kind, name = obj["kind"], (obj["metadata"].get("name") or "")[PREFIX_LENGTH:]
+    causes = [{"reason": "FieldValueForbidden", "message": why, "field": field} for field, why in faults.items()]
+    said = ", ".join(f"{field}: {why}" for field, why in faults.items())
+    raise StatusError(
+        422,
+        f'{kind}.{GROUP} "{name}" is invalid: ' + (f"[{said}]" if len(faults) > 1 else said),
+        details={"name": name, "group": GROUP, "kind": kind, "causes": causes},
+    )

@@ -1,0 +1,144 @@
+"""Tickets: what a worker gives a request on its way to a shard, and the shard back to any worker with its question.
+
+A ticket says for whom the shard asks: which workspace, and who its user is there. It is signed with a key that lies on
+the shard, so that all proxies before a shard have the same, is good for the time that a request may take, and is seen
+by nobody but shard and workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from proxy.auth.identity import User
+from proxy.kube.client import Client, Object, Resource
+from proxy.kube.errors import StatusError
+
+EXTRA = b"ticket.kcp.dev"
+"""Key of the user's extra."""
+GOOD_FOR = 120.0
+"""Seconds, either way, as clocks differ: a kube-apiserver takes 60 for a request."""
+SECRETS = Resource("", "v1", "secrets")
+NAMESPACE, NAME, KEY = "kube-system", "kcp-admission", "key"
+"""Where a shard keeps the key."""
+AGAIN = 5.0
+"""Seconds until a key is read again because a ticket does not go with it."""
+
+
+class NotGood(ValueError):
+    """Not a ticket, or not any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    token: str
+    """Of the workspace."""
+    user: Object
+    """Who asks, as an AdmissionReview of the workspace names him."""
+
+
+def user_info(user: User) -> Object:
+    """``userInfo`` of an AdmissionReview; plain names."""
+    info: Object = {"username": user.name}
+    if user.uid:
+        info["uid"] = user.uid
+    if user.groups:
+        info["groups"] = list(user.groups)
+    if user.extra:
+        info["extra"] = {key: list(values) for key, values in user.extra}
+    return info
+
+
+def sign(key: bytes, ticket: Ticket) -> bytes:
+    said = orjson.dumps({"workspace": ticket.token, "at": time.time(), "user": ticket.user})
+    payload = base64.urlsafe_b64encode(said)
+    return payload + b"." + _mac(key, payload)
+
+
+def workspace_of(signed: bytes) -> str:
+    """Whose it says that it is; not to be believed. Raises NotGood."""
+    return str(_read(signed.partition(b".")[0])["workspace"])
+
+
+def check(key: bytes, signed: bytes) -> Ticket:
+    """Raises NotGood."""
+    payload, _, mac = signed.partition(b".")
+    if not hmac.compare_digest(_mac(key, payload), mac):
+        raise NotGood
+    said = _read(payload)
+    if abs(time.time() - said["at"]) > GOOD_FOR:
+        raise NotGood
+    return Ticket(said["workspace"], said["user"])
+
+
+def _mac(key: bytes, payload: bytes) -> bytes:
+    return base64.urlsafe_b64encode(hmac.digest(key, b"kcp admission ticket\0" + payload, hashlib.sha256))
+
+
+def _read(payload: bytes) -> Object:
+    try:
+        said = orjson.loads(base64.urlsafe_b64decode(payload))
+        if isinstance(said, dict) and said.keys() == {"workspace", "at", "user"}:
+            return said
+    except ValueError:
+        pass
+    raise NotGood
+
+
+class Keys:
+    """The shards' keys, read at first need and made where there is none."""
+
+    def __init__(self, shards: Mapping[str, Client]) -> None:
+        self._shards = shards
+        self._known: dict[str, bytes] = {}
+        self._read_at: dict[str, float] = {}
+        self._lock = asyncio.Lock()
+
+    def known(self, shard: str) -> bytes | None:
+        return self._known.get(shard)
+
+    async def of(self, shard: str) -> bytes:
+        """Raises StatusError."""
+        async with self._lock:
+            if shard not in self._known:
+                self._known[shard] = await read_key(self._shards[shard])
+                self._read_at[shard] = time.monotonic()
+            return self._known[shard]
+
+    async def check(self, shard: str, signed: bytes) -> Ticket:
+        """A ticket for ``shard``. Raises NotGood, StatusError."""
+        try:
+            return check(await self.of(shard), signed)
+        except NotGood:
+            # Somebody may have made it with a key that is younger than what is known here.
+            if time.monotonic() - self._read_at[shard] < AGAIN:
+                raise
+            self._known.pop(shard, None)
+            return check(await self.of(shard), signed)
+
+
+async def read_key(client: Client) -> bytes:
+    """Raises StatusError."""
+    made = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": NAME, "namespace": NAMESPACE},
+        "data": {KEY: base64.b64encode(secrets.token_bytes(32)).decode()},
+    }
+    found = await client.find(SECRETS, NAME, NAMESPACE)
+    if found is None:
+        try:
+            found = await client.create(SECRETS, made)
+        except StatusError as error:
+            if error.code != 409:
+                raise
+            found = await client.get(SECRETS, NAME, NAMESPACE)
+    return base64.b64decode(found["data"][KEY])
