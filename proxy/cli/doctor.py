@@ -24,6 +24,7 @@ from proxy.kube.config import ConfigError
 from proxy.kube.errors import StatusError
 from proxy.metrics.certificates import Certificates
 from proxy.server.settings import ShardSettings
+from proxy.shard.store import Store, StoreError
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
 MARKS = {OK: ("✓", "green"), WARNING: ("!", "yellow"), FAILURE: ("✗", "red")}
@@ -35,6 +36,8 @@ OLDEST_SHARD = (1, 34)
 """MutatingAdmissionPolicy is there, if only switched on by hand; from 1.36 it is on."""
 SPACE = 2 * 2**30
 """Bytes that should be free for etcd and logs."""
+FULL = 0.8
+"""Of etcd's quota."""
 SECRET = (".key", ".kubeconfig", ".csv", "server.json", "encryption.yaml")
 
 
@@ -71,7 +74,7 @@ def doctor(root_directory: Path, output: str) -> None:
 async def examine(root: Path) -> list[Finding]:
     """Raises NotThere where there is nothing to look at."""
     async with Installation(root) as kcp:
-        found = [*modes(root), *certificates(kcp), space(root)]
+        found = [*modes(root), *certificates(kcp), space(root), *await store(root)]
         async for finding in _asked(kcp):
             found.append(finding)
     return found
@@ -139,6 +142,22 @@ def space(root: Path) -> Finding:
     if free < SPACE:
         return Finding("disk", WARNING, f"{free / 2**20:.0f} MiB are free for {root}", "make room: etcd stops without")
     return Finding("disk", OK, f"{free / 2**30:.0f} GiB are free")
+
+
+async def store(root: Path) -> list[Finding]:
+    """Of a shard's own etcd, if there is one that answers: whether it has room."""
+    try:
+        status = await Store(root / "etcd", timeout=TIMEOUT).status()
+    except StoreError:
+        return []
+    taken = f"{status.size / 2**20:.0f} of {status.quota / 2**20:.0f} MiB are taken, {status.used / 2**20:.0f} in use"
+    if status.full:
+        return [Finding("etcd", FAILURE, f"it takes no more writes: {taken}",
+                        "delete what nobody needs, then kcp defragment")]  # fmt: skip
+    if status.size > FULL * status.quota:
+        return [Finding("etcd", WARNING, taken, "kcp defragment gives back what is not in use; then delete, or raise "
+                        "kcp start --etcd-quota-backend-bytes")]  # fmt: skip
+    return [Finding("etcd", OK, taken)]
 
 
 async def shard(kcp: Installation, settings: ShardSettings) -> list[Finding]:

@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "workspace": ("proxy.cli.workspaces", "workspace"),
     "backup": ("proxy.cli.backup", "backup"),
     "restore": ("proxy.cli.backup", "restore"),
+    "defragment": ("proxy.cli.defragment", "defragment"),
     "top": ("proxy.cli.top", "top"),
     "doctor": ("proxy.cli.doctor", "doctor"),
     "binaries": ("proxy.cli.binaries", "binaries"),
@@ -55,6 +56,7 @@ Examples:
   kcp top                                     busiest workspaces and physical clusters, live
   kcp workspace export root:team-a            all that is in a workspace, as YAML; kcp workspace import
   kcp backup                                  etcd, keys and tokens in one file; kcp restore
+  kcp defragment                              give unused space of etcd back
   kcp doctor                                  what is wrong, and what to do
   kcp binaries list                           which control-plane programs are used""",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -17,9 +18,11 @@ from proxy.metrics.shards import Shards
 from proxy.metrics.snapshot import Family, gauge
 from proxy.metrics.workload import cluster_families, import_family
 from proxy.release import own_version
+from proxy.shard.store import Store, StoreError
 from proxy.shard.supervisor import Process
 from proxy.workload.controllers import Followed
 
+FULL = "it is at its quota and takes no more writes; kcp doctor says what to do"
 CHECK_TIMEOUT = 3.0
 """Seconds that a check of a shard may take."""
 
@@ -36,6 +39,8 @@ class Monitoring:
         self.tallies = Tallies()
         self.certificates = Certificates()
         self.shards = Shards()
+        self.store: tuple[str, Store] | None = None
+        """The etcd that is our own, with the name of its shard."""
         self._followed = followed
 
     def forget(self, shard: str) -> None:
@@ -55,6 +60,7 @@ class Monitoring:
             import_family({shard: known.imports for shard, known in self._followed.items()}),
             *queue_families(self.tallies),
             *self.shards.families(),
+            await self._fullness(),
             self.certificates.family(),
         ]
 
@@ -66,10 +72,28 @@ class Monitoring:
         names = list(self.clients)
         shards = asyncio.gather(*(_shard(self.clients[name]) for name in names))
         found.update(await self.workers.problems())
+        if self.store is not None and found.get("etcd", "") is None:
+            found["etcd"] = await _space(self.store[1])
         answers = await shards
         found.update({f"shard-{name}": answer for name, answer in zip(names, answers, strict=True)})
         found["workspaces"] = None if self.root_ready.is_set() else "workspace root is not ready yet"
         return found
+
+    async def _fullness(self) -> Family:
+        family = gauge("kcp_shard_storage_full", "Whether a shard's own etcd takes no more writes.", "shard")
+        if self.store is not None:
+            shard, store = self.store
+            with contextlib.suppress(StoreError):
+                family.values[(shard,)] = float((await store.status()).full)
+        return family
+
+
+async def _space(store: Store) -> str | None:
+    """Whether it answers is said elsewhere."""
+    try:
+        return FULL if (await store.status()).full else None
+    except StoreError:
+        return None
 
 
 def _build_info() -> Family:

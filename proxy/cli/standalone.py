@@ -35,9 +35,10 @@ from proxy.server.tracing import read_settings
 from proxy.shard.addresses import interface_addresses, is_any, url_host
 from proxy.shard.asking import Asking
 from proxy.shard.bootstrap import BootstrapError, apply_manifests, await_effects
-from proxy.shard.commands import ETCD_QUOTA, EtcdAccess
+from proxy.shard.commands import EtcdAccess
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from proxy.shard.pki import write_private
+from proxy.shard.store import Store
 from proxy.shard.supervisor import Process, ProcessError
 from proxy.workload.controllers import Followed
 
@@ -86,6 +87,8 @@ class StartSettings:
     workers: int
     embedded: bool
     etcd: EtcdAccess | None
+    etcd_quota: int
+    """Bytes that our own etcd may take."""
     shards: tuple[ExternalShard, ...]
     shards_folder: Path | None
     """Whose files are further ones."""
@@ -282,6 +285,7 @@ class Standalone:
                 folder=home.folder,
                 name=EMBEDDED,
                 etcd=self.settings.etcd,
+                etcd_quota=self.settings.etcd_quota,
                 root_ca=ca_file,
                 find_program=found.__getitem__,
                 apiserver_args=(f"--tracing-config-file={tracing}",) if tracing else (),
@@ -291,7 +295,8 @@ class Standalone:
         self._progress("starting etcd and kube-apiserver")
         await self._plane.launch()
         if self.settings.etcd is None:
-            self._monitoring.shards.quotas[EMBEDDED] = ETCD_QUOTA
+            self._monitoring.shards.quotas[EMBEDDED] = self.settings.etcd_quota
+            self._monitoring.store = EMBEDDED, Store(home.folder / "etcd", timeout=2.0)
         return ShardSettings(name=EMBEDDED, kubeconfig=str(self._plane.kubeconfig))
 
     def _asking(self, ca_file: Path, shard: str) -> Asking | None:

@@ -36,7 +36,7 @@ from proxy.limits.values import LimitSettings
 from proxy.logs import FORMATS, REQUESTS_FROM, formatter
 from proxy.server.tracing import TracingError, check_installed, read_settings
 from proxy.shard.bootstrap import BootstrapError
-from proxy.shard.commands import EtcdAccess
+from proxy.shard.commands import ETCD_QUOTA, EtcdAccess
 from proxy.shard.manifests import ManifestError
 from proxy.shard.pki import PkiError, private_folder
 from proxy.shard.supervisor import ProcessError
@@ -100,6 +100,14 @@ Examples:
 @click.option("--etcd-certfile", type=EXISTING, help="Client certificate for that etcd.")
 @click.option("--etcd-keyfile", type=EXISTING, help="Key of the client certificate.")
 @click.option("--etcd-prefix", help="Where in that etcd the data is.")
+@click.option(
+    "--etcd-quota-backend-bytes",
+    "etcd_quota",
+    type=click.IntRange(min=2**24),
+    default=ETCD_QUOTA,
+    show_default=True,
+    help="What the embedded etcd may take; at it, no more writes are taken.",
+)
 @click.option("--token-auth-file", type=EXISTING, help='CSV file of users: token,user,uid,"group1,group2".')
 @click.option("--client-ca-file", type=EXISTING, help="CAs whose client certificates are accepted.")
 @oidc_flags
@@ -187,6 +195,7 @@ def start(
     etcd_certfile: Path | None,
     etcd_keyfile: Path | None,
     etcd_prefix: str | None,
+    etcd_quota: int,
     token_auth_file: Path | None,
     client_ca_file: Path | None,
     tls_cert_file: Path | None,
@@ -247,6 +256,7 @@ def start(
             )
             if etcd_servers
             else None,
+            etcd_quota=etcd_quota,
             shards=tuple(map(external_shard, shards)),
             shards_folder=shards_folder,
             token_auth_file=token_auth_file,

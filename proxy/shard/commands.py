@@ -70,10 +70,12 @@ class EtcdAccess:
         return [f"--{name}={value}" for name, value in given.items() if value]
 
 
-def etcd(program: Path, *, folder: Path, durable: bool, args: tuple[str, ...] = ()) -> list[str]:
+def etcd(
+    program: Path, *, folder: Path, durable: bool, quota: int = ETCD_QUOTA, args: tuple[str, ...] = ()
+) -> list[str]:
     """etcd of one member, reachable only through sockets in ``folder``, which must be closed to others (0700).
 
-    To be run in ``folder``. ``durable=False`` leaves out fsync: for tests.
+    To be run in ``folder``. ``durable=False`` leaves out fsync: for tests. ``quota``: bytes.
     """
     client, peer = f"unix://{ETCD_SOCKET}", f"unix://{ETCD_PEER_SOCKET}"
     return [
@@ -86,7 +88,7 @@ def etcd(program: Path, *, folder: Path, durable: bool, args: tuple[str, ...] = 
         f"--initial-advertise-peer-urls={peer}",
         f"--initial-cluster={ETCD_NAME}={peer}",
         "--log-level=warn",
-        f"--quota-backend-bytes={ETCD_QUOTA}",
+        f"--quota-backend-bytes={quota}",
         *(() if durable else ("--unsafe-no-fsync",)),
         *args,
     ]

@@ -50,6 +50,8 @@ class ControlPlaneSettings:
     """Further names and addresses for the serving certificate."""
     durable: bool = True
     """Whether etcd waits for the disk. False is for tests alone: a power cut loses data."""
+    etcd_quota: int = commands.ETCD_QUOTA
+    """Bytes that our own etcd may take."""
     etcd: commands.EtcdAccess | None = None
     """An etcd that runs elsewhere, instead of our own."""
     controllers: tuple[str, ...] = commands.SHARD_CONTROLLERS
@@ -172,7 +174,11 @@ class ControlPlane:
         if etcd_access is None:
             etcd_folder = private_folder(settings.folder / "etcd")
             argv = commands.etcd(
-                settings.find_program("etcd"), folder=etcd_folder, durable=settings.durable, args=settings.etcd_args
+                settings.find_program("etcd"),
+                folder=etcd_folder,
+                durable=settings.durable,
+                quota=settings.etcd_quota,
+                args=settings.etcd_args,
             )
             await self._launch("etcd", argv, cwd=etcd_folder)
             etcd_access = commands.EtcdAccess(servers=f"unix://{commands.ETCD_SOCKET}")

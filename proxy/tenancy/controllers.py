@@ -20,6 +20,8 @@ from proxy.tenancy.shards import Shards
 
 log = logging.getLogger(__name__)
 
+DEFAULT = f"{api.ROOT}:{api.DEFAULT}"
+
 
 async def run(
     shards: Mapping[str, Client],
@@ -50,7 +52,8 @@ async def run(
 async def _root(
     shards: Mapping[str, Client], index: WorkspaceIndex, root_shard: str, ready: asyncio.Event | None
 ) -> None:
-    """Make sure that root is there, with its default workspace."""
+    """Make sure that root is there, with its default workspace. Where they are, and cannot be brought up to date now
+    (a shard that is full), they can be entered all the same."""
     delay = 0.1
     while True:
         try:
@@ -59,15 +62,20 @@ async def _root(
             break
         except StatusError as error:
             log.warning("workspace root: %s", error)
+            if ready is not None and _is_ready(index, api.ROOT) and _is_ready(index, DEFAULT):
+                ready.set()
             await asyncio.sleep(delay)
             delay = min(delay * 2, 10.0)
-    while True:
-        found = await index.wait_for(f"{api.ROOT}:{api.DEFAULT}", 5.0)
-        if found is not None and found.phase == READY:
-            break
+    while not _is_ready(index, DEFAULT):
+        await index.wait_for(DEFAULT, 5.0)
         await asyncio.sleep(0.02)
     if ready is not None:
         ready.set()
+
+
+def _is_ready(index: WorkspaceIndex, path: str) -> bool:
+    found = index.get(path)
+    return found is not None and found.phase == READY
 
 
 async def ensure_root(client: Client, index: WorkspaceIndex, shard: str) -> Workspace:

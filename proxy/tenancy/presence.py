@@ -5,6 +5,10 @@ the worker learns of the shard's workspaces, so who decides by all Leases knows 
 renew its Lease stops to act on what it knows of that shard before anybody takes it for gone, and begins anew with a
 list. As with leader election, nobody's clock is believed: a Lease has ended when it was not seen to change for as long
 as it is good for.
+
+A shard may take no writes for hours (its etcd is full), and must be read all that time. So a Lease that is not renewed
+is first taken away from its holder, which is a write as well, and ends only after that. Who cannot write, but reads
+that its Lease is its own, has as much time as if it had renewed it.
 """
 
 from __future__ import annotations
@@ -101,9 +105,10 @@ class Presence:
             await self._leave()
 
     async def _leave(self) -> None:
-        """So that nobody waits for this one."""
+        """So that nobody waits for this one. Where nothing is written, the Lease stays for the next one."""
 
         async def give_up(client: Client) -> None:
+            await client.patch(LEASES, self._name, {"spec": {"holderIdentity": None}}, NAMESPACE)
             await client.delete(LEASES, self._name, NAMESPACE)
 
         try:
@@ -117,7 +122,7 @@ class Presence:
         while True:
             began = time.monotonic()
             try:
-                await self._write(shard)
+                await self._write_or_read(shard)
             except StatusError as error:
                 log.debug("Lease on shard %s: %s", shard, error)
                 await asyncio.sleep(delay * random.uniform(0.5, 1.0))
@@ -152,16 +157,30 @@ class Presence:
             news.clear()
             began = time.monotonic()
             left = renewed + self._timing.trusted - began
+            written = False
             try:
                 async with asyncio.timeout(max(left, 0)):
-                    await self._write(shard)
+                    written = await self._write_or_read(shard)
+                renewed = began
+                self._index.trust(shard, began + self._timing.trusted)
             except (StatusError, TimeoutError) as error:
                 log.debug("Lease on shard %s: %s", shard, error)
+            if not written:
                 news.set()
                 await asyncio.sleep(min(0.5, self._timing.renew))
-                continue
-            renewed = began
-            self._index.trust(shard, began + self._timing.trusted)
+
+    async def _write_or_read(self, shard: str) -> bool:
+        """Renew the Lease; where that cannot be, see that nobody has taken it away. A holder of before is this worker's
+        predecessor, and what that one has said this one's list shows. Whether it was renewed. Raises StatusError."""
+        try:
+            await self._write(shard)
+        except StatusError as error:
+            lease = await self._shards[shard].get(LEASES, self._name, NAMESPACE)
+            if not lease["spec"].get("holderIdentity"):
+                raise
+            log.debug("Lease on shard %s: %s; nobody has taken it", shard, error)
+            return False
+        return True
 
     async def _write(self, shard: str) -> None:
         renewed = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -237,7 +256,8 @@ class Workers:
             await asyncio.sleep(POLL)
 
     async def _leases(self) -> list[Object]:
-        """Those that have not ended; the others are removed."""
+        """Those that have not ended; the others are taken from their holders, then removed. Raises StatusError, also
+        where the shard takes no writes."""
         listed = await self._client.list(LEASES, NAMESPACE, label_selector=WORKER)
         asked = time.monotonic()
         good = []
@@ -246,7 +266,13 @@ class Workers:
             name, version = meta["name"], meta["resourceVersion"]
             if self._seen.get(name, ("", 0.0))[0] != version:
                 self._seen[name] = version, asked
-            if asked - self._seen[name][1] < _duration(lease):
+            unchanged = asked - self._seen[name][1]
+            if lease["spec"].get("holderIdentity"):
+                if unchanged >= _duration(lease) / 2:
+                    await self._take(lease)
+                good.append(lease)
+                continue
+            if unchanged < _duration(lease):
                 good.append(lease)
                 continue
             log.warning("a proxy worker was not heard of: its Lease %s has ended", name)
@@ -259,6 +285,21 @@ class Workers:
                 if error.code == 409:  # renewed in this moment: its worker goes on
                     good.append(lease)
         return good
+
+    async def _take(self, lease: Object) -> None:
+        """From its holder, who takes it back with the next renewal."""
+        meta = lease["metadata"]
+        name, version = meta["name"], meta["resourceVersion"]
+        body = {"metadata": {"resourceVersion": version}, "spec": {"holderIdentity": None}}
+        try:
+            taken = await self._client.patch(LEASES, name, body, NAMESPACE)
+        except StatusError as error:
+            if error.code not in (404, 409):  # it was renewed or given up in this moment
+                raise
+            return
+        meta["resourceVersion"] = taken["metadata"]["resourceVersion"]
+        if self._suspects.get(name) == version:
+            self._suspects[name] = meta["resourceVersion"]
 
 
 def _duration(lease: Object) -> float:

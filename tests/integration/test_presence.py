@@ -10,10 +10,12 @@ from dataclasses import replace
 import pytest
 
 from proxy.kube.client import Client, Object
+from proxy.kube.errors import StatusError
 from proxy.kube.leadership import LEASES
 from proxy.shard.control_plane import ControlPlane
 from proxy.tenancy.index import DEPARTED, FROZEN, LOGICAL_CLUSTERS, Workspace, WorkspaceIndex
 from proxy.tenancy.presence import NAMESPACE, Presence, Timing, Workers
+from tests.faults import disk
 from tests.integration.eventually import eventually
 
 TOKEN = "kaaaaaaab"
@@ -121,6 +123,68 @@ async def test_one_that_is_lost_stops_before_it_is_given_up(below: Client) -> No
     worker.task.cancel()
     await asyncio.gather(worker.task, return_exceptions=True)
     await lost.close()
+
+
+async def test_a_shard_that_takes_no_writes_is_read(below: Client, shard: ControlPlane) -> None:
+    worker = Worker(below, "kcp-worker-reading")
+    await eventually(lambda: _knows(worker))
+    held = await below.get(LEASES, "kcp-worker-reading", NAMESPACE)
+    etcd = shard.settings.folder / "etcd"
+    await disk.fill(etcd)
+    try:
+        await asyncio.sleep(2 * QUICK.trusted)
+        assert worker.index.trusted("us")
+        assert worker.requests.forsaken == []
+        # Nobody can take it for gone meanwhile, for which something has to be written.
+        with pytest.raises(StatusError, match="database space exceeded"):
+            await Workers(below).follow(TOKEN, 10**9)
+        # Another one can take its place.
+        worker.task.cancel()
+        await asyncio.gather(worker.task, return_exceptions=True)
+        worker = Worker(below, "kcp-worker-reading")
+        await eventually(lambda: _knows(worker))
+        assert worker.index.trusted("us")
+        kept = await below.get(LEASES, "kcp-worker-reading", NAMESPACE)
+        assert kept["spec"]["holderIdentity"] == held["spec"]["holderIdentity"]
+    finally:
+        await disk.free(etcd)
+
+    async def renewed() -> bool:
+        lease = await below.get(LEASES, "kcp-worker-reading", NAMESPACE)
+        return bool(lease["metadata"]["resourceVersion"] != kept["metadata"]["resourceVersion"])
+
+    await eventually(renewed)
+    worker.task.cancel()
+    await asyncio.gather(worker.task, return_exceptions=True)
+
+
+async def test_who_finds_its_lease_taken_does_not_act(below: Client, shard: ControlPlane) -> None:
+    worker = Worker(below, "kcp-worker-taken")
+    await eventually(lambda: _knows(worker))
+    etcd = shard.settings.folder / "etcd"
+    while True:  # it may take it back before the shard is full
+        await below.patch(LEASES, "kcp-worker-taken", {"spec": {"holderIdentity": None}}, NAMESPACE)
+        await disk.fill(etcd)
+        if not (await below.get(LEASES, "kcp-worker-taken", NAMESPACE))["spec"].get("holderIdentity"):
+            break
+        await disk.free(etcd)
+    try:
+
+        async def forsaken() -> bool:
+            return worker.requests.forsaken == ["us"]
+
+        await eventually(forsaken)
+        assert not worker.index.trusted("us")
+    finally:
+        await disk.free(etcd)
+
+    async def back() -> bool:
+        lease = await below.get(LEASES, "kcp-worker-taken", NAMESPACE)
+        return bool(lease["spec"].get("holderIdentity")) and worker.index.trusted("us")
+
+    await eventually(back)
+    worker.task.cancel()
+    await asyncio.gather(worker.task, return_exceptions=True)
 
 
 async def _knows(worker: Worker) -> bool:

@@ -75,7 +75,9 @@ async def test_doctor_finds_nothing(kcp: Kcp) -> None:
     async def well() -> bool:
         code, found = await examine(kcp)
         states = {check: [finding["state"] for finding in findings] for check, findings in found.items()}
-        expected = {check: ["ok"] for check in ("files", "certificates", "disk", "shard root", "proxy", "metrics")}
+        expected = {
+            check: ["ok"] for check in ("files", "certificates", "disk", "etcd", "shard root", "proxy", "metrics")
+        }
         return code == 0 and states == expected
 
     await eventually(well, timeout=60)
