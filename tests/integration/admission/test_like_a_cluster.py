@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 import pytest
 
 from proxy.kube.client import Resource
@@ -23,7 +21,7 @@ from tests.integration.admission.side import (
     rule,
     same,
 )
-from tests.integration.admission.webhook_server import WebhookServer
+from tests.integration.admission.webhook_server import WebhookServer, raw
 from tests.integration.eventually import eventually
 
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)
@@ -55,10 +53,6 @@ CRD = {
         ],
     },
 }  # fmt: skip
-
-
-def raw(*patch: Object) -> str:
-    return f"raw/{base64.urlsafe_b64encode(orjson.dumps(patch)).decode()}"
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,11 @@ class WebhookServer:
         return _patched([{"op": "add", "path": "/metadata/labels", "value": {name: value}}])
 
 
+def raw(*patch: Object) -> str:
+    """Path of the webhook that answers with this patch."""
+    return f"raw/{base64.urlsafe_b64encode(orjson.dumps(patch)).decode()}"
+
+
 def _patched(patch: list[Object]) -> Object:
     return {"patchType": "JSONPatch", "patch": base64.b64encode(orjson.dumps(patch)).decode()}
 
