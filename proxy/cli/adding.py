@@ -15,9 +15,8 @@ import click
 from proxy.cli.administered import one_line, root_flag
 from proxy.cli.external import NAME, SUFFIX, ShardError, external_shard
 from proxy.cli.kubeconfig import Kubeconfig
-from proxy.cli.rest import ClientError, Overrides, RestClient
+from proxy.cli.rest import ClientError, Overrides, RestClient, segment
 from proxy.cli.shards import CONTEXT, SHARDS, shard
-from proxy.cli.ws import quote
 from proxy.kube.client import Client
 from proxy.kube.config import ConfigError, Connection, load_kubeconfig, write_kubeconfig
 from proxy.kube.errors import StatusError
@@ -119,7 +118,7 @@ def remove(local: Local, name: str) -> None:
     client = local.client()
     if client is None:
         raise click.ClickException("kcp does not run: it has to see that no workspace is left behind")
-    path = f"{SHARDS}/{quote(name)}"
+    path = f"{SHARDS}/{segment(name)}"
     count = (client.request("GET", path).get("status") or {}).get("workspaces", 0)
     if count:
         raise click.ClickException(f"shard {name} holds {count} workspaces: kcp shard drain {name} moves them away")
@@ -189,7 +188,7 @@ def _base64(data: bytes | None) -> str | None:
 
 def _is_ready(client: RestClient, name: str) -> bool:
     try:
-        status = client.request("GET", f"{SHARDS}/{quote(name)}").get("status") or {}
+        status = client.request("GET", f"{SHARDS}/{segment(name)}").get("status") or {}
     except (StatusError, ClientError):
         return False
     return any(item["type"] == "Ready" and item["status"] == "True" for item in status.get("conditions") or ())

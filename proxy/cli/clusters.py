@@ -6,12 +6,12 @@ import datetime
 import re
 import time
 from typing import Any
+from urllib.parse import quote
 
 import click
 
 from proxy.cli.flags import Plain, Session, kubectl_flags
-from proxy.cli.rest import RestClient
-from proxy.cli.ws import quote
+from proxy.cli.rest import RestClient, segment
 from proxy.kube.errors import StatusError
 
 CLUSTERS = "/apis/workload.kcp.dev/v1alpha1/workloadclusters"
@@ -134,7 +134,7 @@ def _cordon(client: RestClient, name: str) -> None:
 
 def cluster_of(client: RestClient, name: str) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = client.request("GET", f"{CLUSTERS}/{quote(name)}")
+        found: dict[str, Any] = client.request("GET", f"{CLUSTERS}/{segment(name)}")
     except StatusError as error:
         if error.code == 404 and error.details.get("kind") != "workloadclusters":
             raise no_clusters() from error
@@ -147,7 +147,7 @@ def no_clusters() -> click.ClickException:
 
 
 def _change(client: RestClient, name: str, spec: dict[str, Any]) -> None:
-    path = f"{CLUSTERS}/{quote(name)}"
+    path = f"{CLUSTERS}/{segment(name)}"
     client.request("PATCH", path, {"spec": spec}, content_type="application/merge-patch+json")
 
 

@@ -16,8 +16,7 @@ import yaml
 
 from proxy.cli.flags import Plain
 from proxy.cli.kubeconfig import Kubeconfig, Stanza
-from proxy.cli.rest import ClientError, Overrides, RestClient
-from proxy.cli.ws import quote
+from proxy.cli.rest import ClientError, Overrides, RestClient, segment
 from proxy.kube.errors import StatusError
 from proxy.push.untrusted import FILES, Refused, read
 
@@ -73,20 +72,20 @@ def check(text: str) -> None:
 def store(client: RestClient, name: str, namespace: str, text: str) -> str:
     """Put the kubeconfig into the workspace, where few may read it, and where it goes with the WorkloadCluster; the
     Secret's version."""
-    cluster = client.request("GET", f"{CLUSTERS}/{quote(name)}")["metadata"]
+    cluster = client.request("GET", f"{CLUSTERS}/{segment(name)}")["metadata"]
     owner = {"apiVersion": "workload.kcp.dev/v1alpha1", "kind": "WorkloadCluster", "name": name, "uid": cluster["uid"]}
     content: dict[str, Any] = {
         "metadata": {"name": f"{name}-kubeconfig", "ownerReferences": [owner]},
         "data": {KEY: base64.b64encode(text.encode()).decode()},
     }
     secret = {"apiVersion": "v1", "kind": "Secret", "type": SECRET_TYPE, **content}
-    path = f"/api/v1/namespaces/{quote(namespace)}/secrets"
+    path = f"/api/v1/namespaces/{segment(namespace)}/secrets"
     try:
         found = client.request("POST", path, secret)
     except StatusError as error:
         if error.reason != "AlreadyExists":
             raise
-        where = f"{path}/{quote(f'{name}-kubeconfig')}"
+        where = f"{path}/{segment(f'{name}-kubeconfig')}"
         there = client.request("GET", where)
         if there.get("type") != SECRET_TYPE:
             raise Plain(
@@ -99,14 +98,14 @@ def store(client: RestClient, name: str, namespace: str, text: str) -> str:
 def hand_over(client: RestClient, name: str, push: dict[str, Any] | None) -> None:
     """Make kcp sync the WorkloadCluster, or with None end that: a syncer on the cluster takes over."""
     spec = {"spec": {"push": push}}
-    client.request("PATCH", f"{CLUSTERS}/{quote(name)}", spec, content_type="application/merge-patch+json")
+    client.request("PATCH", f"{CLUSTERS}/{segment(name)}", spec, content_type="application/merge-patch+json")
 
 
 def wait(client: RestClient, name: str, version: str) -> None:
     """Until the cluster is Ready, with the Secret of that version. Raises click.ClickException where it cannot be."""
     began = time.monotonic()
     while True:
-        status = client.request("GET", f"{CLUSTERS}/{quote(name)}").get("status") or {}
+        status = client.request("GET", f"{CLUSTERS}/{segment(name)}").get("status") or {}
         conditions = {item["type"]: item for item in status.get("conditions") or ()}
         connected = conditions.get("Connected")
         waited = time.monotonic() - began
@@ -166,8 +165,8 @@ def _written(cluster: Stanza, user: Stanza, namespace: str | None = None) -> str
 
 def _apply(client: RestClient, obj: dict[str, Any]) -> dict[str, Any]:
     meta = obj["metadata"]
-    path = PATHS[obj["kind"]].format(namespace=quote(meta.get("namespace", "")))
-    where = f"{path}/{quote(meta['name'])}?fieldManager=kubectl-kcp&force=true"
+    path = PATHS[obj["kind"]].format(namespace=segment(meta.get("namespace", "")))
+    where = f"{path}/{segment(meta['name'])}?fieldManager=kubectl-kcp&force=true"
     made: dict[str, Any] = client.request("PATCH", where, obj, content_type="application/apply-patch+yaml")
     return made
 
@@ -178,14 +177,14 @@ def _token(client: RestClient, namespace: str) -> str:
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "kubernetes.io/service-account-token"}
     until = time.monotonic() + TOKEN_WAIT
     found = _apply(client, secret)
-    path = PATHS["Secret"].format(namespace=quote(namespace))
+    path = PATHS["Secret"].format(namespace=segment(namespace))
     while time.monotonic() < until:
         token = (found.get("data") or {}).get("token")
         if token:
             return base64.b64decode(token).decode()
         time.sleep(0.2)
         found = client.request("GET", f"{path}/{TOKEN}")
-    accounts = PATHS["ServiceAccount"].format(namespace=quote(namespace))
+    accounts = PATHS["ServiceAccount"].format(namespace=segment(namespace))
     request = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenRequest",

@@ -46,6 +46,19 @@ class Overrides:
     act_as_group: tuple[str, ...] = ()
 
 
+def segment(name: str) -> str:
+    """A name as a part of a path. Raises ClientError for what cannot be one, with kubectl's reason
+    (k8s.io/apimachinery/pkg/api/validation/path): "" and "." would make a request for one a request for all."""
+    if not name:
+        raise ClientError("a name may not be empty")
+    if name in (".", ".."):
+        raise ClientError(f"invalid name \"{name}\": may not be '{name}'")
+    for character in "/%":
+        if character in name:
+            raise ClientError(f"invalid name \"{name}\": may not contain '{character}'")
+    return urllib.parse.quote(name, safe="")
+
+
 class RestClient:
     """Requests to ``server``; raises StatusError for answers of 400 and above, ClientError where there is none."""
 

@@ -8,9 +8,8 @@ from typing import Any
 import click
 
 from proxy.cli.administered import administered
-from proxy.cli.rest import RestClient
+from proxy.cli.rest import RestClient, segment
 from proxy.cli.tables import TABLE, print_list
-from proxy.cli.ws import quote
 from proxy.kube.errors import StatusError
 from proxy.tenancy.moves import OVER, name_of_move
 
@@ -93,8 +92,8 @@ def move(client: RestClient, workspace: str, name: str, no_wait: bool) -> None:
     Its content is copied, then it takes no writes for a moment (429, which clients try again), then it is served from
     there, and watches begin anew.
     """
-    client.request("GET", f"{SHARDS}/{quote(name)}")
-    path = f"{MOVES}/{quote(name_of_move(workspace))}"
+    client.request("GET", f"{SHARDS}/{segment(name)}")
+    path = f"{MOVES}/{segment(name_of_move(workspace))}"
     before = _found(client, path)
     if before is not None and (before.get("status") or {}).get("phase") in OVER:
         client.request("DELETE", path)
@@ -132,7 +131,7 @@ def drain(client: RestClient, name: str, no_wait: bool) -> None:
     click.echo(f"shard/{name} drains")
     said = ""
     while not no_wait:
-        status = client.request("GET", f"{SHARDS}/{quote(name)}").get("status") or {}
+        status = client.request("GET", f"{SHARDS}/{segment(name)}").get("status") or {}
         drained = next((item for item in status.get("conditions") or () if item["type"] == "Drained"), None)
         if drained is not None and drained["status"] == "True":
             click.echo(f"shard/{name} drained")
@@ -177,7 +176,7 @@ def _found(client: RestClient, path: str) -> dict[str, Any] | None:
 
 def _set_schedulable(client: RestClient, name: str, *, schedulable: bool) -> None:
     done = "uncordoned" if schedulable else "cordoned"
-    spec = client.request("GET", f"{SHARDS}/{quote(name)}").get("spec") or {}
+    spec = client.request("GET", f"{SHARDS}/{segment(name)}").get("spec") or {}
     if bool(spec.get("unschedulable")) is not schedulable and not (schedulable and spec.get("drain")):
         click.echo(f"shard/{name} already {done}")
         return
@@ -186,5 +185,5 @@ def _set_schedulable(client: RestClient, name: str, *, schedulable: bool) -> Non
 
 
 def _change(client: RestClient, name: str, spec: dict[str, Any]) -> None:
-    path = f"{SHARDS}/{quote(name)}"
+    path = f"{SHARDS}/{segment(name)}"
     client.request("PATCH", path, {"spec": spec}, content_type="application/merge-patch+json")

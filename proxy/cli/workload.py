@@ -14,10 +14,10 @@ import click
 from proxy.cli import push
 from proxy.cli.clusters import cordon, drain, uncordon
 from proxy.cli.flags import Plain, Session, kubectl_flags
-from proxy.cli.rest import RestClient
+from proxy.cli.rest import RestClient, segment
 from proxy.cli.shared import shared
 from proxy.cli.workload_status import status
-from proxy.cli.ws import quote, split
+from proxy.cli.ws import split
 from proxy.kube.errors import StatusError
 from syncer.names import SHOWABLE, syncer_id
 
@@ -243,7 +243,7 @@ def prepare(client: RestClient, name: str, namespace: str, rules: list[dict[str,
             ) from error
         raise
     account = f"syncer-{name}"
-    path = f"/api/v1/namespaces/{quote(namespace)}/serviceaccounts"
+    path = f"/api/v1/namespaces/{segment(namespace)}/serviceaccounts"
     ensure(client, path, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}})
     role: dict[str, Any] = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -261,7 +261,7 @@ def prepare(client: RestClient, name: str, namespace: str, rules: list[dict[str,
     }
     ensure(client, f"{RBAC}/clusterrolebindings", binding, update=True)
     # Of its own namespace: its Lease, and tokens for itself.
-    own = f"{RBAC}/namespaces/{quote(namespace)}"
+    own = f"{RBAC}/namespaces/{segment(namespace)}"
     ensure(
         client,
         f"{own}/roles",
@@ -270,7 +270,7 @@ def prepare(client: RestClient, name: str, namespace: str, rules: list[dict[str,
     )
     reference = {**binding["roleRef"], "kind": "Role"}
     ensure(client, f"{own}/rolebindings", {**binding, "kind": "RoleBinding", "roleRef": reference}, update=True)
-    leases = f"/apis/coordination.k8s.io/v1/namespaces/{quote(namespace)}/leases"
+    leases = f"/apis/coordination.k8s.io/v1/namespaces/{segment(namespace)}/leases"
     ensure(client, leases, {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": account}})
 
 
@@ -281,7 +281,7 @@ def token_of(client: RestClient, name: str, namespace: str) -> str:
         "kind": "TokenRequest",
         "spec": {"expirationSeconds": TOKEN_SECONDS},
     }
-    path = f"/api/v1/namespaces/{quote(namespace)}/serviceaccounts/{quote(f'syncer-{name}')}/token"
+    path = f"/api/v1/namespaces/{segment(namespace)}/serviceaccounts/{segment(f'syncer-{name}')}/token"
     token: str = client.request("POST", path, request)["status"]["token"]
     return token
 
@@ -394,7 +394,7 @@ def ensure(client: RestClient, path: str, obj: dict[str, Any], *, update: bool =
             raise
         if update:
             changed = {key: value for key, value in obj.items() if key not in ("metadata", "apiVersion", "kind")}
-            where = f"{path}/{quote(obj['metadata']['name'])}"
+            where = f"{path}/{segment(obj['metadata']['name'])}"
             client.request("PATCH", where, changed, content_type="application/merge-patch+json")
 
 

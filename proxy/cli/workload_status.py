@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime
 import json
 from typing import Any
+from urllib.parse import quote
 
 import click
 import yaml
 
 from proxy.cli.clusters import CLUSTERS, LABEL, NAMESPACES, cluster_of, no_clusters, places
 from proxy.cli.flags import Session, kubectl_flags
-from proxy.cli.ws import quote
 from proxy.kube.errors import StatusError
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
+from urllib.parse import quote
 
 import click
 import yaml
@@ -16,8 +17,7 @@ import yaml
 from proxy.cli.administered import Command, administered
 from proxy.cli.home import SYSTEM_ADMIN
 from proxy.cli.portable import CRDS, Object, is_left_out, order, portable
-from proxy.cli.rest import RestClient
-from proxy.cli.ws import quote
+from proxy.cli.rest import RestClient, segment
 from proxy.kube.errors import StatusError
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
@@ -45,8 +45,8 @@ class Type(NamedTuple):
 
     def path(self, namespace: str | None = None, name: str | None = None) -> str:
         base = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-        within = f"/namespaces/{quote(namespace)}" if namespace and self.namespaced else ""
-        return f"{base}{within}/{self.resource}" + (f"/{quote(name)}" if name else "")
+        within = f"/namespaces/{segment(namespace)}" if namespace and self.namespaced else ""
+        return f"{base}{within}/{self.resource}" + (f"/{segment(name)}" if name else "")
 
 
 def types(client: RestClient) -> list[Type]:
@@ -184,7 +184,7 @@ def _in_workspace(command: Command) -> Command:
     @click.argument("workspace")
     @functools.wraps(command)
     def wrapped(everywhere: RestClient, *args: Any, workspace: str, **values: Any) -> Any:
-        client = everywhere.at(f"{everywhere.server}/clusters/{quote(workspace).replace('%3A', ':')}")
+        client = everywhere.at(f"{everywhere.server}/clusters/{segment(workspace).replace('%3A', ':')}")
         return command(client, workspace, *args, **values)
 
     return wrapped

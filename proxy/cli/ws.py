@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-import urllib.parse
 from typing import Any
 
 import click
 
 from proxy.cli.flags import Session, kubectl_flags, run
 from proxy.cli.kubeconfig import CURRENT, PREVIOUS, Stanza
-from proxy.cli.rest import RestClient
+from proxy.cli.rest import RestClient, segment
 from proxy.cli.tables import TABLE, print_list
 from proxy.kube.errors import StatusError
 
@@ -76,10 +75,13 @@ def show_current(session: Session, short: bool) -> None:
 @click.argument("workspace")
 @kubectl_flags
 def use(session: Session, workspace: str) -> None:
-    """Go to WORKSPACE: a name in the current one, a whole path (root:a:b), ".." or "-"."""
+    """Go to WORKSPACE: a name in the current one, a whole path (root:a:b), "..", "." or "-"."""
     client = session.client
     if workspace == "-":
         go_back(session)
+        return
+    if workspace == ".":
+        show_current(session, short=False)
         return
     base, path = split(client.server)
     if path is None and not is_absolute(workspace):
@@ -100,12 +102,12 @@ def use(session: Session, workspace: str) -> None:
 
 
 def ask(
-    client: RestClient, method: str, name: str = "", body: Any = None, accept: str = "application/json"
+    client: RestClient, method: str, name: str | None = None, body: Any = None, accept: str = "application/json"
 ) -> dict[str, Any]:
     """A request for the workspaces in the current one, or for one of them."""
     try:
         answer: dict[str, Any] = client.request(
-            method, f"{WORKSPACES}/{quote(name)}" if name else WORKSPACES, body, accept=accept
+            method, f"{WORKSPACES}/{segment(name)}" if name is not None else WORKSPACES, body, accept=accept
         )
     except StatusError as error:
         if error.code == 404 and not error.details.get("name"):
@@ -198,7 +200,7 @@ def create(session: Session, name: str, kind: str, enter_it: bool, use_it: bool,
     except StatusError as error:
         if error.reason != "AlreadyExists" or not ignore_existing:
             raise
-        workspace = client.request("GET", f"{WORKSPACES}/{quote(name)}")
+        workspace = client.request("GET", f"{WORKSPACES}/{segment(name)}")
         if workspace["spec"]["type"] != kind:
             other = workspace["spec"]["type"]
             raise click.ClickException(f'workspace "{name}" already exists with different type "{other}"') from error
@@ -216,7 +218,7 @@ def wait_ready(client: RestClient, name: str) -> dict[str, Any]:
     pause = 0.01
     while True:
         try:
-            workspace: dict[str, Any] = client.request("GET", f"{WORKSPACES}/{quote(name)}")
+            workspace: dict[str, Any] = client.request("GET", f"{WORKSPACES}/{segment(name)}")
         except StatusError as error:
             if error.code != 404 or time.monotonic() - started > VISIBLE_WITHIN:
                 raise
@@ -234,7 +236,7 @@ def wait_ready(client: RestClient, name: str) -> dict[str, Any]:
 def blocked_by(client: RestClient, name: str) -> str | None:
     """The message of a condition that keeps the workspace from being scheduled."""
     try:
-        details = client.request("GET", f"/apis/tenancy.kcp.dev/v1alpha1/clusterworkspaces/{quote(name)}")
+        details = client.request("GET", f"/apis/tenancy.kcp.dev/v1alpha1/clusterworkspaces/{segment(name)}")
     except StatusError:
         return None
     for condition in (details.get("status") or {}).get("conditions") or ():
@@ -280,7 +282,7 @@ def create_context(session: Session, name: str | None, overwrite: bool) -> None:
 @kubectl_flags
 def delete(session: Session, name: str, wait: bool) -> None:
     """Delete the workspace NAME in the current one, with everything in it."""
-    path = f"{WORKSPACES}/{quote(name)}"
+    path = f"{WORKSPACES}/{segment(name)}"
     uid = ask(session.client, "DELETE", name).get("details", {}).get("uid")
     click.echo(f'workspace.tenancy.kcp.dev "{name}" deleted')
     pause = 0.05
@@ -305,10 +307,6 @@ def split(server: str) -> tuple[str, str | None]:
 
 def is_absolute(workspace: str) -> bool:
     return ":" in workspace or workspace == "root"
-
-
-def quote(name: str) -> str:
-    return urllib.parse.quote(name, safe="")
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import resource
+import shlex
 import stat
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class Terminal:
         self.kubeconfig: Path = kcp.kubeconfig(path)
 
     async def __call__(self, command: str) -> Outcome:
-        return await self._kcp.run(*command.split(), kubeconfig=self.kubeconfig)
+        return await self._kcp.run(*shlex.split(command), kubeconfig=self.kubeconfig)
 
     @property
     def server(self) -> str:
@@ -96,6 +97,11 @@ async def test_a_list_reads_as_kubectls(kcp: Installation) -> None:
         ("create Not_A_Name", "a-z, 0-9"),
         (f"create {'x' * 32}", "at most 31 characters"),
         ("delete nope", 'Error: workspaces.tenancy.kcp.dev "nope" not found'),
+        # Without its name a request for one workspace would be one for all of them.
+        ("delete .", """Error: invalid name ".": may not be '.'"""),
+        ('delete ""', "Error: a name may not be empty"),
+        ('use ""', "Error: a name may not be empty"),
+        ("delete default/", """Error: invalid name "default/": may not contain '/'"""),
         ("--context nope", "Error: context 'nope' does not exist"),
         ("--kubeconfig /nowhere", "Error: /nowhere: no such file"),
         ("list --server https://127.0.0.1:1", "Error: the server 127.0.0.1:1 cannot be reached"),
@@ -109,6 +115,8 @@ async def test_a_mistake_is_one_line_and_exit_code_1(kcp: Installation, command:
     assert says in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1, outcome.err
     assert ws.server == f"{kcp.url}/clusters/root"
+    assert (await ws("kubectl-ws .")).out == 'Current workspace is "root".\n'
+    assert "default" in (await ws("kubectl-ws list")).out
 
 
 async def test_where_no_workspaces_can_be(kcp: Installation) -> None:
