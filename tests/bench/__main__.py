@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench import sync
+from tests.bench.discovery import discovery
 from tests.bench.peers import reachable, running
 from tests.bench.system import System
 from tests.bench.works import Bench, Row
@@ -28,7 +29,9 @@ OUTPUT = Path("build/bench.json")
 @click.option("--foreign", default=10_000, show_default=True, help="Objects of others on the shard.")
 @click.option("--objects", default=1000, show_default=True, help="Objects that the syncer takes down.")
 @click.option(
-    "--only", multiple=True, type=click.Choice(["get", "list", "create", "foreign", "watch", "workspace", "sync"])
+    "--only",
+    multiple=True,
+    type=click.Choice(["get", "list", "create", "foreign", "watch", "workspace", "discovery", "sync"]),
 )
 def main(rounds: int, workers: int, foreign: int, objects: int, only: tuple[str, ...]) -> None:
     """Measure, print a table, write build/bench.json. Direct and proxy take turns; medians of the rounds are shown.
@@ -74,6 +77,7 @@ async def work(bench: Bench, console: Console, foreign: int, only: set[str]) -> 
         "list": bench.lists,
         "create": bench.creates,
         "watch": lambda: _each(bench.watches, (1, 100, 1000)),
+        "discovery": lambda: discovery(bench),
         "workspace": lambda: bench.workspaces(30),
         "foreign": lambda: bench.foreign_lists(foreign),
     }

@@ -46,6 +46,8 @@ class Connection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
         self.on_data: Callable[[bytes], None] | None = None
+        self.tag = ""
+        """ETag of the last answer that has one."""
         self.begun = False
         """Whether the head of an answer has come."""
 
@@ -61,6 +63,10 @@ class Connection(asyncio.Protocol):
                 self._answer.cancel()  # a watch that nobody waits for
             else:
                 self._answer.set_exception(ConnectionError("closed"))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"etag":
+            self.tag = value.decode()
 
     def on_headers_complete(self) -> None:
         self.begun = True
@@ -85,7 +91,7 @@ class Connection(asyncio.Protocol):
     async def ask(self, request: bytes) -> bytes:
         """The body of a good answer. Raises RuntimeError for any other."""
         status, body = await self.start(request)
-        if status >= 300:
+        if status >= 400:
             raise RuntimeError(f"{status}: {body[:300]!r}")
         return body
 
