@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from proxy.kube.errors import StatusError
 from proxy.kube.pipe import Pipe
 from proxy.server.admission import Slot
+from proxy.server.alive import has_vanished
 from proxy.server.answer import Answer
 from proxy.server.exchange import SWITCHING_LINE, Assembly, Streamed
 from proxy.server.http1 import Parsed, Refused, RequestParser
@@ -33,9 +34,9 @@ class Front(asyncio.Protocol):
     """One connection of a client."""
 
     __slots__ = (
-        "_advancing", "_answer", "_connections", "_drained", "_ended", "_fault", "_gateway", "_limits", "_observers",
-        "_parser", "_pipe", "_pools", "_reading_paused", "_resting", "_sink", "_stalled", "_stalled_since", "_task",
-        "_transport", "_unread", "_unread_size", "_watches", "last_activity",
+        "_advancing", "_answer", "_connections", "_drained", "_ended", "_fault", "_gateway", "_limits", "_looked",
+        "_observers", "_parser", "_pipe", "_pools", "_reading_paused", "_resting", "_sink", "_stalled",
+        "_stalled_since", "_task", "_transport", "_unread", "_unread_size", "_watches", "last_activity",
     )  # fmt: skip
 
     def __init__(
@@ -70,7 +71,7 @@ class Front(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._advancing = False
         self._ended = False
-        self.last_activity = time.monotonic()
+        self.last_activity = self._looked = time.monotonic()
 
     # asyncio.Protocol
 
@@ -401,13 +402,16 @@ class Front(asyncio.Protocol):
             self.cut()
 
     def sweep(self, now: float) -> None:
-        """Every few seconds: requests that do not arrive, answers that are not taken, connections that lie idle."""
+        """Every few seconds: requests that do not arrive, answers that are not taken, connections that lie idle, and
+        those of clients that are gone."""
         limits = self._limits
-        if self._pipe is not None:
+        endless = self._sink is not None and self._sink.endless
+        if (endless or self._pipe is not None) and self._has_vanished(now):
+            self.cut()
+        elif self._pipe is not None:
             if now - self._pipe.last_activity > limits.pipe_timeout:
                 self._pipe.close()
         elif self._stalled_since is not None:
-            endless = self._sink is not None and self._sink.endless
             if not endless and now - self._stalled_since > limits.stall_timeout:
                 self.cut()
         elif self._answer is not None or self._ended:
@@ -418,6 +422,14 @@ class Front(asyncio.Protocol):
                 self._refuse(StatusError(408, "the request did not arrive in time", reason="Timeout"))
         elif now - self.last_activity > limits.idle_timeout:
             self._close()
+
+    def _has_vanished(self, now: float) -> bool:
+        """Looks now and then: there may be thousands."""
+        patience = self._limits.gone_timeout
+        if now - self._looked < patience / 4:
+            return False
+        self._looked = now
+        return has_vanished(self._transport.get_extra_info("socket"), patience)
 
 
 class _Last:

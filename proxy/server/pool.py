@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import ssl
 import time
 from dataclasses import dataclass
 
 from proxy.auth.identity import AUTHENTICATED, GROUP_HEADER, USER_HEADER
 from proxy.kube.errors import StatusError
+from proxy.server.alive import keepalive
 from proxy.server.exchange import Buffered
 from proxy.server.messages import Forward
 from proxy.server.replies import unavailable
@@ -24,9 +24,6 @@ it is not closed at the moment it is taken."""
 MAX_KEPT = 256
 CONNECT, TLS, CLOSED, TIMEOUT = FAILURES = ("connect", "tls", "closed", "timeout")
 CONNECT_TIMEOUT = 10.0
-KEEPALIVE = (30, 10, 3)
-"""Seconds of silence before TCP asks whether the other side is still there, between such questions, and how many: a
-watch has no other way to notice that its host has gone."""
 ASKER = b"kcp-proxy"
 """Name under which a shard is asked whether it is ready."""
 
@@ -51,12 +48,14 @@ class Pool:
     before it knows its custom resources and its users' rights, and would say that they have none.
     """
 
-    def __init__(self, endpoint: ShardEndpoint, answer_timeout: float) -> None:
-        """``answer_timeout``: seconds that a shard may be silent, except in a watch."""
+    def __init__(self, endpoint: ShardEndpoint, answer_timeout: float, gone_timeout: float = 60.0) -> None:
+        """``answer_timeout``: seconds that a shard may be silent, except in a watch; ``gone_timeout``: after which its
+        host is known to have gone, in a watch as well."""
         self.endpoint = endpoint
         self.shard = endpoint.name
         self._host = f"{_bracketed(endpoint.host)}:{endpoint.port}".encode()
         self._answer_timeout = answer_timeout
+        self._gone_timeout = gone_timeout
         self._idle: list[Upstream] = []
         self._active: set[Upstream] = set()
         self._connecting: set[asyncio.Task[None]] = set()
@@ -160,7 +159,7 @@ class Pool:
             ssl=endpoint.tls,
             server_hostname=(endpoint.server_hostname or endpoint.host) if endpoint.tls else None,
         )
-        keepalive(transport.get_extra_info("socket"))
+        keepalive(transport.get_extra_info("socket"), self._gone_timeout)
         self.made += 1
         return upstream
 
@@ -196,15 +195,6 @@ class Pool:
             upstream.abandon()
         for task in list(self._connecting):
             task.cancel()
-
-
-def keepalive(connection: socket.socket) -> None:
-    """Make TCP notice a peer that has gone without a word."""
-    idle, interval, count = KEEPALIVE
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", idle), ("TCP_KEEPINTVL", interval), ("TCP_KEEPCNT", count)):
-        if hasattr(socket, option):
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def _bracketed(host: str) -> str:

@@ -8,10 +8,11 @@ import socket
 import time
 from collections.abc import Iterable, Sequence
 
+from proxy.server.alive import keepalive
 from proxy.server.front import Front
 from proxy.server.handshakes import Handshakes
 from proxy.server.messages import Forward, Gateway, Observer
-from proxy.server.pool import Pool, ShardEndpoint, keepalive
+from proxy.server.pool import Pool, ShardEndpoint
 from proxy.server.replies import unavailable
 from proxy.server.settings import ServerSettings
 from proxy.server.tls import ServerTls
@@ -29,15 +30,15 @@ GRACE = 3.0
 """Seconds that requests under way get at the end; watches are cut at once, their clients resume elsewhere."""
 
 
-def listen(address: str, port: int) -> socket.socket:
-    """A listening socket that other workers share. Raises OSError."""
+def listen(address: str, port: int, gone_timeout: float) -> socket.socket:
+    """A listening socket that other workers share. ``gone_timeout``: as `Limits`'. Raises OSError."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     if family == socket.AF_INET6:
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-    keepalive(listener)  # accepted connections inherit it
+    keepalive(listener, gone_timeout)  # accepted connections inherit it
     try:
         listener.bind((address, port))
         listener.listen(2048)
@@ -63,7 +64,9 @@ class Server:
         self._gateway = gateway
         self._settings = settings
         self._observers = tuple(observers)
-        self._pools = {shard.name: Pool(shard, settings.limits.answer_timeout) for shard in endpoints}
+        self._pools = {
+            shard.name: Pool(shard, settings.limits.answer_timeout, settings.limits.gone_timeout) for shard in endpoints
+        }
         self.watches = Watches(self._send)
         """Of clients, as far as they may share requests to shards."""
         self._connections: set[Front] = set()
@@ -99,7 +102,7 @@ class Server:
             lambda: Front(
                 self._gateway, self._pools, settings.limits, self._connections, self._observers, self.watches
             ),
-            sock=listen(settings.bind_address, settings.port),
+            sock=listen(settings.bind_address, settings.port, settings.limits.gone_timeout),
             ssl=tls.context,
             ssl_handshake_timeout=HANDSHAKE,
             ssl_shutdown_timeout=2,

@@ -51,6 +51,8 @@ class Limits:
     pipe_timeout: float = 4 * 3600.0
     """Seconds of silence after which an upgraded connection (exec, port-forward) ends: a kubelet's own limit
     (``streamingConnectionIdleTimeout``)."""
+    gone_timeout: float = 60.0
+    """Seconds without a sign of life from a peer's host, after which a connection is cut."""
     answer_timeout: float = 65.0
     """Seconds that a shard may be silent while it answers: kube-apiserver gives up after 60 itself."""
     buffered: int = 128 * 1024

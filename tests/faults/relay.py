@@ -1,24 +1,31 @@
-"""A TCP relay on loopback that can be cut: what a network does between two ends that are alive."""
+"""A TCP relay that can be cut: what a network, or a balancer, does between two ends that are alive."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 from types import TracebackType
 from typing import Self
 
+CHUNK = 2**16
+
 
 class Relay:
-    """To ``target``, a port of loopback. Cut, it carries nothing and says nothing, and takes no new connections."""
+    """Listens at ``host`` and ``port`` (0: a free one) and passes connections on, in turns, to those of ``targets``
+    (host and port) that take them. Cut, it carries nothing and says nothing, and takes no new connections."""
 
-    def __init__(self, target: int) -> None:
-        self._target = target
+    def __init__(self, *targets: tuple[str, int], host: str = "127.0.0.1", port: int = 0) -> None:
+        self._targets = targets
+        self._turns = itertools.count()
         self._open = asyncio.Event()
         self._open.set()
         self._writers: set[asyncio.StreamWriter] = set()
-        self.port = 0
+        self._host = host
+        self.port = port
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, self._host, self.port)
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self
 
@@ -26,6 +33,7 @@ class Relay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.close()
+        self._open.set()
         self.reset()
 
     def cut(self) -> None:
@@ -41,27 +49,38 @@ class Relay:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends = [writer]
         self._writers.add(writer)
         try:
             await self._open.wait()
-            there, to = await asyncio.open_connection("127.0.0.1", self._target)
-        except OSError:
-            writer.transport.abort()
-            self._writers.discard(writer)
-            return
-        self._writers.add(to)
-        try:
+            there, to = await self._connect()
+            ends.append(to)
+            self._writers.add(to)
             await asyncio.gather(self._carry(reader, to), self._carry(there, writer))
+            for end in ends:
+                end.close()
         except OSError:
-            pass
+            for end in ends:
+                end.transport.abort()
         finally:
-            for each in (writer, to):
-                each.transport.abort()
-                self._writers.discard(each)
+            self._writers.difference_update(ends)
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Raises the last one's OSError where nobody takes it."""
+        for left in reversed(range(len(self._targets))):
+            host, port = self._targets[next(self._turns) % len(self._targets)]
+            try:
+                return await asyncio.open_connection(host, port)
+            except OSError:
+                if not left:
+                    raise
+        raise ConnectionError("no targets")
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(2**16):
+        """Either direction ends for itself, as TCP's do."""
+        while data := await reader.read(CHUNK):
             await self._open.wait()
             writer.write(data)
             await writer.drain()
-        writer.transport.abort()
+        with contextlib.suppress(OSError):
+            writer.write_eof()

@@ -66,7 +66,7 @@ class Rig:
             await self._stack.enter_async_context(self.plane)
             self.below = await self._stack.enter_async_context(self.plane.client())
             for side, server in (("above", self.system.url), ("below", self.plane.server)):
-                relay = Relay(int(server.rpartition(":")[2]))
+                relay = Relay(("127.0.0.1", int(server.rpartition(":")[2])))
                 self.relays[side] = await self._stack.enter_async_context(relay)
             await self._install()
             self.start_syncer()

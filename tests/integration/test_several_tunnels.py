@@ -2,61 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import signal
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
+from tests.faults.relay import Relay
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp
 from tests.integration.synced import Synced, cluster_without_nodes, syncer_of
 
 PODS = Resource("", "v1", "pods")
 PATH = "root:default:tunnels"
-
-
-@asynccontextmanager
-async def balancer(ports: list[int]) -> AsyncIterator[str]:
-    """URL of what passes connections on, in turns, to those of ``ports`` that take them."""
-    turns = itertools.count()
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(2**16):
-                writer.write(data)
-                await writer.drain()
-        except OSError:
-            pass
-        writer.transport.abort()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        for _ in ports:
-            try:
-                there, to = await asyncio.open_connection("127.0.0.1", ports[next(turns) % len(ports)])
-            except OSError:
-                continue
-            await asyncio.gather(carry(reader, to), carry(there, writer))
-            return
-        writer.transport.abort()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_every_kcp_reaches_the_cluster(tmp_path: Path) -> None:
@@ -71,7 +30,8 @@ async def test_every_kcp_reaches_the_cluster(tmp_path: Path) -> None:
         clients = [await stack.enter_async_context(kcp.client(PATH)) for kcp in kcps]
         below = await stack.enter_async_context(physical.client())
         authorities = b"\n".join(client.connection.ca_data or b"" for client in clients)
-        address = await stack.enter_async_context(balancer([kcp.port for kcp in kcps]))
+        balancer = await stack.enter_async_context(Relay(*(("127.0.0.1", kcp.port) for kcp in kcps)))
+        address = f"https://127.0.0.1:{balancer.port}"
         synced = Synced(kcps[0], PATH, physical, tmp_path)
         manifest = await synced.sync("--syncer-image", "none", "--tunnel")
         await syncer_of(manifest, synced, stack, server=address, authorities=authorities)

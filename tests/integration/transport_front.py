@@ -128,17 +128,17 @@ class Transport:
         return count
 
 
-def settings_before(plane: ControlPlane, folder: Path) -> tuple[ServerSettings, bytes]:
-    """For a proxy on loopback before ``plane``, its one shard `SHARD`; and the PEM of its CA."""
+def settings_before(plane: ControlPlane, folder: Path, address: str = "127.0.0.1") -> tuple[ServerSettings, bytes]:
+    """For a proxy before ``plane``, its one shard `SHARD`; and the PEM of its CA."""
     serving = Authority(private_folder(folder / "serving"), "serving")
-    pair = serving.server("server", ["127.0.0.1"])
+    pair = serving.server("server", [address])
     port = free_port()
     settings = ServerSettings(
-        bind_address="127.0.0.1",
+        bind_address=address,
         port=port,
         cert_file=str(pair.cert_file),
         key_file=str(pair.key_file),
-        external_url=f"https://127.0.0.1:{port}",
+        external_url=f"https://{address}:{port}",
         shards=(ShardSettings(SHARD, str(plane.kubeconfig)),),
     )
     return settings, serving.cert
@@ -146,11 +146,16 @@ def settings_before(plane: ControlPlane, folder: Path) -> tuple[ServerSettings, 
 
 @contextmanager
 def transport(
-    plane: ControlPlane, folder: Path, limits: Limits | None = None, *, shared: bool = False
+    plane: ControlPlane,
+    folder: Path,
+    limits: Limits | None = None,
+    *,
+    shared: bool = False,
+    address: str = "127.0.0.1",
 ) -> Iterator[Transport]:
     """The transport before ``plane``; listens when it is given out. ``shared``: watches are, where they may be."""
     clients = Authority(private_folder(folder / "clients"), "clients")
-    settings, ca = settings_before(plane, folder)
+    settings, ca = settings_before(plane, folder, address)
     settings = replace(settings, client_ca_file=str(clients.cert_file), limits=limits or settings.limits)
     file = folder / "transport.json"
     settings.write(file)

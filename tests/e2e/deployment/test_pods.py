@@ -16,7 +16,6 @@ from proxy.kube.errors import StatusError
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from tests.clusters import Cluster
 from tests.e2e import story
-from tests.e2e.deployment.balancer import balancer
 from tests.e2e.deployment.deployed import NAMESPACE, NODE_PORT, installation, overlay
 from tests.e2e.ground import Ground
 from tests.e2e.stage import BLOG, stage
@@ -24,6 +23,7 @@ from tests.e2e.story import Story
 from tests.e2e.transcript import INTERRUPT, Step, load
 from tests.e2e.workloads.team import CONFIGMAPS, Team
 from tests.e2e.workspaces.installation import Installation
+from tests.faults.relay import Relay
 from tests.integration.eventually import eventually
 
 pytestmark = pytest.mark.usefixtures("real_nodes")
@@ -57,7 +57,7 @@ async def pods(physical: Ground, tmp_path_factory: pytest.TempPathFactory) -> As
     address, port = physical.address, physical.other_port
     async with (
         ControlPlane(settings) as shard,
-        balancer(address, port, node=cluster.address, node_port=NODE_PORT),
+        Relay((cluster.address, NODE_PORT), host=address, port=port),
     ):
         here = overlay(folder / "kcp", f"{address}:{port}", shard)
         deployed = Pods(installation(folder / "kcp", folder / "clients"), cluster)

@@ -1,0 +1,132 @@
+"""Clients whose machine vanishes: nothing comes of them any more, not even the end of their connections."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from proxy.kube.client import Object, Resource
+from proxy.server.settings import Limits
+from proxy.shard.control_plane import ControlPlane
+from tests.integration.eventually import eventually
+from tests.integration.transport_front import Transport, transport
+
+CONFIGMAPS = Resource("", "v1", "configmaps")
+PATIENCE = 6.0
+WATCHES = 10
+"""Of each kind."""
+CLIENT = """
+import http.client, ssl, sys
+host, port, number, path = sys.argv[1:]
+kept = []
+for _ in range(int(number)):
+    connection = http.client.HTTPSConnection(host, int(port), context=ssl._create_unverified_context())
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    kept.append((answer, answer.readline()))
+print("watching", flush=True)
+sys.stdin.read()
+"""
+
+
+@dataclass
+class Machine:
+    """A network of its own on this machine, with one link to it."""
+
+    name: str
+    here: str
+    """Address of this machine on the link."""
+    there: str
+
+    def run(self, *command: str) -> subprocess.Popen[bytes]:
+        inside = ["ip", "netns", "exec", self.name, *command]
+        return subprocess.Popen(inside, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def vanish(self) -> None:
+        """What is sent to it goes nowhere, and nothing comes of it."""
+        link = json.loads(_ip("-j", "-n", self.name, "link", "show", "dev", "eth0"))[0]
+        _ip("neigh", "replace", self.there, "lladdr", link["address"], "nud", "permanent", "dev", self.name)
+        _ip("-n", self.name, "addr", "flush", "dev", "eth0")
+
+
+def _ip(*arguments: str) -> str:
+    return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True).stdout
+
+
+@contextmanager
+def machine() -> Iterator[Machine]:
+    name = f"kcp{os.getpid() % 10**8}"
+    # Of the range for tests between networks (RFC 2544), which nobody else has here.
+    network = ipaddress.ip_network("198.18.0.0/16")
+    here = network[4 * (os.getpid() % 16000) + 1]
+    made = Machine(name, str(here), str(here + 1))
+    _ip("netns", "add", name)
+    try:
+        _ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+        _ip("addr", "add", f"{made.here}/30", "dev", name)
+        _ip("link", "set", name, "up")
+        _ip("-n", name, "addr", "add", f"{made.there}/30", "dev", "eth0")
+        _ip("-n", name, "link", "set", "eth0", "up")
+        yield made
+    finally:
+        _ip("netns", "delete", name)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("ip"), reason="needs root for a network of its own")
+async def test_watches_of_a_machine_that_vanishes_end(shard: ControlPlane, tmp_path: Path) -> None:
+    limits = Limits(gone_timeout=PATIENCE)
+    with ExitStack() as stack:
+        there = stack.enter_context(machine())
+        front = stack.enter_context(transport(shard, tmp_path, limits, address=there.here))
+        before = await _open(front, shard)
+        # Nothing happens in the one namespace, in the other one something is under way when they vanish.
+        processes = [
+            there.run(
+                sys.executable, "-c", CLIENT, there.here, str(front.port), str(WATCHES),
+                f"/api/v1/namespaces/{namespace}/configmaps?watch=true",
+            )
+            for namespace in ("kube-system", "default")
+        ]  # fmt: skip
+        for process in processes:
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            assert await asyncio.to_thread(process.stdout.readline) == b"watching\n"
+        assert (await _open(front, shard))[0] == before[0] + 2 * WATCHES
+        there.vanish()
+        body: Object = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "half-open-"}}
+        async with shard.client() as direct:
+            await direct.create(CONFIGMAPS, body, "default")
+        began = time.monotonic()
+
+        async def as_before() -> bool:
+            return (await _open(front, shard))[0] == before[0]
+
+        await eventually(as_before, timeout=60)
+        assert time.monotonic() - began > PATIENCE / 2
+
+        async def free() -> bool:
+            return (await _open(front, shard))[1] <= before[1] + 1
+
+        await eventually(free, timeout=60)
+
+
+async def _open(front: Transport, shard: ControlPlane) -> tuple[int, int]:
+    """Connections of the transport: of clients, and to the shard."""
+    clients = 0
+    for line in Path(f"/proc/{front.process.pid}/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        clients += fields[3] == "01" and int(fields[1].rpartition(":")[2], 16) == front.port
+    return clients, front.connections_to(shard.port)
