@@ -80,8 +80,9 @@ class Configurations:
                 self._informers.append(informer)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled, whether there is anything to follow or not."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.Event().wait())
             for informer in self._informers:
                 group.create_task(informer.run())
 
