@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+from proxy.admission.conditions import hold
 from proxy.admission.configurations import Webhook
 from proxy.admission.review import GroupVersionKind, GroupVersionResource, Review
 from proxy.admission.rules import matches
@@ -20,12 +21,6 @@ Equivalents = Callable[[GroupVersionResource], list[GroupVersionResource]]
 """The same objects in other versions, into which they can be converted here."""
 
 
-class Conditions(Protocol):
-    """Evaluates ``matchConditions``. Raises StatusError where a failing condition forbids the request."""
-
-    async def __call__(self, webhook: Webhook, review: Review) -> bool: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Invocation:
     """A webhook that is to be called, and as what it sees the request."""
@@ -33,6 +28,31 @@ class Invocation:
     webhook: Webhook
     kind: GroupVersionKind
     resource: GroupVersionResource
+
+    def request(self, review: Review) -> Object:
+        """An AdmissionRequest, without uid and objects."""
+        sub = review.subresource
+        return {
+            "kind": self.kind._asdict(),
+            "resource": self.resource._asdict(),
+            **({"subResource": sub} if sub else {}),
+            "requestKind": review.kind._asdict(),
+            "requestResource": review.resource._asdict(),
+            **({"requestSubResource": sub} if sub else {}),
+            **({"name": review.name} if review.name else {}),
+            **({"namespace": review.namespace} if review.namespace else {}),
+            "operation": review.operation,
+            "userInfo": review.user,
+            "dryRun": review.dry_run,
+            "options": review.options,
+        }
+
+    def seen(self, obj: Object | None) -> Object | None:
+        """An object in the version of the invocation, which differs from the request's in its name alone."""
+        kind = self.kind
+        if obj is None or "apiVersion" not in obj or obj.get("kind") != kind.kind:
+            return obj
+        return {**obj, "apiVersion": f"{kind.group}/{kind.version}" if kind.group else kind.version}
 
 
 class Matcher:
@@ -51,7 +71,14 @@ class Matcher:
         invocation = self._by_rules(webhook)
         if invocation is None or not selects_object(webhook.said.get("objectSelector"), self._review):
             return None
-        return invocation if await self.selects_namespace(webhook.said.get("namespaceSelector")) else None
+        if not await self.selects_namespace(webhook.said.get("namespaceSelector")):
+            return None
+        if webhook.said.get("matchConditions"):
+            review = self._review
+            objects = invocation.seen(review.object), invocation.seen(review.old_object)
+            if not await hold(webhook, review, invocation.request(review), objects):
+                return None
+        return invocation
 
     def _by_rules(self, webhook: Webhook) -> Invocation | None:
         review, rules = self._review, webhook.said.get("rules") or ()

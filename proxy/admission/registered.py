@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from proxy.admission.cel.values import CelError
+from proxy.admission.conditions import compiled
 from proxy.kube.client import Object
 from proxy.kube.errors import StatusError
 from proxy.mapping.registrations import GROUP
@@ -16,8 +18,12 @@ def check_registration(obj: Object) -> None:
         if (hook.get("clientConfig") or {}).get("service") is not None:
             why = "Forbidden: services of a workspace have no endpoints where it is served: give a url"
             faults[f"{where}.clientConfig.service"] = why
-        if hook.get("matchConditions"):
-            faults[f"{where}.matchConditions"] = "Forbidden: match conditions are not evaluated in a workspace"
+        for number, condition in enumerate(hook.get("matchConditions") or ()):
+            try:
+                compiled(condition["expression"])
+            except CelError as error:
+                why = f"Forbidden: it cannot be evaluated in a workspace: {error}"
+                faults[f"{where}.matchConditions[{number}].expression"] = why
     if not faults:
         return
     kind, name = obj["kind"], (obj["metadata"].get("name") or "")[PREFIX_LENGTH:]

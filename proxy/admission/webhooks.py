@@ -77,34 +77,9 @@ async def ask(
 
 def question(uid: str, version: str, invocation: Invocation, review: Review) -> bytes:
     """An AdmissionReview."""
-    kind, resource = review.kind, review.resource
-    request: dict[str, Any] = {
-        "uid": uid,
-        "kind": invocation.kind._asdict(),
-        "resource": invocation.resource._asdict(),
-        **({"subResource": review.subresource} if review.subresource else {}),
-        "requestKind": kind._asdict(),
-        "requestResource": resource._asdict(),
-        **({"requestSubResource": review.subresource} if review.subresource else {}),
-        **({"name": review.name} if review.name else {}),
-        **({"namespace": review.namespace} if review.namespace else {}),
-        "operation": review.operation,
-        "userInfo": review.user,
-        "object": _as(review.object, invocation),
-        "oldObject": _as(review.old_object, invocation),
-        "dryRun": review.dry_run,
-        "options": review.options,
-    }
-    said = {"kind": "AdmissionReview", "apiVersion": f"admission.k8s.io/{version}", "request": request}
-    return orjson.dumps(said)
-
-
-def _as(obj: Object | None, invocation: Invocation) -> Object | None:
-    """The object in the version of the invocation, which differs from the request's in its name alone."""
-    kind = invocation.kind
-    if obj is None or "apiVersion" not in obj or obj.get("kind") != kind.kind:
-        return obj
-    return {**obj, "apiVersion": f"{kind.group}/{kind.version}" if kind.group else kind.version}
+    objects = {"object": invocation.seen(review.object), "oldObject": invocation.seen(review.old_object)}
+    request = {"uid": uid, **invocation.request(review), **objects}
+    return orjson.dumps({"kind": "AdmissionReview", "apiVersion": f"admission.k8s.io/{version}", "request": request})
 
 
 def _verified(answer: Any, uid: str, version: str, *, mutating: bool) -> Object:

@@ -84,6 +84,14 @@ class Case:
 
 
 NOBODY = "https://127.0.0.1:9/nobody"
+CONDITIONS: list[tuple[list[str], Object]] = [
+    (["object.data.a == 'b'", "request.operation == 'CREATE' && request.namespace == 'default'"], {}),
+    (["oldObject == null", "object.metadata.labels['case'].startsWith('nothing')"], {}),
+    (["object.data.c == 'b'"], {}),
+    (["object.data.c == 'b'"], {"failurePolicy": "Ignore"}),
+    (["object.data.c == 'b'", "request.resource.resource == 'secrets'"], {}),
+    (["request.kind.kind == 'ConfigMap' && !request.dryRun && object.metadata.name.matches('^case-c.*2?')"], {}),
+]
 CASES = [
     Case("allow", VALIDATING, "allow"),
     Case("deny", VALIDATING, "deny"),
@@ -120,6 +128,9 @@ CASES = [
     Case("status-only", VALIDATING, "deny", {"rules": [rule("", "configmaps/status")]}),
     Case("namespace", VALIDATING, "deny", {"namespaceSelector": {"matchLabels": {
         "kubernetes.io/metadata.name": "default"}}}),
+    *(Case(f"condition-{number}", VALIDATING, "deny", {"matchConditions": [
+        {"name": f"c{at}", "expression": expression} for at, expression in enumerate(expressions)], **more})
+      for number, (expressions, more) in enumerate(CONDITIONS)),
     Case("elsewhere", VALIDATING, "deny", {"namespaceSelector": {"matchExpressions": [
         {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["default"]}]}}),
 ]  # fmt: skip
