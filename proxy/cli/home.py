@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import csv
 import fcntl
 import io
+import logging
 import os
 import re
 import secrets
@@ -18,7 +20,12 @@ import yaml
 
 from proxy.kube.config import write_kubeconfig
 from proxy.shard.addresses import default_address, interface_addresses, is_any, url_host
-from proxy.shard.pki import Authority, KeyPair, private_folder, write_private
+from proxy.shard.pki import Authority, KeyPair, PkiError, private_folder, write_private
+
+log = logging.getLogger(__name__)
+
+CERTIFICATES_EVERY = 6 * 3600.0
+"""Seconds between looks at certificates that end some day."""
 
 ADMIN = "admin"
 """User of the kubeconfig that is written at start; group system:masters."""
@@ -103,6 +110,16 @@ class Home:
     def serving_certificate(self, hosts: Iterable[str]) -> KeyPair:
         """The proxy's certificate, issued anew when ``hosts`` changes."""
         return self.serving_authority().server("serving", hosts)
+
+    async def keep_serving_certificate(self, hosts: Iterable[str], *, every: float = CERTIFICATES_EVERY) -> None:
+        """Issue it anew in its last year, for as long as kcp runs; workers read it again. Until cancelled."""
+        hosts = frozenset(hosts)
+        while True:
+            await asyncio.sleep(every)
+            try:
+                await asyncio.to_thread(self.serving_certificate, hosts)
+            except (OSError, PkiError) as error:
+                log.warning("the serving certificate is not looked after: %s", error)
 
 
 def serving_hosts(bind_address: str, external_hostname: str | None) -> set[str]:

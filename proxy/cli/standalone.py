@@ -150,7 +150,8 @@ class Standalone:
         self._stack.callback(home.close)
         self._stack.callback(reserve(settings.bind_address, settings.port).close)
         await self._serve_metrics(home.run_folder / "metrics")
-        serving = home.serving_certificate(serving_hosts(settings.bind_address, settings.external_hostname))
+        hosts = serving_hosts(settings.bind_address, settings.external_hostname)
+        serving = home.serving_certificate(hosts)
         cert_file, key_file = settings.tls_cert_file or serving.cert_file, settings.tls_key_file or serving.key_file
         ca_file = settings.tls_cert_file or home.serving_authority().cert_file
         token = home.admin_token()
@@ -239,6 +240,7 @@ class Standalone:
         self._progress("waiting for the proxy")
         await self._await_ready(workers, self._monitoring.root_ready)
         self._run("shards", following.run())
+        self._run("serving certificate", home.keep_serving_certificate(hosts))
         if settings.client_ca_file is not None:
             self._run("client CAs", self._follow_authorities(settings.client_ca_file, workers))
 

@@ -50,7 +50,8 @@ class KeyPair:
 class Authority:
     """A certificate authority: ``<folder>/<name>-ca.crt`` and ``.key``, made at first use.
 
-    Raises PkiError where the files exist but do not belong together: making a new authority would lock out clients.
+    Raises PkiError where the files exist but do not belong together, and where it has ended or not begun: making a new
+    authority would lock out clients.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -62,6 +63,17 @@ class Authority:
             loaded = _new_authority(name)
             _save_pair(self.files, *loaded)
         self._cert, self._key = loaded
+        self._check_times()
+
+    def _check_times(self) -> None:
+        now, begin, end = _now(), self._cert.not_valid_before_utc, self._cert.not_valid_after_utc
+        if now < begin:
+            raise PkiError(f"{self.cert_file} begins at {begin:%F %T} UTC, and it is {now:%F %T}: set the clock")
+        if now >= end:
+            raise PkiError(
+                f"{self.cert_file} has ended at {end:%F %T} UTC, and it is {now:%F %T}: if the clock is right, remove "
+                f"it and {self.files.key_file.name}; a new one is made, which clients have to be given"
+            )
 
     @property
     def cert_file(self) -> Path:
@@ -136,6 +148,7 @@ class Authority:
             cert.subject == subject
             and have == set(names)
             and list(uses) == [usage]
+            and cert.not_valid_before_utc <= _now()  # one that a wrong clock has made is not good for years
             and cert.not_valid_after_utc - _now() > RENEW_BEFORE
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import os
 import signal
 import stat
@@ -12,11 +13,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from proxy.binaries import find
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.config import Connection, load_kubeconfig
 from proxy.kube.errors import StatusError
+from proxy.shard import pki
 from proxy.shard.addresses import free_port
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from proxy.shard.supervisor import Process, Program
@@ -131,13 +136,58 @@ async def test_ends_in_time_and_finds_everything_again(tmp_path: Path) -> None:
         assert [command for pid, command in parts.items() if Path(f"/proc/{pid}").exists()] == []
         watching.cancel()
         assert "Traceback" not in kcp.output
+    expired = expire(root / "pki")
+    assert {"serving", "apiserver", "kube-controller-manager"} <= expired.keys()
     async with Kcp(root, port=port) as kcp:
+        for name, end in expired.items():
+            assert certificate(root / "pki" / f"{name}.crt").not_valid_after_utc > end + datetime.timedelta(days=365)
         assert load_kubeconfig(kcp.kubeconfig).token == token
         async with Client(load_kubeconfig(kcp.kubeconfig)) as client:
             assert await client.get(CONFIGMAPS, "kept", "default")
         await kcp.kill()
     async with Kcp(root, port=port) as kcp, Client(load_kubeconfig(kcp.kubeconfig)) as client:
         assert await client.get(CONFIGMAPS, "kept", "default")
+
+
+def certificate(file: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(file.read_bytes())
+
+
+def expire(folder: Path) -> dict[str, datetime.datetime]:
+    """Put certificates that ended an hour ago into the places of all but the authorities'; their ends, by name."""
+    authorities = {file.name.removesuffix("-ca.crt"): file for file in folder.glob("*-ca.crt")}
+    end = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+    found = {}
+    for file in [file for file in folder.glob("*.crt") if file not in authorities.values()]:
+        old = certificate(file)
+        [name] = [name for name, ca in authorities.items() if certificate(ca).subject == old.issuer]
+        signer = serialization.load_pem_private_key((folder / f"{name}-ca.key").read_bytes(), None)
+        assert isinstance(signer, ec.EllipticCurvePrivateKey)
+        builder = x509.CertificateBuilder(
+            old.issuer,
+            old.subject,
+            old.public_key(),
+            old.serial_number,
+            end - datetime.timedelta(days=1),
+            end,
+            list(old.extensions),
+        )
+        file.write_bytes(builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        found[file.stem] = end
+    return found
+
+
+async def test_authority_that_has_ended_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = pki._now()
+    monkeypatch.setattr(pki, "_now", lambda: now - pki.CA_LIFE - datetime.timedelta(days=1))
+    pki.Authority(pki.private_folder(tmp_path / "root" / "pki"), "serving")
+    options = ("--root-directory", str(tmp_path / "root"), "--bind-address", "127.0.0.1")
+    code, output, errors = await run_kcp(
+        "start", *options, "--secure-port", str(free_port()), "--metrics-bind-address=off"
+    )
+    assert (code, output) == (1, "")
+    assert errors.startswith(f"Error: {tmp_path}/root/pki/serving-ca.crt has ended at ")
+    assert len(errors.splitlines()) == 1
 
 
 async def watch_forever(kcp: Kcp) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime
 import re
 import stat
 from pathlib import Path
@@ -13,6 +15,8 @@ import yaml
 from proxy.auth.tokenfile import digest, parse
 from proxy.cli.home import Home, HomeError, external_host, serving_hosts, split_address, write_admin_kubeconfig
 from proxy.kube.config import load_kubeconfig
+from proxy.shard import pki
+from tests.integration.eventually import eventually
 
 
 def test_one_kcp_at_a_time(tmp_path: Path) -> None:
@@ -151,3 +155,22 @@ def test_external_address(value: str, parts: tuple[str, int | None]) -> None:
 def test_what_is_no_address(value: str) -> None:
     with pytest.raises(ValueError, match=re.escape(value)):
         split_address(value)
+
+
+async def test_serving_certificate_is_renewed_while_kcp_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(tmp_path / "x")
+    before = home.serving_certificate({"a", "b"}).cert
+    keeping = asyncio.create_task(home.keep_serving_certificate({"b", "a"}, every=0.01))
+    await asyncio.sleep(0.1)
+    pair = home.serving_certificate({"a", "b"})
+    assert pair.cert == before
+    now = pki._now()
+    monkeypatch.setattr(pki, "_now", lambda: now + datetime.timedelta(days=366))
+
+    async def renewed() -> bool:
+        return pair.cert_file.exists() and pair.cert_file.read_bytes() != before and pair.key_file.exists()
+
+    await eventually(renewed)
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+    home.close()

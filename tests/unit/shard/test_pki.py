@@ -78,6 +78,29 @@ def test_renewed_in_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert authority.client("c", user="alice").cert != before
 
 
+def test_what_a_wrong_clock_has_made_is_made_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = Authority(folder, "x")
+    now = pki._now()
+    monkeypatch.setattr(pki, "_now", lambda: now + datetime.timedelta(days=500))
+    ahead = authority.server("www", ["a"]).cert
+    monkeypatch.setattr(pki, "_now", lambda: now)
+    again = load(authority.server("www", ["a"]))
+    assert again.not_valid_before_utc <= now < x509.load_pem_x509_certificate(ahead).not_valid_before_utc
+
+
+@pytest.mark.parametrize(("days", "says"), [(-1, "set the clock"), (3651, "remove it and x-ca.key; a new one is made")])
+def test_authority_that_has_ended_or_not_begun(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, days: int, says: str
+) -> None:
+    kept = Authority(folder, "x").cert
+    now = pki._now()
+    monkeypatch.setattr(pki, "_now", lambda: now + datetime.timedelta(days=days))
+    with pytest.raises(PkiError, match=says) as failure:
+        Authority(folder, "x")
+    assert len(str(failure.value).splitlines()) == 1
+    assert (folder / "x-ca.crt").read_bytes() == kept
+
+
 def test_leaf_never_outlives_its_authority(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = Authority(folder, "x")
     end = x509.load_pem_x509_certificate(authority.cert).not_valid_after_utc
