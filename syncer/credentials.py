@@ -66,6 +66,8 @@ class Credentials:
         self._expires = expires
         self._issue = issue
         self._unsaved: str | None = None
+        self._since = time.monotonic()
+        """When the token that is used was first used."""
         self._moves = 0
         self._moved = asyncio.Event()
 
@@ -111,12 +113,9 @@ class Credentials:
 
     async def _step(self) -> float:
         if self._unsaved is None:
-            token = self._above.connection.token or ""
-            due = expiry(token) - self._lifetime * (1 - PART)
-            wait = due - time.time()
+            wait = self._left(PART)
             if wait > 0 and not self._moved.is_set():
-                # Clocks may be wrong: never sleep for so long that the token ends meanwhile.
-                return min(wait * random.uniform(0.9, 1.0) + 0.05, self._lifetime * PART)
+                return wait * random.uniform(0.9, 1.0) + 0.05
             path = ACCOUNTS.path(self._namespace, self._account, "token")
             request: Object = {
                 "apiVersion": "authentication.k8s.io/v1",
@@ -134,15 +133,22 @@ class Credentials:
 
     async def _follow(self, issue: Callable[[], Awaitable[str]]) -> float:
         """Seconds until the token that there is now has lived half of its life, or a new one."""
-        left = expiry(self._above.connection.token or "") - time.time()
-        wait = left - self._lifetime / 2
+        wait = self._left(1 / 2)
         if wait > 0 and not self._moved.is_set():
-            return min(wait, self._lifetime / 2)
+            return wait
         self._use(await issue())
         self._moved.clear()
         return AGAIN
 
+    def _left(self, part: float) -> float:
+        """Seconds until the token has lived ``part`` of its life, by what it says or since it is used, whichever is
+        sooner: our clock may be wrong, and may be set."""
+        said = expiry(self._above.connection.token or "") - self._lifetime * (1 - part) - time.time()
+        return min(said, self._since + self._lifetime * part - time.monotonic())
+
     def _use(self, token: str) -> None:
+        if token != self._above.connection.token:
+            self._since = time.monotonic()
         self._above.connection = dataclasses.replace(self._above.connection, token=token)
         self._expires(expiry(token))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 
 from proxy.kube.client import Client, Object
 from proxy.kube.errors import StatusError
@@ -23,8 +24,8 @@ class Heartbeats:
         self._client = client
         self._clusters = clusters
         self._timeout = timeout
-        self._seen: dict[str, tuple[str, datetime.datetime]] = {}
-        """The last heartbeat, in its own words, and when it came by our clock."""
+        self._seen: dict[str, tuple[str, float]] = {}
+        """The last heartbeat, in its own words, and when it came, by `time.monotonic`: clocks may be set."""
         self.queue: WorkQueue[str] = WorkQueue(self._reconcile, name="workload clusters", workers=4)
         clusters.add_handler(self._event)
 
@@ -39,14 +40,14 @@ class Heartbeats:
             return
         heartbeat = (new.get("status") or {}).get("lastSyncerHeartbeatTime")
         if heartbeat and self._seen.get(name, ("",))[0] != heartbeat:
-            self._seen[name] = (heartbeat, arrival(heartbeat, now(), followed=old is not None))
+            self._seen[name] = (heartbeat, time.monotonic() - age(heartbeat, now(), followed=old is not None))
         self.queue.add(name)
 
     async def _reconcile(self, name: str) -> float | None:
         cluster = self._clusters.store.get(("", name))
         if cluster is None:
             return None
-        healthy, message, again = health(self._seen.get(name), now(), self._timeout)
+        healthy, message, again = health(self._seen.get(name), time.monotonic(), self._timeout)
         before = conditions_of(cluster)
         conditions = before
         reason = "" if healthy else ERROR
@@ -70,27 +71,26 @@ class Heartbeats:
         return again
 
 
-def arrival(heartbeat: str, moment: datetime.datetime, *, followed: bool) -> datetime.datetime:
-    """When a heartbeat came, given that it is seen at ``moment``.
+def age(heartbeat: str, moment: datetime.datetime, *, followed: bool) -> float:
+    """How many seconds ago a heartbeat came, given that it is seen at ``moment``.
 
     One that was not there when the cluster was last seen (``followed``) came just now, whatever the clock of the syncer
     says. One that is seen with the cluster itself may be old: there is nothing but its own word, which may not lie in
     the future.
     """
-    if followed:
-        return moment
-    said = parse_time(heartbeat)
-    return moment if said is None else min(said, moment)
+    said = None if followed else parse_time(heartbeat)
+    return 0.0 if said is None else max((moment - said).total_seconds(), 0.0)
 
 
 def health(
-    seen: tuple[str, datetime.datetime] | None, moment: datetime.datetime, timeout: datetime.timedelta = TIMEOUT
+    seen: tuple[str, float] | None, moment: float, timeout: datetime.timedelta = TIMEOUT
 ) -> tuple[bool, str, float | None]:
-    """Whether the heart beats, what to say if not, and in how many seconds to look again."""
+    """Whether the heart beats, what to say if not, and in how many seconds to look again. ``moment``: by the clock of
+    ``seen``."""
     if seen is None:
         return False, "No heartbeat yet seen", None
     heartbeat, came = seen
-    silent = moment - came
-    if silent > timeout:
+    left = timeout.total_seconds() - (moment - came)
+    if left < 0:
         return False, f"No heartbeat since {heartbeat}", None
-    return True, "", (timeout - silent).total_seconds() + 0.5
+    return True, "", left + 0.5
