@@ -241,6 +241,7 @@ class Standalone:
         await self._await_ready(workers, self._monitoring.root_ready)
         self._run("shards", following.run())
         self._run("serving certificate", home.keep_serving_certificate(hosts))
+        self._run("admission", self._follow_admission(ca_file, clients))
         if settings.client_ca_file is not None:
             self._run("client CAs", self._follow_authorities(settings.client_ca_file, workers))
 
@@ -346,6 +347,27 @@ class Standalone:
             else:
                 known = now
                 self._notice(f"client certificates are checked with what {file} holds now")
+
+    async def _follow_admission(self, ca_file: Path, clients: Mapping[str, Client]) -> None:
+        """Shards that ask the proxy know its certificate by the file that vouches for it: they are told when that
+        changes."""
+        file = self.settings.admission_ca_file or ca_file
+        known = file.read_bytes()
+        while True:
+            await asyncio.sleep(FILES_EVERY)
+            try:
+                now = file.read_bytes()
+                if now == known:
+                    continue
+                for name, client in list(clients.items()):
+                    asking = self._asking(ca_file, name)
+                    if asking is not None:
+                        await apply_manifests(client, asking)
+            except (OSError, StatusError, BootstrapError) as error:
+                log.warning("%s has changed, and shards could not be told: %s", file, error)
+                await asyncio.sleep(IMPATIENCE)
+            else:
+                known = now
 
     async def _serve_metrics(self, told: Path) -> None:
         """The URL goes into the file ``told``. Raises StartError where the address that was asked for cannot be had."""
