@@ -22,6 +22,8 @@ from proxy.server.settings import Limits
 
 _OF_INTEREST = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"audit-id"})
 _AUDIT_ID = re.compile(rb"[!-~]{1,64}\Z")
+QUESTIONS = b"/admission/"
+"""What paths begin with at which shards ask (`proxy.admission.callback`)."""
 _CHUNK_OVERHEAD = 8
 """Bytes of framing allowed for each byte of a chunked body: one-byte chunks take five."""
 
@@ -50,9 +52,8 @@ class RequestParser:
 
     __slots__ = (
         "_audit_id", "_body", "_body_size", "_bound", "_chunk", "_chunked", "_head_done", "_headers", "_heads",
-        "_http10", "_limits", "_parser", "_peer", "_peer_cert", "_raw", "_target", "began", "beyond", "receiving",
-        "requests",
-        "wants_continue",
+        "_http10", "_limits", "_most", "_parser", "_peer", "_peer_cert", "_raw", "_target", "began", "beyond",
+        "receiving", "requests", "wants_continue",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, peer_cert: bytes | None = None, peer: str = "") -> None:
@@ -167,6 +168,7 @@ class RequestParser:
         if version not in ("1.1", "1.0"):
             raise Refused(StatusError(505, f"HTTP/{version} is not spoken here", reason="HTTPVersionNotSupported"))
         self._http10 = version == "1.0"
+        self._most = limits.question if self._target.startswith(QUESTIONS) else limits.body
         hosts = 0
         has_body = False
         for name, value in headers:
@@ -176,8 +178,8 @@ class RequestParser:
                 hosts += 1
             elif name == b"content-length":
                 has_body = has_body or value != b"0"
-                if int(value) > limits.body:
-                    raise Refused(too_large(limits.body))
+                if int(value) > self._most:
+                    raise Refused(too_large(self._most))
             elif name == b"transfer-encoding":
                 has_body = self._chunked = True
                 if value.lower() != b"chunked" or self._http10:
@@ -196,8 +198,8 @@ class RequestParser:
     def on_body(self, body: bytes) -> None:
         self.wants_continue = False
         self._body_size += len(body)
-        if self._body_size > self._limits.body:
-            raise Refused(too_large(self._limits.body))
+        if self._body_size > self._most:
+            raise Refused(too_large(self._most))
         self._body.append(body)
 
     def on_message_complete(self) -> None:

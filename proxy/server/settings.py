@@ -38,6 +38,9 @@ class Limits:
     """Header fields; each group of ``--as-group`` is one."""
     body: int = 3 * 1024 * 1024
     """Bytes of a request body: kube-apiserver's own limit (``MaxRequestBodyBytes``)."""
+    question: int = 8 * 1024 * 1024
+    """Bytes of a shard's question about a write (`proxy.admission`), in which the object stands as it is and as it
+    was."""
     pipelined: int = 64 * 1024
     """Bytes of further requests that are read before the first one is answered."""
     header_timeout: float = 30.0

@@ -262,3 +262,16 @@ async def test_what_cannot_be_had_is_said(kcp: Kcp, server: WebhookServer) -> No
         assert caught.value.code == 422
         assert caught.value.causes[0]["field"] == "webhooks[0].clientConfig.service"
         assert (await side.client.list(VALIDATING))["items"] == []
+
+
+async def test_large_objects_are_asked_about(kcp: Kcp, server: WebhookServer) -> None:
+    """A question about an update holds two of them, in JSON, where a quotation mark takes two bytes."""
+    async with fresh(kcp) as side:
+        await side.install(MUTATING, "label", [hook(server, "label/large", rule("", "configmaps"))])
+        obj = {"metadata": {"name": "large"}, "data": {"a": '"' * 1_000_000}}
+        assert (await side.create(CONFIG_MAPS, obj, "default")).code == 201
+        for letter in "cd":
+            changed = obj | {"data": {"a": letter + '"' * 1_000_000}}
+            said = await side.send("PUT", CONFIG_MAPS.path("default", "large"), changed)
+            assert said.code == 200
+        assert said.body["metadata"]["labels"] == {"large": "x"}
