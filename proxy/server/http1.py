@@ -52,8 +52,8 @@ class RequestParser:
 
     __slots__ = (
         "_audit_id", "_body", "_body_size", "_bound", "_chunk", "_chunked", "_head_done", "_headers", "_heads",
-        "_http10", "_limits", "_most", "_parser", "_peer", "_peer_cert", "_raw", "_target", "began", "beyond",
-        "receiving", "requests", "wants_continue",
+        "_http10", "_limits", "_most", "_parser", "_peer", "_peer_cert", "_raw", "_switched", "_target", "began",
+        "beyond", "receiving", "requests", "wants_continue",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, peer_cert: bytes | None = None, peer: str = "") -> None:
@@ -67,6 +67,8 @@ class RequestParser:
         self.requests: deque[Parsed] = deque()
         self.beyond = b""
         """What was read after a request that asks for another protocol."""
+        self._switched = False
+        """Whether there was one: it is the last."""
         self.receiving = False
         """Whether a request has begun and is not yet whole."""
         self.began = 0.0
@@ -98,6 +100,9 @@ class RequestParser:
 
     def feed(self, data: bytes) -> None:
         """Raises `Refused`; requests that were complete before the fault are in `requests` nevertheless."""
+        if self._switched:
+            self.beyond += data
+            return
         between = not self.receiving
         self._chunk = len(data)
         if self.receiving:
@@ -106,6 +111,7 @@ class RequestParser:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as switch:
             # The request is there, marked as the last one; what follows it is not ours to read.
+            self._switched = True
             self.beyond = data[switch.args[0] :]
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__

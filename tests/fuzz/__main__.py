@@ -37,7 +37,7 @@ def main(seconds: float, names: tuple[str, ...], found: Path) -> None:
         for name in tried:
             if time.monotonic() < end:
                 try:
-                    look(TARGETS[name])()
+                    look(TARGETS[name]())()
                 except BaseException:
                     click.echo(f"{name}: found, and kept in {found}", err=True)
                     raise

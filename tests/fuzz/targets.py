@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -35,6 +36,18 @@ from tests.unit.mapping.test_protobuf import SAMPLES
 OTHER = "kotherot2"
 """Token of another workspace."""
 LIMITS = Limits()
+
+
+TARGETS: dict[str, Callable[[], Callable[[], None]]] = {}
+"""Each makes its property anew, as one takes settings but once."""
+
+
+def _target(*strategies: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    def keep(check: Callable[..., None]) -> Callable[..., None]:
+        TARGETS[check.__name__] = lambda: given(*strategies)(check)
+        return check
+
+    return keep
 
 
 def _refused(error: StatusError) -> None:
@@ -97,7 +110,7 @@ def _said(parsed: Parsed) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-@given(st.lists(REQUESTS, min_size=1, max_size=4), st.data())
+@_target(st.lists(REQUESTS, min_size=1, max_size=4), st.data())
 def requests(sent: list[bytes], data: st.DataObject) -> None:
     """The parser: where reads begin and end changes nothing, and no request comes out of another's body."""
     stream = b"".join(sent)
@@ -116,7 +129,7 @@ def requests(sent: list[bytes], data: st.DataObject) -> None:
         assert not any(byte in value for _, value in headers for byte in (b"\r", b"\n", b"\0"))
 
 
-@given(st.lists(st.tuples(LINES, st.lists(HEADERS, max_size=2)), min_size=2, max_size=6))
+@_target(st.lists(st.tuples(LINES, st.lists(HEADERS, max_size=2)), min_size=2, max_size=6))
 def heads(sent: list[tuple[bytes, list[bytes]]]) -> None:
     """The short way for a head that has been here before: what the parser makes of it."""
     parser = RequestParser(LIMITS)
@@ -238,7 +251,7 @@ def _body(value: Any, content_type: str) -> bytes:
     return yaml.safe_dump(value).encode() if "yaml" in content_type else orjson.dumps(value)
 
 
-@given(METHODS, PATHS, QUERIES, st.one_of(st.none(), OBJECTS, VALUES), CONTENT)
+@_target(METHODS, PATHS, QUERIES, st.one_of(st.none(), OBJECTS, VALUES), CONTENT)
 def mapping(method: str, path: str, query: str, value: Any, content_type: str) -> None:
     """Path, query and body: what the mapping makes is confined to the workspace, and to no other."""
     target = f"{path}?{query}".encode() if query else path.encode()
@@ -275,7 +288,7 @@ def mapping(method: str, path: str, query: str, value: Any, content_type: str) -
 META: Schema = {1: Field("metadata", {3: Field("namespace")}, repeated=True)}
 
 
-@given(
+@_target(
     st.sampled_from(SAMPLES),
     st.lists(st.tuples(st.integers(1, 6), NAMES), max_size=3),
     st.binary(max_size=8),
@@ -335,7 +348,7 @@ def _filtered(data: bytes, cuts: list[int], form: Form) -> bytes:
     return b"".join(rewrite.feed(data[a:b]) for a, b in pairwise(edges) if b > a) + rewrite.flush()
 
 
-@given(
+@_target(
     st.lists(st.tuples(st.sampled_from(["x", "kube", "k", "a-k3"]), PLAIN, LABELS), max_size=3),
     st.sampled_from(sorted(Form, key=str)),
     st.data(),
@@ -357,7 +370,7 @@ def stream(items: list[tuple[str, Any, dict[str, str]]], form: Form, data: st.Da
     assert (yaml.safe_load(got) if form is Form.YAML else orjson.loads(got)) == expected
 
 
-@given(st.binary(max_size=60), st.lists(st.integers(0, 80), max_size=5))
+@_target(st.binary(max_size=60), st.lists(st.integers(0, 80), max_size=5))
 def noise(said: bytes, cuts: list[int]) -> None:
     """Bytes that are no JSON at all do not stop the filter, nor does it hold them back."""
     sent = P.encode() + said
@@ -375,7 +388,7 @@ SCHEMA_NAMES = st.sampled_from(
 )
 
 
-@given(
+@_target(
     st.dictionaries(SCHEMA_NAMES, st.lists(SCHEMA_NAMES, max_size=3), max_size=5),
     st.dictionaries(
         st.sampled_from([f"/apis/{TOKEN}-example.com/v1/widgets", "/apis/x/v1/y", "/api/"]), SCHEMA_NAMES, max_size=3
@@ -407,6 +420,3 @@ def openapi(schemas: dict[str, list[str]], paths: dict[str, str], kept: set[str]
     said = plain(cut, TOKEN, f"{TOKEN}-example.com")
     assert TOKEN.encode() not in said
     orjson.loads(said)
-
-
-TARGETS = {target.__name__: target for target in (requests, heads, mapping, protobuf, stream, noise, openapi)}

@@ -10,4 +10,4 @@ from tests.fuzz.targets import TARGETS
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_nothing_is_found(name: str) -> None:
-    settings(max_examples=200)(TARGETS[name])()
+    settings(max_examples=200)(TARGETS[name]())()
