@@ -1,9 +1,10 @@
-"""Clients whose machine vanishes: nothing comes of them any more, not even the end of their connections."""
+"""Clients and shards whose machine vanishes: nothing comes of them any more, not even the end of their connections."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import itertools
 import json
 import os
 import shutil
@@ -16,10 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
-from proxy.kube.client import Object, Resource
+from proxy.kube.client import Client, Object, Resource
+from proxy.kube.config import write_kubeconfig
+from proxy.kube.errors import StatusError
 from proxy.server.settings import Limits
 from proxy.shard.control_plane import ControlPlane
+from tests.faults.relay import Relay
 from tests.integration.eventually import eventually
 from tests.integration.transport_front import Transport, transport
 
@@ -39,6 +44,21 @@ for _ in range(int(number)):
 print("watching", flush=True)
 sys.stdin.read()
 """
+NUMBERS = itertools.count()
+RELAY = """
+import asyncio, sys
+from tests.faults.relay import Relay
+
+async def main(host, target, port):
+    async with Relay((target, int(port)), host=host) as relay:
+        print(relay.port, flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+WITH_NETWORKS = pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("ip"), reason="needs root for a network of its own"
+)
 
 
 @dataclass
@@ -60,6 +80,9 @@ class Machine:
         _ip("neigh", "replace", self.there, "lladdr", link["address"], "nud", "permanent", "dev", self.name)
         _ip("-n", self.name, "addr", "flush", "dev", "eth0")
 
+    def come_back(self) -> None:
+        _ip("-n", self.name, "addr", "add", f"{self.there}/30", "dev", "eth0")
+
 
 def _ip(*arguments: str) -> str:
     return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True).stdout
@@ -67,24 +90,26 @@ def _ip(*arguments: str) -> str:
 
 @contextmanager
 def machine() -> Iterator[Machine]:
-    name = f"kcp{os.getpid() % 10**8}"
+    number = next(NUMBERS)
+    name = f"kcp{os.getpid()}-{number}"[:15]
     # Of the range for tests between networks (RFC 2544), which nobody else has here.
     network = ipaddress.ip_network("198.18.0.0/16")
-    here = network[4 * (os.getpid() % 16000) + 1]
+    here = network[4 * ((os.getpid() + number) % 16000) + 1]
     made = Machine(name, str(here), str(here + 1))
     _ip("netns", "add", name)
+    _ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
     try:
-        _ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
         _ip("addr", "add", f"{made.here}/30", "dev", name)
         _ip("link", "set", name, "up")
         _ip("-n", name, "addr", "add", f"{made.there}/30", "dev", "eth0")
         _ip("-n", name, "link", "set", "eth0", "up")
         yield made
     finally:
+        _ip("link", "delete", name)
         _ip("netns", "delete", name)
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("ip"), reason="needs root for a network of its own")
+@WITH_NETWORKS
 async def test_watches_of_a_machine_that_vanishes_end(shard: ControlPlane, tmp_path: Path) -> None:
     limits = Limits(gone_timeout=PATIENCE)
     with ExitStack() as stack:
@@ -121,6 +146,60 @@ async def test_watches_of_a_machine_that_vanishes_end(shard: ControlPlane, tmp_p
             return (await _open(front, shard))[1] <= before[1] + 1
 
         await eventually(free, timeout=60)
+
+
+@WITH_NETWORKS
+async def test_a_shard_on_a_machine_that_vanishes(shard: ControlPlane, tmp_path: Path) -> None:
+    limits = Limits(gone_timeout=PATIENCE, answer_timeout=PATIENCE)
+    with ExitStack() as stack:
+        there = stack.enter_context(machine())
+        async with Relay(("127.0.0.1", shard.port), host=there.here) as beside:
+            process = there.run(sys.executable, "-c", RELAY, there.there, there.here, str(beside.port))
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            port = int(await asyncio.to_thread(process.stdout.readline))
+            config = yaml.safe_load(shard.kubeconfig.read_text())
+            config["clusters"][0]["cluster"] |= {
+                "server": f"https://{there.there}:{port}",
+                "tls-server-name": "127.0.0.1",
+            }
+            write_kubeconfig(tmp_path / "there.kubeconfig", config)
+            kubeconfig = tmp_path / "there.kubeconfig"
+            front = stack.enter_context(transport(shard, tmp_path, limits, kubeconfig=kubeconfig))
+            async with front.client() as client:
+                version = (await client.list(CONFIGMAPS, "default"))["metadata"]["resourceVersion"]
+                watching = asyncio.create_task(_watch(client, version))
+
+                async def both() -> bool:
+                    """One connection is the watch's, one is kept for what is asked next."""
+                    await client.list(CONFIGMAPS, "default")
+                    return await _connected(front, port, 2)
+
+                await eventually(both)
+                there.vanish()
+                began = time.monotonic()
+                with pytest.raises(StatusError) as failure:
+                    await client.list(CONFIGMAPS, "default")  # on the connection that was kept
+                assert failure.value.code in (503, 504)
+                await watching
+                assert time.monotonic() - began < 60
+                await eventually(lambda: _connected(front, port, 0))
+                there.come_back()
+                await eventually(lambda: client.list(CONFIGMAPS, "default"), StatusError)
+
+
+async def _watch(client: Client, version: str) -> None:
+    """Until it ends."""
+    try:
+        async for _ in client.watch(CONFIGMAPS, "default", resource_version=version):
+            pass
+    except StatusError:
+        pass
+
+
+async def _connected(front: Transport, port: int, count: int) -> bool:
+    return front.connections_to(port) == count
 
 
 async def _open(front: Transport, shard: ControlPlane) -> tuple[int, int]:

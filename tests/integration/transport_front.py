@@ -152,10 +152,14 @@ def transport(
     *,
     shared: bool = False,
     address: str = "127.0.0.1",
+    kubeconfig: Path | None = None,
 ) -> Iterator[Transport]:
-    """The transport before ``plane``; listens when it is given out. ``shared``: watches are, where they may be."""
+    """The transport before ``plane``; listens when it is given out. ``shared``: watches are, where they may be.
+    ``kubeconfig``: of another way to it."""
     clients = Authority(private_folder(folder / "clients"), "clients")
     settings, ca = settings_before(plane, folder, address)
+    if kubeconfig is not None:
+        settings = replace(settings, shards=(ShardSettings(SHARD, str(kubeconfig)),))
     settings = replace(settings, client_ca_file=str(clients.cert_file), limits=limits or settings.limits)
     file = folder / "transport.json"
     settings.write(file)
