@@ -32,7 +32,7 @@ class Tickets:
 
     def make(self, workspace: Workspace, user: User) -> bytes | Awaitable[bytes]:
         key = self._keys.known(workspace.shard)
-        ticket = Ticket(workspace.token, user_info(user))
+        ticket = Ticket(workspace.token, user_info(user), user.workspace_token is not None, user.masters)
         return sign(key, ticket) if key is not None else self._later(workspace.shard, ticket)
 
     async def _later(self, shard: str, ticket: Ticket) -> bytes:

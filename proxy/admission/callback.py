@@ -24,7 +24,8 @@ from proxy.admission.dispatch import mutate, validate
 from proxy.admission.jsonpatch import Operation, difference
 from proxy.admission.matching import Labels, Matcher
 from proxy.admission.review import GroupVersionResource, Review, answer, review_of
-from proxy.admission.tickets import EXTRA, Keys, NotGood, workspace_of
+from proxy.admission.tickets import EXTRA, Keys, NotGood, Ticket, workspace_of
+from proxy.auth.identity import User
 from proxy.discovery import Discovery, Scopes
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError, not_found
@@ -51,6 +52,7 @@ class Question:
     """What a plugin is asked."""
 
     workspace: Workspace
+    user: User
     review: Review
     matcher: Matcher
     configured: Configured
@@ -103,9 +105,9 @@ class Callback:
 
     async def reply(self, path: bytes, body: bytes) -> Reply:
         """Raises StatusError 403 for who shows no ticket."""
-        workspace, user = await self._admit(body)
+        workspace, ticket = await self._admit(body)
         try:
-            uid, review = review_of(body, workspace.token, user)
+            uid, review = review_of(body, workspace.token, ticket.user)
             raw: Object = orjson.loads(body)["request"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StatusError(400, "not an AdmissionReview") from error
@@ -113,7 +115,7 @@ class Callback:
             raise _no_ticket()
         before = review.object
         try:
-            await self._ask(path, workspace, review)
+            await self._ask(path, workspace, ticket.asking(), review)
             patch = self._patch(workspace, raw, before, review) if review.object is not before else []
         except StatusError as error:
             refused = {"allowed": False, "status": error.status(), "warnings": review.warnings}
@@ -121,7 +123,7 @@ class Callback:
         changed = {"patchType": "JSONPatch", "patch": base64.b64encode(orjson.dumps(patch)).decode()} if patch else {}
         return Reply(200, [_JSON], answer(uid, allowed=True, warnings=review.warnings, **changed))
 
-    async def _admit(self, body: bytes) -> tuple[Workspace, Object]:
+    async def _admit(self, body: bytes) -> tuple[Workspace, Ticket]:
         """For whom the shard asks. What a ticket says is believed once its signature was looked at."""
         found = _TICKET.search(body)
         if found is None:
@@ -135,9 +137,9 @@ class Callback:
             raise _no_ticket() from None
         if ticket.token != workspace.token:
             raise _no_ticket()
-        return workspace, ticket.user
+        return workspace, ticket
 
-    async def _ask(self, path: bytes, workspace: Workspace, review: Review) -> None:
+    async def _ask(self, path: bytes, workspace: Workspace, user: User, review: Review) -> None:
         configured = self._configurations.of(workspace.shard, workspace.token)
         if configured is None:
             return
@@ -161,7 +163,7 @@ class Callback:
             ]
 
         began = time.perf_counter()
-        question = Question(workspace, review, Matcher(review, labels_of_namespace, equivalents), configured)
+        question = Question(workspace, user, review, Matcher(review, labels_of_namespace, equivalents), configured)
         for plugin in self._plugins[path]:
             await plugin(question)
         log.debug("%s: %s took %.3f s", workspace.path, path.decode(), time.perf_counter() - began)

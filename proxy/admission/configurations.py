@@ -1,4 +1,4 @@
-"""Which workspaces have webhooks, and which: followed in every worker, looked up by token for each write."""
+"""Which workspaces have webhooks and policies, and which: followed in every worker, found by token for each write."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from proxy.admission.policy import CompiledPolicy, NotCompiled
 from proxy.admission.rules import could_match
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.informer import Informer
@@ -15,6 +16,8 @@ from proxy.mapping.token import PREFIX_LENGTH, token_of
 
 MUTATING = Resource(STORED_GROUP, VERSION, "mutatingwebhookconfigurations", namespaced=False)
 VALIDATING = Resource(STORED_GROUP, VERSION, "validatingwebhookconfigurations", namespaced=False)
+POLICIES = Resource(STORED_GROUP, VERSION, "validatingadmissionpolicies", namespaced=False)
+BINDINGS = Resource(STORED_GROUP, VERSION, "validatingadmissionpolicybindings", namespaced=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,26 +35,74 @@ class Webhook:
         return self.said.get("failurePolicy") == "Ignore"
 
 
+@dataclass(slots=True)
+class Policy:
+    """A ValidatingAdmissionPolicy, compiled when it is first needed."""
+
+    name: str
+    spec: Mapping[str, Any]
+    _compiled: CompiledPolicy | NotCompiled | None = None
+
+    @property
+    def compiled(self) -> CompiledPolicy:
+        """Raises NotCompiled."""
+        if self._compiled is None:
+            try:
+                self._compiled = CompiledPolicy(self.name, self.spec)
+            except NotCompiled as error:
+                self._compiled = error
+        if isinstance(self._compiled, NotCompiled):
+            raise self._compiled
+        return self._compiled
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A ValidatingAdmissionPolicyBinding."""
+
+    name: str
+    spec: Mapping[str, Any]
+
+
+Kept = tuple[Webhook, ...] | Policy | Binding
+
+
 class Configured:
     """What one workspace has, by kind and then by the configuration's plain name."""
 
-    __slots__ = ("_by_kind", "_in_order")
+    __slots__ = ("_by_kind", "_webhooks", "bound")
 
     def __init__(self) -> None:
-        self._by_kind: dict[Resource, dict[str, tuple[Webhook, ...]]] = {}
-        self._in_order: dict[Resource, tuple[Webhook, ...]] = {}
+        self._by_kind: dict[Resource, dict[str, Kept]] = {}
+        self._webhooks: dict[Resource, tuple[Webhook, ...]] = {}
+        self.bound: tuple[tuple[Policy, tuple[Binding, ...]], ...] = ()
+        """Policies that act, with their bindings."""
 
-    def put(self, kind: Resource, name: str, webhooks: tuple[Webhook, ...] | None) -> None:
+    def put(self, kind: Resource, name: str, kept: Kept | None) -> None:
         known = self._by_kind.setdefault(kind, {})
-        if webhooks is None:
+        if kept is None:
             known.pop(name, None)
         else:
-            known[name] = webhooks
-        self._in_order[kind] = tuple(hook for name in sorted(known) for hook in known[name])
+            known[name] = kept
+        if kind in (POLICIES, BINDINGS):
+            self.bound = tuple(self._bound())
+        else:
+            all_of = [known[name] for name in sorted(known)]
+            self._webhooks[kind] = tuple(hook for hooks in all_of if isinstance(hooks, tuple) for hook in hooks)
+
+    def _bound(self) -> Iterable[tuple[Policy, tuple[Binding, ...]]]:
+        policies, bindings = (self._by_kind.get(kind) or {} for kind in (POLICIES, BINDINGS))
+        by_policy: dict[str, list[Binding]] = {}
+        for _, binding in sorted(bindings.items()):
+            if isinstance(binding, Binding):
+                by_policy.setdefault(binding.spec.get("policyName") or "", []).append(binding)
+        for name, policy in sorted(policies.items()):
+            if isinstance(policy, Policy) and name in by_policy:
+                yield policy, tuple(by_policy[name])
 
     def webhooks(self, kind: Resource) -> tuple[Webhook, ...]:
         """In the order in which they are called."""
-        return self._in_order.get(kind, ())
+        return self._webhooks.get(kind, ())
 
     def empty(self) -> bool:
         return not any(self._by_kind.values())
@@ -60,10 +111,15 @@ class Configured:
         """Whether one of them may be about a resource. Groups are left aside, as one resource may be in several."""
         return any(
             could_match(rule, resource, also)
-            for webhooks in self._in_order.values()
+            for webhooks in self._webhooks.values()
             for hook in webhooks
             for rule in hook.said.get("rules") or ()
-        )
+        ) or any(_may_concern(policy, resource, also) for policy, _ in self.bound)
+
+
+def _may_concern(policy: Policy, resource: str, also: Iterable[str]) -> bool:
+    rules = (policy.spec.get("matchConstraints") or {}).get("resourceRules")
+    return not rules or any(could_match(rule, resource, also) for rule in rules)
 
 
 class Configurations:
@@ -74,8 +130,8 @@ class Configurations:
         """By shard and token; only workspaces that have some."""
         self._informers: list[Informer] = []
         for shard, client in shards.items():
-            for kind in (MUTATING, VALIDATING):
-                informer = Informer(client, kind, transform=_slim)
+            for kind, read in _READ.items():
+                informer = Informer(client, kind, transform=_slimming(read))
                 informer.add_handler(self._follow(shard, kind))
                 self._informers.append(informer)
 
@@ -108,14 +164,27 @@ class Configurations:
         return event
 
 
-def _slim(obj: Object) -> Object:
-    meta = obj["metadata"]
-    return {
-        "metadata": {"name": meta["name"], "resourceVersion": meta["resourceVersion"]},
-        "kept": tuple(_webhooks(meta["name"][PREFIX_LENGTH:], obj.get("webhooks") or ())),
-    }
+def _slimming(read: Callable[[str, Object], Kept]) -> Callable[[Object], Object]:
+    def slim(obj: Object) -> Object:
+        meta = obj["metadata"]
+        return {
+            "metadata": {"name": meta["name"], "resourceVersion": meta["resourceVersion"]},
+            "kept": read(meta["name"][PREFIX_LENGTH:], obj),
+        }
+
+    return slim
 
 
-def _webhooks(configuration: str, webhooks: Iterable[Object]) -> Iterable[Webhook]:
-    for index, said in enumerate(webhooks):
-        yield Webhook(f"{configuration}/{said['name']}/{index}", said["name"], said)
+def _webhooks(configuration: str, obj: Object) -> tuple[Webhook, ...]:
+    return tuple(
+        Webhook(f"{configuration}/{said['name']}/{index}", said["name"], said)
+        for index, said in enumerate(obj.get("webhooks") or ())
+    )
+
+
+_READ: dict[Resource, Callable[[str, Object], Kept]] = {
+    MUTATING: _webhooks,
+    VALIDATING: _webhooks,
+    POLICIES: lambda name, obj: Policy(name, obj.get("spec") or {}),
+    BINDINGS: lambda name, obj: Binding(name, obj.get("spec") or {}),
+}

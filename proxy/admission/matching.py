@@ -1,11 +1,11 @@
-"""Whether a webhook is called about a request, and how it sees the request's kind.
+"""Whether a webhook or a policy is about a request, and how it sees the request's kind.
 
 Follows ``ShouldCallHook`` of k8s.io/apiserver/pkg/admission/plugin/webhook/generic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +22,9 @@ Equivalents = Callable[[GroupVersionResource], list[GroupVersionResource]]
 
 
 @dataclass(frozen=True, slots=True)
-class Invocation:
-    """A webhook that is to be called, and as what it sees the request."""
+class Seen:
+    """As what a rule sees the request."""
 
-    webhook: Webhook
     kind: GroupVersionKind
     resource: GroupVersionResource
 
@@ -48,11 +47,18 @@ class Invocation:
         }
 
     def seen(self, obj: Object | None) -> Object | None:
-        """An object in the version of the invocation, which differs from the request's in its name alone."""
+        """An object in that version, which differs from the request's in its name alone."""
         kind = self.kind
         if obj is None or "apiVersion" not in obj or obj.get("kind") != kind.kind:
             return obj
         return {**obj, "apiVersion": f"{kind.group}/{kind.version}" if kind.group else kind.version}
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation(Seen):
+    """A webhook that is to be called."""
+
+    webhook: Webhook
 
 
 class Matcher:
@@ -81,10 +87,15 @@ class Matcher:
         return invocation
 
     def _by_rules(self, webhook: Webhook) -> Invocation | None:
-        review, rules = self._review, webhook.said.get("rules") or ()
+        seen = self.seen_by(webhook.said.get("rules") or (), webhook.said.get("matchPolicy"))
+        return Invocation(seen.kind, seen.resource, webhook) if seen else None
+
+    def seen_by(self, rules: Sequence[Mapping[str, Any]], policy: str | None) -> Seen | None:
+        """As what the first rule that is about the request sees it; ``policy``: a ``matchPolicy``."""
+        review = self._review
         if any(matches(rule, review) for rule in rules):
-            return Invocation(webhook, review.kind, review.resource)
-        if webhook.said.get("matchPolicy") != "Equivalent":
+            return Seen(review.kind, review.resource)
+        if policy != "Equivalent":
             return None
         others = self._equivalents(review.resource)
         for rule in rules:
@@ -92,9 +103,21 @@ class Matcher:
                 if other != review.resource and matches(rule, review, other):
                     kind = review.kind
                     own = (kind.group, kind.version) == (review.resource.group, review.resource.version)
-                    seen = GroupVersionKind(other.group, other.version, kind.kind) if own else kind
-                    return Invocation(webhook, seen, other)
+                    return Seen(GroupVersionKind(other.group, other.version, kind.kind) if own else kind, other)
         return None
+
+    async def constrained(self, constraints: Mapping[str, Any]) -> Seen | None:
+        """The same for MatchResources of a policy or binding (``policy/matching``). Raises StatusError."""
+        if not selects_object(constraints.get("objectSelector"), self._review):
+            return None
+        if self.seen_by(constraints.get("excludeResourceRules") or (), constraints.get("matchPolicy")):
+            return None
+        rules = constraints.get("resourceRules")
+        seen = self.seen_by(rules, constraints.get("matchPolicy")) if rules else self._as_it_is()
+        return seen if seen and await self.selects_namespace(constraints.get("namespaceSelector")) else None
+
+    def _as_it_is(self) -> Seen:
+        return Seen(self._review.kind, self._review.resource)
 
     async def selects_namespace(self, selector: Object | None) -> bool:
         """Of what is in no namespace, and is none itself, no selector takes notice."""

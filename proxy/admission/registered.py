@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from proxy.admission.cel.values import CelError
 from proxy.admission.conditions import compiled
+from proxy.admission.policy import CompiledPolicy, NotCompiled
 from proxy.kube.client import Object
 from proxy.kube.errors import StatusError
-from proxy.mapping.registrations import GROUP
+from proxy.mapping.registrations import GROUP, KINDS
 from proxy.mapping.token import PREFIX_LENGTH
 
 
 def check_registration(obj: Object) -> None:
     """``obj``: complete, with names as on the shard. Raises StatusError 422, as for an invalid one."""
     faults: dict[str, str] = {}
+    if obj.get("kind") == KINDS["validatingadmissionpolicies"]:
+        faults = _policy_faults(obj)
     for index, hook in enumerate(obj.get("webhooks") or ()):
         where = f"webhooks[{index}]"
         if (hook.get("clientConfig") or {}).get("service") is not None:
@@ -34,3 +37,17 @@ def check_registration(obj: Object) -> None:
         f'{kind}.{GROUP} "{name}" is invalid: ' + (f"[{said}]" if len(faults) > 1 else said),
         details={"name": name, "group": GROUP, "kind": kind, "causes": causes},
     )
+
+
+def _policy_faults(obj: Object) -> dict[str, str]:
+    spec = obj.get("spec") or {}
+    faults: dict[str, str] = {}
+    if spec.get("paramKind") == {"apiVersion": "v1", "kind": "Secret"}:
+        faults["spec.paramKind"] = "Forbidden: Secrets are no parameters: a policy tells what is in them"
+    try:
+        CompiledPolicy(obj["metadata"].get("name") or "", spec)
+    except NotCompiled as error:
+        faults |= {
+            field: f"Forbidden: it cannot be evaluated in a workspace: {why}" for field, why in error.faults.items()
+        }
+    return faults

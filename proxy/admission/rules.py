@@ -14,7 +14,8 @@ NAMESPACES = GroupVersionResource("", "v1", "namespaces")
 
 
 def matches(rule: Mapping[str, Any], review: Review, resource: GroupVersionResource | None = None) -> bool:
-    """``rule``: a RuleWithOperations; ``resource``: what the request is about, if it is taken for another one."""
+    """``rule``: a RuleWithOperations, a policy's may name objects; ``resource``: what the request is about, if it is
+    taken for another one."""
     resource = resource or review.resource
     return (
         _scope(rule.get("scope") or "*", review, resource)
@@ -22,6 +23,7 @@ def matches(rule: Mapping[str, Any], review: Review, resource: GroupVersionResou
         and _named(rule.get("apiGroups") or (), resource.group)
         and _named(rule.get("apiVersions") or (), resource.version)
         and _resource(rule.get("resources") or (), resource.resource, review.subresource)
+        and review.name in (rule.get("resourceNames") or (review.name,))
     )
 
 

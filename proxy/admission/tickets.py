@@ -43,6 +43,19 @@ class Ticket:
     """Of the workspace."""
     user: Object
     """Who asks, as an AdmissionReview of the workspace names him."""
+    own: bool = False
+    """Whether he exists in this workspace only (`User.workspace_token`)."""
+    masters: bool = False
+    """As of a `User`."""
+
+    def asking(self) -> User:
+        """Who asks, to find out what else he may do."""
+        groups = tuple(self.user.get("groups") or ())
+        name, uid = self.user["username"], self.user.get("uid") or ""
+        return User(
+            name, groups, uid, workspace_token=self.token if self.own else None,
+            masters=self.masters,
+        )  # fmt: skip
 
 
 def user_info(user: User) -> Object:
@@ -58,7 +71,15 @@ def user_info(user: User) -> Object:
 
 
 def sign(key: bytes, ticket: Ticket) -> bytes:
-    said = orjson.dumps({"workspace": ticket.token, "at": time.time(), "user": ticket.user})
+    said = orjson.dumps(
+        {
+            "workspace": ticket.token,
+            "at": time.time(),
+            "user": ticket.user,
+            "own": ticket.own,
+            "masters": ticket.masters,
+        }
+    )
     payload = base64.urlsafe_b64encode(said)
     return payload + b"." + _mac(key, payload)
 
@@ -76,7 +97,7 @@ def check(key: bytes, signed: bytes) -> Ticket:
     said = _read(payload)
     if abs(time.time() - said["at"]) > GOOD_FOR:
         raise NotGood
-    return Ticket(said["workspace"], said["user"])
+    return Ticket(said["workspace"], said["user"], said["own"], said["masters"])
 
 
 def _mac(key: bytes, payload: bytes) -> bytes:
@@ -86,7 +107,7 @@ def _mac(key: bytes, payload: bytes) -> bytes:
 def _read(payload: bytes) -> Object:
     try:
         said = orjson.loads(base64.urlsafe_b64decode(payload))
-        if isinstance(said, dict) and said.keys() == {"workspace", "at", "user"}:
+        if isinstance(said, dict) and said.keys() == {"workspace", "at", "user", "own", "masters"}:
             return said
     except ValueError:
         pass

@@ -1,9 +1,9 @@
 """What a workspace has by its type, and what it may import: native resources, as the shard's own discovery tells them.
 
-Left out of every workspace, because they would be inert or unsafe there: admission policy kinds (they act on the whole
-shard), flow control and API services (the shard's own), certificate signing requests (no signer runs),
-nodes (no shard has any), and IP addresses and their ranges (their names are addresses, of which the shard has one
-range). What runs on nodes is there in a workspace of type Cluster, or where it was imported.
+Left out of every workspace, because they would be inert or unsafe there: mutating admission policies (they act on the
+whole shard) and the status of others, flow control and API services (the shard's own), certificate signing requests
+(no signer runs), nodes (no shard has any), and IP addresses and their ranges (their names are addresses, of which the
+shard has one range). What runs on nodes is there in a workspace of type Cluster, or where it was imported.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _served(group: str, entry: dict[str, Any]) -> Entry:
     if not subresources:
         return entry
     plural = entry["resource"]
-    kept = [sub for sub in subresources if not hidden(group, plural, sub["subresource"])]
+    kept = [sub for sub in subresources if not hidden(group, plural, sub["subresource"]) and group != REGISTRATIONS]
     return entry | {"subresources": kept}
 
 

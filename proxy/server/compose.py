@@ -17,6 +17,9 @@ from proxy.admission.asking import Tickets
 from proxy.admission.callback import Callback, Webhooks
 from proxy.admission.calls import Caller
 from proxy.admission.configurations import Configurations
+from proxy.admission.params import Params
+from proxy.admission.policies import Policies
+from proxy.admission.rights import Rights
 from proxy.admission.tickets import Keys
 from proxy.audit.auditor import make_auditor
 from proxy.auth.authenticator import Authenticator
@@ -122,6 +125,7 @@ class Worker:
             )
         )
         webhooks = Webhooks(self._caller)
+        policies = Policies(Params(self._discovery, asking), Rights(self._authorizer, self._discovery))
         callback = Callback(
             index=self.index,
             discovery=self._discovery,
@@ -129,7 +133,7 @@ class Worker:
             keys=keys,
             shards=asking,
             mutating=(webhooks.mutate,),
-            validating=(webhooks.validate,),
+            validating=(policies.validate, webhooks.validate),
         )
         gateway = WorkspaceGateway(
             index=self.index,

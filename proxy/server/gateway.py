@@ -470,7 +470,7 @@ class WorkspaceGateway:
             return shaped(
                 produce_leaving(look, forward(mapped.target), info, workspace.token), mapped.form, moves, asks
             )
-        if info.verb in WRITES and is_registration(info.group, info.resource):
+        if info.verb in WRITES and is_registration(info.group, info.resource) and not info.subresource:
             return shaped(self._register(forward(mapped.target), info, mapped, workspace), mapped.form, moves)
         if info.verb in WRITES and (info.group not in NATIVE_GROUPS or info.group in KCP_GROUPS):
             return shaped(produce_settled(forward(mapped.target), workspace.token), mapped.form, moves, asks)

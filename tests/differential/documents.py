@@ -23,11 +23,11 @@ NO_GROUPS = frozenset({"apiregistration.k8s.io", "certificates.k8s.io", "flowcon
 NO_RESOURCES = frozenset(
     {("", "bindings"), ("", "componentstatuses"), ("", "nodes"), ("networking.k8s.io", "ipaddresses"),
      ("networking.k8s.io", "servicecidrs")}
-    | {("admissionregistration.k8s.io", f"{kind}admissionpolic{end}") for kind in ("mutating", "validating")
-       for end in ("ies", "ybindings")}
+    | {("admissionregistration.k8s.io", f"mutatingadmissionpolic{end}") for end in ("ies", "ybindings")}
 )  # fmt: skip
 NO_SUBRESOURCES = frozenset(
-    {("pods", name) for name in ("attach", "binding", "exec", "log", "portforward", "proxy")} | {("services", "proxy")}
+    {("pods", name) for name in ("attach", "binding", "exec", "log", "portforward", "proxy")}
+    | {("services", "proxy"), ("validatingadmissionpolicies", "status")}
 )
 """What no workspace has (README). Groups of kcp itself are what it has more."""
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
