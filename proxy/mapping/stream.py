@@ -70,6 +70,26 @@ def _remove(data: bytes, patterns: Patterns) -> bytes:
     return without_identities(data.replace(prefix, b""))
 
 
+def _beginnings(*shapes: str) -> re.Pattern[bytes]:
+    """Finds the longest end of some text that is the beginning of one of ``shapes`` but not the whole; a ``*`` in them
+    stands for any token."""
+    nested = []
+    for shape in shapes:
+        atoms = [
+            atom for letter in shape for atom in (("k", *["[a-z2-7]"] * 8) if letter == "*" else (re.escape(letter),))
+        ]
+        expression = ""
+        for atom in reversed(atoms[1:-1]):
+            expression = f"(?:{atom}{expression})?"
+        nested.append(atoms[0] + expression)
+    return re.compile(f"(?:{'|'.join(nested)})\\Z".encode())
+
+
+_BEGUN = _beginnings(*(pattern.decode() for pattern in patterns("*")))
+_LONGEST = max(map(len, patterns("k" * 9)))
+"""Bytes: no shape is longer."""
+
+
 class ResponseFilter:
     """The same piece by piece: what may be the beginning of a match is kept back until more comes."""
 
@@ -107,15 +127,12 @@ class ResponseFilter:
         return _remove(data, self._patterns) if data else b""
 
     def _unfinished(self, data: bytes) -> int:
-        """Length of the longest end of ``data`` that is the beginning of a pattern but not yet the whole."""
+        """Length of the longest end of ``data`` that is the beginning of a pattern, of whatever token, but not yet the
+        whole."""
         if data.endswith(b"}\n"):
             return 0  # the end of a watch event or of a body: no pattern has a line break
-        longest = unfinished(data)
-        for pattern in self._patterns:
-            for length in range(min(len(pattern) - 1, len(data)), longest, -1):
-                if data.endswith(pattern[:length]):
-                    longest = length
-                    break
+        begun = _BEGUN.search(data[-_LONGEST:])
+        longest = max(unfinished(data), len(begun[0]) if begun else 0)
         if longest:
             # What is kept back may begin inside a complete match (the shapes share text): keep that whole as well.
             start = len(data) - longest
