@@ -27,6 +27,9 @@ PACE = 0.03
 OPEN = frozenset({429, 500, 502, 503, 504})
 """Codes of answers that whoever asks a Kubernetes API server may get when something dies."""
 VERBS = ("create", "update", "patch", "apply", "delete", "read")
+INITIAL = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "allowWatchBookmarks": "true"}
+END = "k8s.io/initial-events-end"
+"""Annotation of the bookmark after the state."""
 TYPES = {"patch": "application/merge-patch+json", "apply": "application/apply-patch+yaml"}
 METHODS = {"create": "POST", "update": "PUT", "patch": "PATCH", "apply": "PATCH", "delete": "DELETE"}
 
@@ -170,26 +173,30 @@ class Clients:
     # watching
 
     async def watch(self, scope: Scope, *, bookmarks: bool) -> None:
-        """One client, that follows a scope until it is cancelled, and loses nothing if what it is told is true."""
+        """One client, that follows a scope until it is cancelled, and loses nothing if what it is told is true.
+
+        With bookmarks, it begins as informers do, with a watch that tells the state first, or with a list.
+        """
         runs: list[Run] = []
         self.history.watchers.append(runs)
         while True:
             async with self.session() as session:
-                expired = not runs
-                if runs:
-                    expired = await self._follow(session, runs[-1], scope, bookmarks)
-                if expired:
+                expired = not runs or await self._follow(session, scope, runs, _from(runs[-1].covered, bookmarks))
+                if expired and bookmarks and self._random.random() < 0.5:
+                    await self._follow(session, scope, runs, INITIAL)
+                elif expired:
                     listing = await self._list(session, scope)
                     if listing is not None:
                         runs.append(Run(listing))
             await asyncio.sleep(self._random.uniform(0, 2 * AWAY))
 
-    async def _follow(self, session: aiohttp.ClientSession, run: Run, scope: Scope, bookmarks: bool) -> bool:
+    async def _follow(
+        self, session: aiohttp.ClientSession, scope: Scope, runs: list[Run], query: Mapping[str, str]
+    ) -> bool:
         """Whether the version from which it was to go on has expired."""
-        lasts = self._random.uniform(*WATCHED)
-        query = {"watch": "true", "resourceVersion": str(run.covered), "timeoutSeconds": str(int(lasts) + 1)}
-        if bookmarks:
-            query["allowWatchBookmarks"] = "true"
+        began, lasts = time.monotonic(), self._random.uniform(*WATCHED)
+        state: dict[Key, Seen] | None = {} if query is INITIAL else None
+        query = {**query, "watch": "true", "timeoutSeconds": str(int(lasts) + 1)}
         try:
             async with (
                 asyncio.timeout(lasts if self._random.random() < 0.5 else 2 * ANSWER),
@@ -202,12 +209,23 @@ class Clients:
                     return answer.status == 410
                 async for line in answer.content:
                     event = orjson.loads(line)
+                    obj = event["object"]
                     if event["type"] == "ERROR":
-                        code = event["object"].get("code")
+                        code = obj.get("code")
                         if code != 410 and code not in OPEN:
-                            self._wrong(f"watch of {scope}", code, event["object"])
+                            self._wrong(f"watch of {scope}", code, obj)
                         return bool(code == 410)
-                    self._take(run, scope, event)
+                    if state is None:
+                        self._take(runs[-1], scope, event)
+                    elif event["type"] == "ADDED":
+                        if _of_ours(obj):
+                            state[_key(scope, obj)] = _seen(obj)
+                    elif END in (obj["metadata"].get("annotations") or {}):
+                        version = int(obj["metadata"]["resourceVersion"])
+                        runs.append(Run(Listing(scope, began, time.monotonic(), version, state)))
+                        state = None
+                    else:
+                        self._wrong(f"state of {scope}", event["type"], obj)
         except (aiohttp.ClientError, OSError, TimeoutError):
             pass
         except orjson.JSONDecodeError:
@@ -247,6 +265,10 @@ class Clients:
 
     def _wrong(self, what: str, code: object, body: object) -> None:
         self.history.wrong.append(f"{what}: {code} {body!r}"[:500])
+
+
+def _from(version: int, bookmarks: bool) -> dict[str, str]:
+    return {"resourceVersion": str(version), **({"allowWatchBookmarks": "true"} if bookmarks else {})}
 
 
 def _of_ours(item: dict[str, Any]) -> bool:

@@ -103,7 +103,7 @@ class Play:
     # faults
 
     async def _all_faults(self, clients: Clients, seconds: float) -> None:
-        faults: dict[str, Callable[[], Awaitable[None]]] = {
+        faults: dict[str, Callable[[], Awaitable[float]]] = {
             "one worker": lambda: self._kill("proxy.server.worker", 1),
             "all workers": lambda: self._kill("proxy.server.worker"),
             "kube-apiserver": lambda: self._kill("kube-apiserver"),
@@ -116,8 +116,7 @@ class Play:
         await asyncio.sleep(CALM)
         while True:
             for name, fault in faults.items():
-                began = time.monotonic()
-                await fault()
+                began = await fault()
                 await self._recovered(clients, began)
                 await asyncio.sleep(CALM)
                 self._faults.append((name, began, time.monotonic()))
@@ -125,26 +124,30 @@ class Play:
             if time.monotonic() > until:
                 return
 
-    async def _kill(self, program: str, count: int = 99) -> None:
+    async def _kill(self, program: str, count: int = 99) -> float:
+        """When that was."""
         found = [pid for pid, line in children(self.kcp.pid).items() if _is(program, line)]
         assert found, program
         for pid in found[:count]:
             os.kill(pid, signal.SIGKILL)
+        return time.monotonic()
 
-    async def _controllers(self) -> None:
+    async def _controllers(self) -> float:
         """A namespace made meanwhile gets what controllers give it."""
-        await self._kill("kube-controller-manager")
-        began = time.monotonic()
+        began = await self._kill("kube-controller-manager")
         async with self.kcp.client(WORKSPACES[0]) as client:
             self._made += 1
             name = f"later-{self._made}"
             await _make_namespace(client, name)
             await eventually(lambda: client.get(ACCOUNTS, "default", name), StatusError, timeout=PATIENCE)
         self._say(f"a namespace was given its service account {time.monotonic() - began:.1f} s later")
+        return began
 
-    async def _parent(self) -> None:
+    async def _parent(self) -> float:
         await self.kcp.kill()
+        began = time.monotonic()
         await self.kcp.again()
+        return began
 
     async def _recovered(self, clients: Clients, moment: float) -> None:
         """Wait until writes of both workspaces are taken, and every watcher has been told of something new."""
