@@ -9,9 +9,9 @@ from proxy.admission.tickets import Keys, Ticket, sign, user_info
 from proxy.auth.identity import User
 from proxy.mapping.paths import RequestInfo
 from proxy.mapping.registrations import GROUP
+from proxy.mapping.request import READ_ONLY
 from proxy.tenancy.index import Workspace
 
-READS = frozenset({"get", "list", "watch"})
 REVIEWS = frozenset({"authentication.k8s.io", "authorization.k8s.io"})
 """Nothing of them is stored."""
 
@@ -26,7 +26,7 @@ class Tickets:
     def needed(self, workspace: Workspace, info: RequestInfo) -> bool:
         """Whether the shard is to ask. That costs all other writes a look into a dict."""
         configured = self._configurations.of(workspace.shard, workspace.token)
-        if configured is None or info.verb in READS or info.group in REVIEWS or info.group == GROUP:
+        if configured is None or info.verb in READ_ONLY or info.group in REVIEWS or info.group == GROUP:
             return False
         return configured.concerns(info.resource)
 

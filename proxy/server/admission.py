@@ -24,6 +24,7 @@ from proxy.limits.fair import FairQueue, Waiter
 from proxy.limits.file import LimitsFile
 from proxy.limits.values import LimitSettings, WorkspaceLimits
 from proxy.mapping.paths import RequestInfo
+from proxy.mapping.request import READ_ONLY
 from proxy.server.messages import Record, Request
 from proxy.server.reach import reached
 
@@ -51,7 +52,7 @@ MOST_SECONDS = 30
 """Of Retry-After."""
 LARGE = 256 * 1024
 """Bytes of a body for each `REST`."""
-READS = frozenset({"get", "list", "watch"})
+
 HELD = 256 * 1024
 """Bytes that an answer counts at least whose client does not read: what the shard sends lies there too."""
 NOTHING, WATCH, STREAM = 0, 1, 2
@@ -184,7 +185,7 @@ class Admission:
         received = len(request.body)
         endless = self._endless(account, info, request)
         cost_of, cost = "", 1.0
-        if info.verb not in READS:
+        if info.verb not in READ_ONLY:
             cost = 2.0 + received / BLOCK
         elif info.verb != "get" or not info.is_resource:
             cost_of = f"{info.verb} {info.resource}"

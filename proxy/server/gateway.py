@@ -9,7 +9,6 @@ before the mapping has understood it, and the gate looks once more at what is ab
 
 from __future__ import annotations
 
-import datetime
 import logging
 import urllib.parse
 from collections.abc import Awaitable, Callable, Generator, Mapping
@@ -18,31 +17,24 @@ from typing import Any
 
 from proxy.admission.asking import Tickets
 from proxy.admission.callback import PATHS, Callback
-from proxy.admission.registered import check_registration
 from proxy.admission.tickets import EXTRA as TICKET
 from proxy.auth.authenticator import Authenticator, Unauthorized, namespace_of_token
 from proxy.auth.authorizer import Access, Authorizer
 from proxy.auth.default_roles import DefaultRoles
 from proxy.auth.forbidden import forbidden, no_entry
-from proxy.auth.identity import EXTRA_HEADER, User, identity_headers
+from proxy.auth.identity import EXTRA_HEADER, User
 from proxy.auth.impersonation import Impersonation, access_of, impersonation, refused
-from proxy.auth.whoami import whoami_body
 from proxy.discovery import Classes, Discovery, Scopes
 from proxy.discovery.classes import EXTRA
 from proxy.kube.errors import StatusError
-from proxy.mapping.gate import gate, gate_mapped
-from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
+from proxy.mapping.gate import gate_mapped
+from proxy.mapping.names import NATIVE_GROUPS
 from proxy.mapping.paths import RequestInfo, bad_path, parse
 from proxy.mapping.rbac import GROUP as RBAC
-from proxy.mapping.registrations import is_registration
-from proxy.mapping.request import Attributes, MappedRequest, attributes_of, map_request
+from proxy.mapping.request import READ_ONLY, Attributes, attributes_of, map_request
 from proxy.mapping.token import token_of
-from proxy.mapping.watching import terms_of
 from proxy.server.admission import Admission
-from proxy.server.filters import filters, shaped
-from proxy.server.instead import produce_instead
-from proxy.server.leaving import no_writes, produce_leaving
-from proxy.server.listing import produce_deleted, produce_list
+from proxy.server.leaving import no_writes
 from proxy.server.messages import (
     ADDRESS,
     DISCOVERY,
@@ -57,17 +49,14 @@ from proxy.server.messages import (
     SHARD,
     Decision,
     Forward,
-    Produce,
     Reply,
     Request,
-    Share,
 )
 from proxy.server.pool import ShardEndpoint
 from proxy.server.quota import check_crds, makes_crd
 from proxy.server.reach import STREAMS, Reach, methods, reached
-from proxy.server.registering import Registering
 from proxy.server.replies import no_such_method, refusal, text, unavailable
-from proxy.server.settling import produce_settled
+from proxy.server.sending import WRITES, Sending
 from proxy.server.standing import CLUSTERS, Standing
 from proxy.tenancy.index import DELETING, DEPARTED, Workspace, WorkspaceIndex
 from proxy.tenancy.opening import Opener
@@ -75,12 +64,9 @@ from proxy.tenancy.opening import Opener
 log = logging.getLogger(__name__)
 
 ROOT = "root"
-TRACED = frozenset({b"traceparent"})
 HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
 CALLBACKS = PATHS | {path + b"?timeout=30s" for path in PATHS}
 """As a kube-apiserver writes them."""
-READS = frozenset({"get", "list", "watch"})
-WRITES = frozenset({"create", "update", "patch"})
 ARRIVES_WITHIN = 2.0
 """Seconds that a request waits for a workspace that is between two shards; mostly it takes a few milliseconds."""
 APPEARS_WITHIN = 0.5
@@ -396,7 +382,9 @@ class WorkspaceGateway:
         ):  # fmt: skip
             raise moving(workspace.path)  # while something was waited for
         request.record.step = SHARD
-        return self._forward(request, info, mapped, user, access, workspace, left=left, asks=asks)
+        privileged = access is Access.ADMIN or not mapped.own_identity
+        endpoint = self._endpoints[workspace.shard]
+        return Sending(request, info, mapped, user, workspace, endpoint, privileged, left, asks).decision()
 
     def _reach_out(
         self,
@@ -423,101 +411,10 @@ class WorkspaceGateway:
         cluster = yield self._reach.cluster_of(workspace, info)
         return self._reach.forward(request, info, workspace, cluster)
 
-    def _forward(
-        self,
-        request: Request,
-        info: RequestInfo,
-        mapped: MappedRequest,
-        user: User,
-        access: Access,
-        workspace: Workspace,
-        *,
-        left: bool,
-        asks: bool,
-    ) -> Decision:
-        """``left``: only what is being deleted may be written; ``asks``: the shard will ask before it stores it."""
-        endpoint, moves = self._endpoints[workspace.shard], workspace.moves
-        privileged = access is Access.ADMIN or not mapped.own_identity
-        headers = mapped.headers
-        headers += identity_headers(user, workspace.prefix, privileged=privileged, own=mapped.own_identity)
-        if endpoint.authorization is not None:
-            headers.append((b"authorization", endpoint.authorization))
-        if request.record.trace is not None:  # of which the transport tells the shard
-            headers[:] = [header for header in headers if header[0] not in TRACED]
-        head_filter, body_filter = filters(workspace.token, mapped.form, not privileged, workspace.moves, asks)
-        method = b"GET" if request.method == b"HEAD" else request.method
-
-        def forward(target: bytes) -> Forward:
-            return Forward(
-                workspace.shard, method, target, headers, mapped.body, body_filter, head_filter,
-                streaming=info.verb == "watch", idempotent=info.verb in READS,
-            )  # fmt: skip
-
-        if mapped.listing is not None:
-
-            def page(target: bytes) -> Forward:
-                gate(b"GET", target, b"", workspace.token)
-                return Forward(workspace.shard, b"GET", target, headers, idempotent=True)
-
-            if method == b"DELETE":
-                return shaped(produce_deleted(mapped.listing, forward(mapped.target), page), mapped.form, moves, asks)
-            return shaped(produce_list(mapped.listing, page), mapped.form, moves)
-        if left:
-            look = mapped.target.partition(b"?")[0]
-            if info.subresource:
-                look = look.rpartition(b"/")[0]
-            gate(b"GET", look, b"", workspace.token)
-            return shaped(
-                produce_leaving(look, forward(mapped.target), info, workspace.token), mapped.form, moves, asks
-            )
-        if info.verb in WRITES and is_registration(info.group, info.resource) and not info.subresource:
-            return shaped(self._register(forward(mapped.target), info, mapped, workspace), mapped.form, moves)
-        if info.verb in WRITES and (info.group not in NATIVE_GROUPS or info.group in KCP_GROUPS):
-            return shaped(produce_settled(forward(mapped.target), workspace.token), mapped.form, moves, asks)
-        if info.resource == "selfsubjectreviews" and info.verb == "create":
-            review = produce_instead(
-                forward(mapped.target), workspace.token, whoami_body(user, datetime.datetime.now(datetime.UTC))
-            )
-            return shaped(review, mapped.form)
-        plain = forward(mapped.target)
-        if info.verb == "watch" and request.method == b"GET" and privileged:
-            plain.share = self._share(plain, mapped, workspace)
-        return plain
-
-    def _register(self, whole: Forward, info: RequestInfo, mapped: MappedRequest, workspace: Workspace) -> Produce:
-        """A write of an admission configuration, in the steps that it takes."""
-        of_body = (b"content-type", b"accept")
-        given = {name: value for name, value in mapped.headers if name in of_body}
-        headers = [header for header in whole.headers if header[0] not in of_body]
-
-        def ask(method: bytes, target: bytes, body: bytes, content_type: bytes, accept: bytes) -> Forward:
-            gate(method, target, body, workspace.token, content_type)
-            sent = [*headers, (b"accept", accept), *([(b"content-type", content_type)] if content_type else [])]
-            return Forward(workspace.shard, method, target, sent, body)
-
-        return Registering(
-            info, workspace.token, mapped.target, mapped.body, given[b"content-type"], given[b"accept"], ask,
-            check_registration,
-        ).produce()  # fmt: skip
-
-    def _share(self, own: Forward, mapped: MappedRequest, workspace: Workspace) -> Share | None:
-        """How others may have the same watch, if they may. Only what is the same for all of them goes on."""
-        form = next((value for name, value in mapped.headers if name == b"accept"), b"")
-        terms = terms_of(mapped.target) if b"as=Table" not in form else None  # of a Table's events one has the columns
-        if terms is None:
-            return None
-        headers = [header for header in own.headers if header[0] not in TRACED]
-
-        def ask(target: bytes) -> Forward:
-            gate(b"GET", target, b"", workspace.token)
-            return replace(own, target=target, headers=headers, share=None)
-
-        return Share((workspace.shard, workspace.token, workspace.moves, form, terms.subject), terms, ask)
-
 
 def changes(info: RequestInfo) -> bool:
     """Whether it changes what a workspace holds; reviews do not."""
-    return info.verb not in READS and not info.resource.endswith("reviews") and not reached(info)
+    return info.verb not in READ_ONLY and not info.resource.endswith("reviews") and not reached(info)
 
 
 def moving(path: str) -> StatusError:

@@ -23,8 +23,11 @@ SUBJECTS: Mapping[str, Subject] = {
     "proxy.mapping.gate": Subject(
         tests=tuple(f"{_MAPPING}/test_{name}.py" for name in ("gate", "gate_bodies")),
     ),
-    "proxy.server.gateway": Subject(
-        tests=("tests/unit/server/test_gate_on_the_way.py",),
-        only=frozenset({"gate", "gate_mapped"}),
-    ),
+    **{
+        f"proxy.server.{name}": Subject(
+            tests=("tests/unit/server/test_gate_on_the_way.py",),
+            only=frozenset({"gate", "gate_mapped"}),
+        )
+        for name in ("gateway", "sending")
+    },
 }

@@ -23,7 +23,7 @@ def test_privileges_are_given_at_one_place_alone() -> None:
     """Which is behind the gate."""
     function = "identity_headers"
     calls = [file for file, node in nodes(function) if isinstance(node, ast.Call) and _name(node.func) == function]
-    assert calls == ["server/gateway.py"]
+    assert calls == ["server/sending.py"]
 
 
 def test_the_privileged_group_is_named_nowhere_else() -> None:
