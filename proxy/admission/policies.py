@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -22,6 +23,8 @@ from proxy.admission.policy import CompiledPolicy, Decision, NotCompiled, Outcom
 from proxy.admission.review import Review
 from proxy.kube.errors import StatusError
 
+THREADS = 2
+"""For expressions, of one worker."""
 ANSWERED_WITHIN = 10.0
 """Seconds for a question to the authorizer."""
 _CODES = {"Forbidden": 403, "Unauthorized": 401, "RequestEntityTooLarge": 413, "Invalid": 422}
@@ -42,6 +45,7 @@ class Policies:
         self._params = params
         self._authorize = authorize
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="policies")
 
     async def validate(self, question: Question) -> None:
         """Raises StatusError where a policy says no."""
@@ -106,7 +110,7 @@ class Policies:
         if turn is None:
             turn = self._turns[token] = asyncio.Lock()
         async with turn:
-            return await asyncio.to_thread(_evaluated, policy, inputs)
+            return await loop.run_in_executor(self._threads, _evaluated, policy, inputs)
 
     async def _allowed(self, question: Question, asked: Asked) -> bool:
         return await self._authorize(question, asked)

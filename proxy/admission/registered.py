@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from proxy.admission.cel.values import CelError
 from proxy.admission.conditions import compiled
 from proxy.admission.policy import CompiledPolicy, NotCompiled
@@ -10,10 +12,18 @@ from proxy.kube.errors import StatusError
 from proxy.mapping.registrations import GROUP, KINDS
 from proxy.mapping.token import PREFIX_LENGTH
 
+MOST_TEXT = 65536
+"""Characters of all expressions of one object: a second of a core."""
+
 
 def check_registration(obj: Object) -> None:
-    """``obj``: complete, with names as on the shard. Raises StatusError 422, as for an invalid one."""
+    """``obj``: complete, with names as on the shard. Raises StatusError 422, as for an invalid one.
+
+    It takes as long as parsing takes: not for the event loop."""
     faults: dict[str, str] = {}
+    if _text(obj) > MOST_TEXT:
+        faults["spec" if "spec" in obj else "webhooks"] = f"Forbidden: more than {MOST_TEXT} characters of expressions"
+        raise _invalid(obj, faults)
     if obj.get("kind") == KINDS["validatingadmissionpolicies"]:
         faults = _policy_faults(obj)
     for index, hook in enumerate(obj.get("webhooks") or ()):
@@ -27,12 +37,27 @@ def check_registration(obj: Object) -> None:
             except CelError as error:
                 why = f"Forbidden: it cannot be evaluated in a workspace: {error}"
                 faults[f"{where}.matchConditions[{number}].expression"] = why
-    if not faults:
-        return
+    if faults:
+        raise _invalid(obj, faults)
+
+
+def _text(value: Any) -> int:
+    """How much of expressions is in it."""
+    if isinstance(value, list):
+        return sum(map(_text, value))
+    if not isinstance(value, dict):
+        return 0
+    return sum(
+        len(item) if isinstance(item, str) and key.lower().endswith("expression") else _text(item)
+        for key, item in value.items()
+    )
+
+
+def _invalid(obj: Object, faults: dict[str, str]) -> StatusError:
     kind, name = obj["kind"], (obj["metadata"].get("name") or "")[PREFIX_LENGTH:]
     causes = [{"reason": "FieldValueForbidden", "message": why, "field": field} for field, why in faults.items()]
     said = ", ".join(f"{field}: {why}" for field, why in faults.items())
-    raise StatusError(
+    return StatusError(
         422,
         f'{kind}.{GROUP} "{name}" is invalid: ' + (f"[{said}]" if len(faults) > 1 else said),
         details={"name": name, "group": GROUP, "kind": kind, "causes": causes},

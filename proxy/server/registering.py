@@ -8,6 +8,7 @@ here; the result is stored as a whole, in the version that was patched, and a pa
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -159,7 +160,7 @@ class Registering:
             raise _Answered(answer)
         warnings += [header for header in answer.headers if header[0] == b"warning"]
         tried = _object(answer)
-        self.check(tried)
+        await asyncio.to_thread(self.check, tried)
         return tried
 
     async def _fetch(

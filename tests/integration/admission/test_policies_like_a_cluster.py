@@ -249,6 +249,11 @@ async def test_what_a_workspace_cannot_have(workspace: Side) -> None:
     said = await workspace.create(POLICIES, secret.policy())
     assert said.code == 422
     assert "Secrets are no parameters" in said.body["message"]
+    for expressions in ([f"object.metadata.name != '{'x' * 9000}'"], [f"object.metadata.name != '{'x' * 8000}'"] * 9):
+        long = Case("long", {"validations": [{"expression": text} for text in expressions]})
+        said = await workspace.create(POLICIES, long.policy())
+        assert said.code == 422
+        assert "characters" in said.body["message"]
     selecting = "authorizer.group('').resource('pods').fieldSelector('spec.nodeName=x').check('list').allowed()"
     said = await workspace.create(POLICIES, Case("selecting", validation(selecting)).policy())
     assert said.code == 422
