@@ -59,17 +59,18 @@ def _call(item: pytest.Function) -> Test:
 
 
 class Changed:
-    """A module that is changed in place, its functions wherever they have been imported to."""
+    """A module that is changed in place, its functions and methods wherever they have been imported to."""
 
     def __init__(self, module: ModuleType) -> None:
         self._module = module
-        self._functions = {name: value for name, value in vars(module).items() if isinstance(value, FunctionType)}
+        self._functions = _functions(module)
 
     def load(self, tree: ast.Module) -> None:
         exec(compile(tree, self._module.__file__ or "", "exec"), vars(self._module))  # noqa: S102
+        changed = _functions(self._module)
         for name, function in self._functions.items():
-            after = vars(self._module)[name]
-            if isinstance(after, FunctionType):
+            after = changed.get(name)
+            if after is not None:
                 function.__code__, function.__defaults__ = after.__code__, after.__defaults__
 
     def survives(self, mutant: Mutant, tests: list[Test]) -> bool:
@@ -86,6 +87,18 @@ class Changed:
         finally:
             signal.alarm(0)
         return True
+
+
+def _functions(module: ModuleType) -> dict[str, FunctionType]:
+    """By name, those of its classes by ``Class.name``."""
+    found = {}
+    for name, value in vars(module).items():
+        if isinstance(value, FunctionType):
+            found[name] = value
+        elif isinstance(value, type) and value.__module__ == module.__name__:
+            methods = vars(value).items()
+            found |= {f"{name}.{key}": method for key, method in methods if isinstance(method, FunctionType)}
+    return found
 
 
 def _too_long(*_: object) -> None:
