@@ -72,12 +72,19 @@ class Monitoring:
         names = list(self.clients)
         shards = asyncio.gather(*(_shard(self.clients[name]) for name in names))
         found.update(await self.workers.problems())
-        if self.store is not None and found.get("etcd", "") is None:
-            found["etcd"] = await _space(self.store[1])
+        if found.get("etcd", "") is None:
+            found["etcd"] = await self.space()
         answers = await shards
         found.update({f"shard-{name}": answer for name, answer in zip(names, answers, strict=True)})
         found["workspaces"] = None if self.root_ready.is_set() else "workspace root is not ready yet"
         return found
+
+    async def space(self) -> str | None:
+        """What is wrong if our own etcd is full. Whether it answers is said elsewhere."""
+        with contextlib.suppress(StoreError):
+            if self.store is not None and (await self.store[1].status()).full:
+                return FULL
+        return None
 
     async def _fullness(self) -> Family:
         family = gauge("kcp_shard_storage_full", "Whether a shard's own etcd takes no more writes.", "shard")
@@ -86,14 +93,6 @@ class Monitoring:
             with contextlib.suppress(StoreError):
                 family.values[(shard,)] = float((await store.status()).full)
         return family
-
-
-async def _space(store: Store) -> str | None:
-    """Whether it answers is said elsewhere."""
-    try:
-        return FULL if (await store.status()).full else None
-    except StoreError:
-        return None
 
 
 def _build_info() -> Family:

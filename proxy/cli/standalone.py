@@ -239,6 +239,8 @@ class Standalone:
         write_admin_kubeconfig(settings.kubeconfig_path, url=self.url, ca=ca_file.read_bytes(), token=token)
         self._progress("waiting for the proxy")
         await self._await_ready(workers, self._monitoring.root_ready)
+        if full := await self._monitoring.space():
+            self._notice(f"etcd: {full}")
         self._run("shards", following.run())
         self._run("serving certificate", home.keep_serving_certificate(hosts))
         self._run("admission", self._follow_admission(ca_file, clients))

@@ -91,6 +91,7 @@ async def test_full_and_well_again(tmp_path: Path) -> None:
             # Reads, watches and deletions go on, after a new start as well.
             assert await kcp.end(signal.SIGTERM) == 0
             await kcp.again()
+            assert "etcd: it is at its quota and takes no more writes; kcp doctor says what to do\n" in kcp.output
             listed = await used.list(CONFIGMAPS, "default")
             assert {item["metadata"]["name"] for item in listed["items"]} >= set(names)
             version = listed["metadata"]["resourceVersion"]
