@@ -35,11 +35,11 @@ async def plain(authentication: Path, tmp_path_factory: pytest.TempPathFactory) 
     """An ordinary control plane, but for the controllers that workspaces do not have either. There are no nodes."""
     controllers = ("*", *(f"-{name}-controller" for name in CONTROLLERS))
     settings = full_cluster(tmp_path_factory.mktemp("plain"), durable=False, scheduler=False, controllers=controllers)
-    users = tmp_path_factory.mktemp("users") / "tokens.csv"
-    users.touch(0o600)
-    users.write_text(USERS)
-    flags = (f"--authentication-config={authentication}", f"--token-auth-file={users}")
-    async with ControlPlane(replace(settings, apiserver_args=(*settings.apiserver_args, *flags))) as plane:
+    flags = (*settings.apiserver_args, f"--authentication-config={authentication}")
+    plane = ControlPlane(replace(settings, apiserver_args=flags))
+    with plane.pki.administrator.file.open("a") as known:  # a kube-apiserver reads one file
+        known.write(USERS)
+    async with plane:
         yield plane
 
 

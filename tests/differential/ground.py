@@ -38,12 +38,12 @@ async def two_sides(folder: Path) -> AsyncIterator[tuple[Side, Side]]:
     tokens.chmod(0o600)
     flags = (f"--token-auth-file={tokens}",)
     controllers = (*SHARD_CONTROLLERS, "clusterrole-aggregation-controller")
-    settings = ControlPlaneSettings(
-        folder=folder / "plain", durable=False, apiserver_args=flags, controllers=controllers
-    )
+    settings = ControlPlaneSettings(folder=folder / "plain", durable=False, controllers=controllers)
     kcp = Kcp(folder / ".kcp", *flags)
     async with AsyncExitStack() as stack:
         plane = ControlPlane(settings)
+        with plane.pki.administrator.file.open("a") as known:  # a kube-apiserver reads one file
+            known.write(TOKEN_FILE)
         await asyncio.gather(stack.enter_async_context(plane), stack.enter_async_context(kcp))
         installation = Installation(kcp.root, folder)
         stack.push_async_callback(installation.close)
