@@ -145,12 +145,12 @@ def deletions(history: History, truth: Truth) -> Iterator[str]:
     One that no watcher was told of lies where none was watching: between the last that one knew and its next list.
     """
     asked: dict[Key, list[Write]] = defaultdict(list)
-    open_: Counter[Key] = Counter()  # may have been done and undone where nobody was watching
+    hidden: Counter[Key] = Counter()  # whatever makes an object anew, and does not show that there was none
     for write in history.writes:
         if write.verb == "delete" and write.outcome is not Outcome.REFUSED:
             asked[write.key].append(write)
-        elif write.verb in ("create", "apply") and write.outcome is Outcome.UNKNOWN:
-            open_[write.key] += 1
+        elif write.outcome is Outcome.UNKNOWN if write.verb == "create" else write.verb == "apply":
+            hidden[write.key] += 1
     done = Counter(key for key, value in truth.by_version.values() if value is None)
     for key, unseen in truth.unseen.items():
         done[key] += len(unseen)
@@ -163,7 +163,7 @@ def deletions(history: History, truth: Truth) -> Iterator[str]:
                         f"from {run.listing.version} knows nothing"
                     )
     for key in asked.keys() | done.keys():
-        least = sum(write.outcome is Outcome.ACKNOWLEDGED for write in asked[key]) - open_[key]
+        least = sum(write.outcome is Outcome.ACKNOWLEDGED for write in asked[key]) - hidden[key]
         if not least <= done[key] <= len(asked[key]):
             yield f"{key} was deleted {done[key]} times; {least} were acknowledged, {len(asked[key])} asked for"
 

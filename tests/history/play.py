@@ -30,7 +30,7 @@ WATCHERS = 3
 """Of each scope; the first without bookmarks."""
 CALM = 2.0
 """Seconds between a fault that is over and the next one."""
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds until writes are taken again, and until every watcher knows all."""
 
 

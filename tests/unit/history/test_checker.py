@@ -219,6 +219,14 @@ def test_a_deletion_where_nobody_was_watching(history: History) -> None:
     assert "knows nothing" in faults(history)
 
 
+def test_a_deletion_that_an_apply_hides(history: History) -> None:
+    history.writes += [write("delete", "", 8, None), write("apply", "v-7", 8.6, 18)]
+    history.watchers = [
+        [*watcher, Run(listing(18, 9.2, ALL, o_1=(18, "v-7"), o_2=(16, "v-6")))] for watcher in history.watchers
+    ]
+    assert check(history) == []
+
+
 def test_a_change_where_nobody_was_watching(history: History) -> None:
     history.writes.append(write("patch", "v-10", 8, None, Outcome.UNKNOWN))
     history.watchers = [
