@@ -32,6 +32,8 @@ SYNCER_START = f"#!/{PYTHON}\nimport sys\n\nfrom syncer.main import main\n\nsys.
 KCP_START = f"#!/{PYTHON}\nfrom proxy.cli.kcp import main\n\nmain()\n".encode()
 SYNCER = ("syncer", "proxy.kube", "proxy.logs", "proxy.release")
 """Of ours, what it is made of."""
+EXPRESSIONS = ("cel_expr_python", "re2")
+"""What `kcp` loads where there are expressions alone."""
 COMMANDS = "usr/local/bin"
 
 
@@ -62,7 +64,7 @@ class Builder:
 
         Raises ImageError.
         """
-        files = application("proxy", "syncer", "manifests") | distribution("kcp", own_version())
+        files = application("proxy", "syncer", "manifests", *EXPRESSIONS) | distribution("kcp", own_version())
         return self.program(target, tag=tag, files=files, name="kcp", start=KCP_START)
 
     def program(self, target: Path, *, tag: str, files: Contents, name: str, start: bytes) -> bytes:

@@ -51,8 +51,9 @@ for root in sys.argv[1:]:
 found = {}
 for name in set(sys.modules) - before:
     top = sys.modules.get(name.partition(".")[0])
-    if top is not None and getattr(top, "__file__", None):
-        found[name.partition(".")[0]] = [top.__file__, hasattr(top, "__path__")]
+    paths = [*getattr(top, "__path__", ())] or [getattr(top, "__file__", None)]
+    if paths[0]:
+        found[name.partition(".")[0]] = [paths, hasattr(top, "__path__")]
 json.dump(found, sys.stdout)
 """
 
@@ -81,22 +82,23 @@ def application(*roots: str) -> Contents:
     if outcome.returncode:
         last = outcome.stderr.strip().splitlines()[-1:]
         raise ImageError(f"importing {', '.join(roots)} failed: {''.join(last)}")
-    loaded: Mapping[str, tuple[str, bool]] = json.loads(outcome.stdout)
+    loaded: Mapping[str, tuple[list[str], bool]] = json.loads(outcome.stdout)
     files: Contents = {}
-    for name, (file, is_package) in sorted(loaded.items()):
-        path = Path(file)
+    for name, (paths, is_package) in sorted(loaded.items()):
+        path = Path(paths[0])
         if name in sys.stdlib_module_names or name.startswith("__"):
             continue
         parts = [root for root in roots if root.startswith(f"{name}.")]
         if parts:  # only a part of this package is wanted
-            files[f"{APPLICATION}/{name}/__init__.py"] = path
+            files[f"{APPLICATION}/{name}/__init__.py"] = path / "__init__.py"
             for part in parts:
                 below = part.split(".")[1:]
-                source, target = path.parent.joinpath(*below), "/".join([APPLICATION, name, *below])
+                source, target = path.joinpath(*below), "/".join([APPLICATION, name, *below])
                 module = source.with_suffix(".py")
                 files |= {f"{target}.py": module} if module.is_file() else tree(source, target)
         elif is_package:
-            files |= tree(path.parent, f"{APPLICATION}/{name}")
+            for folder in paths:  # of a namespace several
+                files |= tree(Path(folder), f"{APPLICATION}/{name}")
         else:
             files[f"{APPLICATION}/{path.name}"] = path
     return files
