@@ -111,7 +111,7 @@ def _served(group: str, entry: dict[str, Any]) -> Entry:
     if not subresources:
         return entry
     plural = entry["resource"]
-    kept = [sub for sub in subresources if not hidden(group, plural, sub["subresource"]) and group != REGISTRATIONS]
+    kept = [sub for sub in subresources if not hidden(group, plural, sub["subresource"])]
     return entry | {"subresources": kept}
 
 

@@ -54,11 +54,12 @@ _BY_KUBELET = frozenset({"attach", "exec", "log", "portforward", "proxy"})
 _REFUSED = frozenset(
     {("", "bindings", ""), ("", "pods", "binding"), ("", "services", "proxy"), ("", "nodes", "proxy")}
     | {("", "pods", sub) for sub in _BY_KUBELET}
+    | {("admissionregistration.k8s.io", "validatingadmissionpolicies", "status")}
 )
 
 
 def hidden(group: str, plural: str, subresource: str) -> bool:
-    """Whether it acts on nodes, which a shard has none of: discovery does not show it."""
+    """Whether discovery does not show it: it acts on nodes, which a shard has none of, or nobody writes it."""
     return (group, plural, subresource) in _REFUSED
 
 
