@@ -22,6 +22,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from proxy.admission.counts import Counts
 from proxy.kube.client import sockets
 from proxy.kube.networks import Guard, Networks, NotAllowed
 
@@ -55,6 +56,7 @@ class Caller:
     """Of one worker."""
 
     def __init__(self, networks: Networks) -> None:
+        self.counts = Counts()
         self._networks = networks
         self._sessions: OrderedDict[str, aiohttp.ClientSession] = OrderedDict()
         """By CA bundle."""

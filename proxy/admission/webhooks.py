@@ -6,6 +6,7 @@ Follows ``k8s.io/apiserver/pkg/admission/plugin/webhook/request`` and ``.../erro
 from __future__ import annotations
 
 import base64
+import time
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import orjson
 
 from proxy.admission.calls import Caller, CallError
+from proxy.admission.counts import ALLOWED, DENIED, FAILED, MUTATING, VALIDATING
 from proxy.admission.matching import Invocation
 from proxy.admission.review import Review
 from proxy.kube.client import Object
@@ -46,6 +48,22 @@ async def ask(
     caller: Caller, token: str, invocation: Invocation, review: Review, *, mutating: bool, left: float
 ) -> Answer:
     """``left``: seconds that there are at all. Raises Failed, and StatusError where the webhook says no."""
+    began, result = time.monotonic(), ALLOWED
+    try:
+        return await _asked(caller, token, invocation, review, mutating=mutating, left=left)
+    except Failed:
+        result = FAILED
+        raise
+    except StatusError:
+        result = DENIED
+        raise
+    finally:
+        caller.counts.add(MUTATING if mutating else VALIDATING, result, time.monotonic() - began)
+
+
+async def _asked(
+    caller: Caller, token: str, invocation: Invocation, review: Review, *, mutating: bool, left: float
+) -> Answer:
     name, said = invocation.webhook.name, invocation.webhook.said
     if review.dry_run and said.get("sideEffects") not in NO_EFFECTS:
         raise StatusError(400, f"admission webhook {_quoted(name)} does not support dry run")

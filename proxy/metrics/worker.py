@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from proxy.admission.counts import BOUNDS, Counts
 from proxy.audit.auditor import Auditor
 from proxy.metrics.limits import families_of
 from proxy.metrics.requests import RequestMetrics
@@ -69,8 +70,10 @@ class WorkerMetrics:
         watches: Watches,
         documents: Callable[[], int],
         unready: Callable[[], str | None],
+        webhooks: Counts,
         auditor: Auditor | None,
     ) -> None:
+        self._webhooks = webhooks
         self._path = path
         self._requests = requests
         self._admission = admission
@@ -148,6 +151,7 @@ class WorkerMetrics:
                 values={("reached",): self._tunnels.reached, ("away",): self._tunnels.away},
             ),
             *_shared_watches(self._watches),
+            *_calls(self._webhooks),
             *(_audit(self._auditor) if self._auditor is not None else ()),
         ]
 
@@ -207,6 +211,25 @@ def _shared_watches(watches: Watches) -> tuple[Family, ...]:
             "there was, moved to one when they knew enough.",
             "way",
             values={(way,): count for way, count in watches.counts.items()},
+        ),
+    )
+
+
+def _calls(counts: Counts) -> tuple[Family, ...]:
+    return (
+        counter(
+            "kcp_admission_webhook_calls",
+            "Questions to webhooks of workspaces by what came of them; failed: no answer, or none to be used.",
+            *("type", "result"),
+            values=counts.results,
+        ),
+        Family(
+            "kcp_admission_webhook_seconds",
+            HISTOGRAM,
+            "How long webhooks of workspaces took.",
+            labels=("type",),
+            bounds=BOUNDS,
+            buckets={kind: list(found) for kind, found in counts.durations.items()},
         ),
     )
 

@@ -177,6 +177,7 @@ class Worker:
                 watches=self._server.watches,
                 documents=self._discovery.kept_bytes,
                 unready=self.unready,
+                webhooks=self._caller.counts,
                 auditor=self._auditor,
             )
             if settings.metrics_folder

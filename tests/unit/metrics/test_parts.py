@@ -7,6 +7,7 @@ import ssl
 import time
 from pathlib import Path
 
+from proxy.admission.counts import Counts
 from proxy.kube.client import Client, Resource
 from proxy.kube.config import Connection
 from proxy.kube.errors import StatusError
@@ -52,7 +53,8 @@ def worker(index: WorkspaceIndex) -> tuple[WorkerMetrics, RequestMetrics]:
     metrics = WorkerMetrics(
         Path("unused"), requests=requests, admission=Admission(["main"], LimitSettings()), index=index, pools=(),
         connections=lambda: 0, handshakes=Handshakes(), tunnels=Tunnels(),
-        watches=Watches(lambda forward, sink: None), documents=lambda: 0, unready=lambda: None, auditor=None,
+        watches=Watches(lambda forward, sink: None), documents=lambda: 0, unready=lambda: None,
+        webhooks=Counts(), auditor=None,
     )  # fmt: skip
     return metrics, requests
 
