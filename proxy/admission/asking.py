@@ -23,12 +23,19 @@ class Tickets:
         self._configurations = configurations
         self._keys = keys
 
-    def needed(self, workspace: Workspace, info: RequestInfo) -> bool:
-        """Whether the shard is to ask. That costs all other writes a look into a dict."""
-        configured = self._configurations.of(workspace.shard, workspace.token)
-        if configured is None or info.verb in READ_ONLY or info.group in REVIEWS or info.group == GROUP:
+    def needed(self, workspace: Workspace, info: RequestInfo) -> bool | Awaitable[bool]:
+        """Whether the shard is to ask. Raises StatusError 503 where that is not known."""
+        if info.verb in READ_ONLY or info.group in REVIEWS or info.group == GROUP:
             return False
-        return configured.concerns(info.resource)
+        if not self._configurations.knows(workspace.shard):
+            return self._needed_later(workspace, info)
+        configured = self._configurations.of(workspace.shard, workspace.token)
+        return configured is not None and configured.concerns(info.resource)
+
+    async def _needed_later(self, workspace: Workspace, info: RequestInfo) -> bool:
+        await self._configurations.wait_known(workspace.shard)
+        configured = self._configurations.of(workspace.shard, workspace.token)
+        return configured is not None and configured.concerns(info.resource)
 
     def make(self, workspace: Workspace, user: User) -> bytes | Awaitable[bytes]:
         key = self._keys.known(workspace.shard)

@@ -140,6 +140,7 @@ class Callback:
         return workspace, ticket
 
     async def _ask(self, path: bytes, workspace: Workspace, user: User, review: Review) -> None:
+        await self._configurations.wait_known(workspace.shard)
         configured = self._configurations.of(workspace.shard, workspace.token)
         if configured is None:
             return

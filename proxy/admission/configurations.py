@@ -10,6 +10,7 @@ from typing import Any
 from proxy.admission.policy import CompiledPolicy, NotCompiled
 from proxy.admission.rules import could_match
 from proxy.kube.client import Client, Object, Resource
+from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
 from proxy.mapping.registrations import STORED_GROUP, VERSION
 from proxy.mapping.token import PREFIX_LENGTH, token_of
@@ -18,6 +19,8 @@ MUTATING = Resource(STORED_GROUP, VERSION, "mutatingwebhookconfigurations", name
 VALIDATING = Resource(STORED_GROUP, VERSION, "validatingwebhookconfigurations", namespaced=False)
 POLICIES = Resource(STORED_GROUP, VERSION, "validatingadmissionpolicies", namespaced=False)
 BINDINGS = Resource(STORED_GROUP, VERSION, "validatingadmissionpolicybindings", namespaced=False)
+KNOWN_WITHIN = 5.0
+"""Seconds that a write waits for a worker that has just begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,19 +131,33 @@ class Configurations:
     def __init__(self, shards: Mapping[str, Client]) -> None:
         self._known: dict[str, dict[str, Configured]] = {shard: {} for shard in shards}
         """By shard and token; only workspaces that have some."""
-        self._informers: list[Informer] = []
+        self._informers: dict[str, list[Informer]] = {shard: [] for shard in shards}
         for shard, client in shards.items():
             for kind, read in _READ.items():
                 informer = Informer(client, kind, transform=_slimming(read))
                 informer.add_handler(self._follow(shard, kind))
-                self._informers.append(informer)
+                self._informers[shard].append(informer)
 
     async def run(self) -> None:
         """Until cancelled, whether there is anything to follow or not."""
         async with asyncio.TaskGroup() as group:
             group.create_task(asyncio.Event().wait())
-            for informer in self._informers:
-                group.create_task(informer.run())
+            for informers in self._informers.values():
+                for informer in informers:
+                    group.create_task(informer.run())
+
+    def knows(self, shard: str) -> bool:
+        """Whether all that its workspaces have was read once; a shard that does not ask has nothing to be read."""
+        return all(informer.synced for informer in self._informers.get(shard, ()))
+
+    async def wait_known(self, shard: str) -> None:
+        """Raises StatusError 503 where that takes long: what has to be asked must not go by."""
+        try:
+            async with asyncio.timeout(KNOWN_WITHIN):
+                await asyncio.gather(*(informer.wait_synced() for informer in self._informers.get(shard, ())))
+        except TimeoutError:
+            why = f"shard {shard} is not available: what its workspaces say about writes is not known yet"
+            raise StatusError(503, why, details={"retryAfterSeconds": 1}) from None
 
     def of(self, shard: str, token: str) -> Configured | None:
         known = self._known.get(shard)

@@ -369,6 +369,8 @@ class WorkspaceGateway:
             values = told if isinstance(told, tuple) else (yield told)
             mapped.headers += [(EXTRA_HEADER + EXTRA, value) for value in values]
         asks = self._tickets.needed(workspace, info)
+        if not isinstance(asks, bool):
+            asks = yield asks
         if asks:
             made = self._tickets.make(workspace, user)
             ticket = made if isinstance(made, bytes) else (yield made)
