@@ -110,19 +110,19 @@ class Configured:
     def empty(self) -> bool:
         return not any(self._by_kind.values())
 
-    def concerns(self, resource: str, also: Iterable[str] = ()) -> bool:
+    def concerns(self, resource: str) -> bool:
         """Whether one of them may be about a resource. Groups are left aside, as one resource may be in several."""
         return any(
-            could_match(rule, resource, also)
+            could_match(rule, resource)
             for webhooks in self._webhooks.values()
             for hook in webhooks
             for rule in hook.said.get("rules") or ()
-        ) or any(_may_concern(policy, resource, also) for policy, _ in self.bound)
+        ) or any(_may_concern(policy, resource) for policy, _ in self.bound)
 
 
-def _may_concern(policy: Policy, resource: str, also: Iterable[str]) -> bool:
+def _may_concern(policy: Policy, resource: str) -> bool:
     rules = (policy.spec.get("matchConstraints") or {}).get("resourceRules")
-    return not rules or any(could_match(rule, resource, also) for rule in rules)
+    return not rules or any(could_match(rule, resource) for rule in rules)
 
 
 class Configurations:

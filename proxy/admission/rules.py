@@ -5,7 +5,7 @@ Follows ``k8s.io/apiserver/pkg/admission/plugin/webhook/predicates/rules``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from proxy.admission.review import GroupVersionResource, Review
@@ -27,10 +27,10 @@ def matches(rule: Mapping[str, Any], review: Review, resource: GroupVersionResou
     )
 
 
-def could_match(rule: Mapping[str, Any], resource: str, also: Iterable[str] = ()) -> bool:
-    """Whether a rule may be about a resource, in some group, by some name of it (``also``), or about a subresource."""
+def could_match(rule: Mapping[str, Any], resource: str) -> bool:
+    """Whether a rule may be about a resource, in some group, or about a subresource of it."""
     names = {part.partition("/")[0] for part in rule.get("resources") or ()}
-    return not names.isdisjoint({"*", resource, *also})
+    return not names.isdisjoint({"*", resource})
 
 
 def _named(names: Sequence[str], name: str) -> bool:

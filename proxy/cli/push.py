@@ -165,7 +165,8 @@ def _written(cluster: Stanza, user: Stanza, namespace: str | None = None) -> str
 
 def _apply(client: RestClient, obj: dict[str, Any]) -> dict[str, Any]:
     meta = obj["metadata"]
-    path = PATHS[obj["kind"]].format(namespace=segment(meta.get("namespace", "")))
+    namespace = meta.get("namespace")
+    path = PATHS[obj["kind"]].format(namespace=segment(namespace) if namespace else "")
     where = f"{path}/{segment(meta['name'])}?fieldManager=kubectl-kcp&force=true"
     made: dict[str, Any] = client.request("PATCH", where, obj, content_type="application/apply-patch+yaml")
     return made

@@ -91,7 +91,7 @@ async def test_doctor_finds_what_is_wrong(kcp: Kcp) -> None:
     exposed = kcp.root / "shard" / "admin.kubeconfig"
     swapped, kept = kcp.root / "pki" / "serving.key", (kcp.root / "pki" / "serving.key").read_bytes()
     exposed.chmod(0o644)
-    swapped.write_bytes((kcp.root / "pki" / "admin.key").read_bytes())
+    swapped.write_bytes((kcp.root / "pki" / "kube-controller-manager.key").read_bytes())
     os.kill(apiserver, signal.SIGSTOP)
     try:
         code, found = await examine(kcp)

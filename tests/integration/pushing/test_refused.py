@@ -67,7 +67,7 @@ async def test_a_cluster_that_cannot_be_synced_says_why(team: Team, tmp_path: Pa
             assert "refuses connections" in (await team.becomes("NotReachable"))["message"]
         await team.secret(edited(config, {"server": f"https://127.0.0.1:{port}"}))
         await eventually(lambda: sent(got), timeout=30)
-    await team.secret(edited(config, user={"token": "wrong", "client-certificate-data": "", "client-key-data": ""}))
+    await team.secret(edited(config, user={"token": "wrong"}))
     await team.becomes("Unauthorized")
     await team.secret(None, data={"kubeconfig": ""})
     await team.becomes("SecretInvalid")
@@ -77,7 +77,7 @@ async def test_a_cluster_that_cannot_be_synced_says_why(team: Team, tmp_path: Pa
     await team.arrives("words", "1")
     text = syncer.log.read_text()
     assert "wrong" not in text
-    assert config["users"][0]["user"]["client-key-data"] not in text
+    assert config["users"][0]["user"]["token"] not in text
 
 
 async def sent(got: list[bytes]) -> bool:
