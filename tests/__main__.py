@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 RUNS = (("integration",), ("e2e",))
 """Folders of the first runs; the last one has all others. Physical clusters, whose networks have fixed names, are
 started in one run alone."""
-MOVED = ("integration/pushing",)
+MOVED = ("integration/pushing", "integration/syncing")
 """What the last run has of the others' folders, so that all take about as long."""
 NONE_SELECTED = 5
 """Pytest's exit code for a run without tests."""
