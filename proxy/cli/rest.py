@@ -10,16 +10,13 @@ import base64
 import json
 import os
 import ssl
-import subprocess
-import tempfile
 import urllib.parse
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import urllib3
-
 from proxy.cli.kubeconfig import Kubeconfig, Stanza
+from proxy.cli.servers import Servers, Unreachable
 from proxy.kube.errors import StatusError
 
 
@@ -74,11 +71,8 @@ class RestClient:
         if "exec" in user and not overrides.token:
             user |= _exec(user["exec"], cluster)
         self._headers = _headers(user, overrides)
-        self._http = urllib3.PoolManager(
-            ssl_context=_tls(cluster, user, overrides),
-            server_hostname=overrides.tls_server_name or cluster.get("tls-server-name"),
-            retries=False,
-            timeout=urllib3.Timeout(connect=10, read=60),
+        self._servers = Servers(
+            _tls(cluster, user, overrides), overrides.tls_server_name or cluster.get("tls-server-name")
         )
 
     @classmethod
@@ -103,7 +97,7 @@ class RestClient:
     def at(self, server: str) -> RestClient:
         """The same client for another base URL."""
         other = object.__new__(RestClient)
-        other.server, other._headers, other._http = server.rstrip("/"), self._headers, self._http
+        other.server, other._headers, other._servers = server.rstrip("/"), self._headers, self._servers
         return other
 
     def request(
@@ -122,24 +116,17 @@ class RestClient:
             headers["Content-Type"] = content_type or "application/json"
             data = json.dumps(body).encode()
         try:
-            answer = self._http.request(method, self.server + path, body=data, headers=headers)
-        except urllib3.exceptions.HTTPError as error:
+            status, answer = self._servers.ask(method, self.server + path, data, headers)
+        except Unreachable as error:
             host = urllib.parse.urlsplit(self.server).netloc
-            raise ClientError(f"the server {host} cannot be reached: {_reason(error)}") from error
+            raise ClientError(f"the server {host} cannot be reached: {error}") from error
         try:
-            value = json.loads(answer.data)
+            value = json.loads(answer)
         except ValueError:
-            value = answer.data.decode("utf-8", "replace")
-        if answer.status >= 400:
-            raise StatusError.of_body(answer.status, value)
+            value = answer.decode("utf-8", "replace")
+        if status >= 400:
+            raise StatusError.of_body(status, value)
         return value
-
-
-def _reason(error: Exception) -> str:
-    inner: Any = error
-    while getattr(inner, "reason", None) is not None and not isinstance(inner.reason, str):
-        inner = inner.reason
-    return " ".join(str(inner).rpartition("): ")[2].rpartition(": ")[2].split()) or type(inner).__name__
 
 
 def _headers(user: Stanza, overrides: Overrides) -> dict[str, str]:
@@ -174,6 +161,8 @@ def _tls(cluster: Stanza, user: Stanza, overrides: Overrides) -> ssl.SSLContext:
             context.verify_mode = ssl.CERT_NONE
         cert, key = _pem(user, "client-certificate"), _pem(user, "client-key")
         if cert and key:
+            import tempfile  # as below: most have none, and all wait for what is imported
+
             with tempfile.TemporaryDirectory(prefix="kcp-") as folder:
                 for name, data in (("tls.crt", cert), ("tls.key", key)):
                     path = Path(folder, name)
@@ -203,6 +192,8 @@ def _file(path: str) -> bytes:
 
 def _exec(spec: Stanza, cluster: Stanza) -> Stanza:
     """What an exec credential plugin gives, as a user stanza."""
+    import subprocess
+
     version = spec.get("apiVersion", "client.authentication.k8s.io/v1")
     info: Stanza = {"apiVersion": version, "kind": "ExecCredential", "spec": {"interactive": False}}
     if spec.get("provideClusterInfo"):
