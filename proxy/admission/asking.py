@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from proxy.admission.configurations import Configurations
-from proxy.admission.tickets import Keys, Ticket, sign, user_info
+from proxy.admission.tickets import Keys, Ticket, sign
 from proxy.auth.identity import User
+from proxy.auth.whoami import user_info
 from proxy.mapping.paths import RequestInfo
 from proxy.mapping.registrations import GROUP
 from proxy.mapping.request import READ_ONLY

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from proxy.admission.calls import Caller
 from proxy.admission.configurations import Webhook
-from proxy.admission.jsonpatch import PatchError, apply
+from proxy.admission.jsonpatch import PatchError, apply, same
 from proxy.admission.matching import Invocation, Matcher
 from proxy.admission.review import Review
 from proxy.admission.webhooks import Failed, ask, internal
@@ -76,7 +76,7 @@ async def _mutated(caller: Caller, token: str, invocation: Invocation, review: R
         raise internal("json: cannot unmarshal into Go value of type map[string]interface {}")
     if other:
         made["apiVersion"] = version
-    changed = made != review.object
+    changed = not same(made, review.object)
     review.object = made
     return changed
 

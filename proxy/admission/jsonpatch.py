@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import orjson
+
 Operation = dict[str, Any]
+_SORTED = orjson.OPT_SORT_KEYS
 
 
 class PatchError(ValueError):
@@ -22,10 +25,8 @@ def apply(patch: list[Operation], value: Any) -> Any:
 
 def difference(before: Any, after: Any, path: str = "") -> list[Operation]:
     """What makes ``after`` of ``before``: objects key by key, everything else as a whole."""
-    if before == after and type(before) is type(after):
-        return []
     if not isinstance(before, dict) or not isinstance(after, dict):
-        return [{"op": "replace", "path": path, "value": after}]
+        return [] if same(before, after) else [{"op": "replace", "path": path, "value": after}]
     found = [{"op": "remove", "path": f"{path}/{_escaped(key)}"} for key in before if key not in after]
     for key, value in after.items():
         at = f"{path}/{_escaped(key)}"
@@ -34,6 +35,11 @@ def difference(before: Any, after: Any, path: str = "") -> list[Operation]:
         else:
             found.append({"op": "add", "path": at, "value": value})
     return found
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether they are the same JSON: to Python, true is 1."""
+    return one == other and orjson.dumps(one, option=_SORTED) == orjson.dumps(other, option=_SORTED)
 
 
 def _escaped(key: str) -> str:
@@ -137,7 +143,7 @@ def _replace(value: Any, pointer: str, content: Any) -> Any:
 
 def _test(value: Any, pointer: str, wanted: Any) -> None:
     found = _get(value, pointer, f"test operation does not apply: is missing path: {pointer}", "test")
-    if found != wanted:
+    if not same(found, wanted):
         raise PatchError(f"testing value {pointer} failed: test failed")
 
 

@@ -58,18 +58,6 @@ class Ticket:
         )  # fmt: skip
 
 
-def user_info(user: User) -> Object:
-    """``userInfo`` of an AdmissionReview; plain names."""
-    info: Object = {"username": user.name}
-    if user.uid:
-        info["uid"] = user.uid
-    if user.groups:
-        info["groups"] = list(user.groups)
-    if user.extra:
-        info["extra"] = {key: list(values) for key, values in user.extra}
-    return info
-
-
 def sign(key: bytes, ticket: Ticket) -> bytes:
     said = orjson.dumps(
         {

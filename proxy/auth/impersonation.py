@@ -14,14 +14,24 @@ from dataclasses import dataclass
 
 from proxy.auth.authorizer import Access
 from proxy.auth.forbidden import forbidden
-from proxy.auth.identity import ANONYMOUS, AUTHENTICATED, MASTERS, UNAUTHENTICATED, User, can_be_named
+from proxy.auth.identity import (
+    ANONYMOUS,
+    AUTHENTICATED,
+    EXTRA_HEADER,
+    GROUP_HEADER,
+    MASTERS,
+    UNAUTHENTICATED,
+    USER_HEADER,
+    User,
+    can_be_named,
+)
 from proxy.kube.errors import StatusError
 from proxy.mapping.names import SERVICE_ACCOUNT
 from proxy.mapping.paths import RequestInfo
 from proxy.mapping.request import Attributes
 from proxy.tenancy.index import Workspace
 
-USER, GROUP, UID, EXTRA = b"impersonate-user", b"impersonate-group", b"impersonate-uid", b"impersonate-extra-"
+UID = b"impersonate-uid"
 AUTHENTICATION = "authentication.k8s.io"
 _LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 _ACCOUNT = re.compile(rf"{SERVICE_ACCOUNT}(?P<namespace>{_LABEL}):(?P<name>{_LABEL}(?:\.{_LABEL})*)\Z")
@@ -47,14 +57,14 @@ def impersonation(headers: Sequence[Header], workspace: Workspace) -> Impersonat
             values.setdefault(key, []).append(_text(value))
     if not values:
         return None
-    users = [name for name in values.pop(USER, ()) if name]
-    groups = tuple(values.pop(GROUP, ()))
+    users = [name for name in values.pop(USER_HEADER, ()) if name]
+    groups = tuple(values.pop(GROUP_HEADER, ()))
     uid = values.pop(UID, [""])[0]
     extra = {}
     for key, texts in values.items():
-        if not key.startswith(EXTRA) or key == EXTRA:
+        if not key.startswith(EXTRA_HEADER) or key == EXTRA_HEADER:
             raise StatusError(400, f"unknown impersonation header: {_text(key)}")
-        extra[urllib.parse.unquote(_text(key[len(EXTRA) :]))] = tuple(texts)
+        extra[urllib.parse.unquote(_text(key[len(EXTRA_HEADER) :]))] = tuple(texts)
     if not users and not groups and not uid and not extra:
         return None
     if not users:

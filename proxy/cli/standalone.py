@@ -334,42 +334,25 @@ class Standalone:
     async def _follow_authorities(self, file: Path, workers: ProxyWorkers) -> None:
         """Whoever trusts other CAs than before is another process: TLS sessions that the old one has vouched for could
         be taken up again, and OpenSSL forgets no CA."""
-        known = file.read_bytes()
-        while True:
-            await asyncio.sleep(FILES_EVERY)
-            try:
-                now = file.read_bytes()
-                if now == known:
-                    continue
-                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=now.decode())
-                await workers.replace()
-            except (OSError, ValueError, ProcessError) as error:
-                log.warning("--client-ca-file %s: %s; what it held before is still trusted", file, error)
-                await asyncio.sleep(IMPATIENCE)
-            else:
-                known = now
-                self._notice(f"client certificates are checked with what {file} holds now")
+
+        async def told(now: bytes) -> None:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=now.decode())
+            await workers.replace()
+            self._notice(f"client certificates are checked with what {file} holds now")
+
+        await _follow(file, told, "what --client-ca-file held before is still trusted")
 
     async def _follow_admission(self, ca_file: Path, clients: Mapping[str, Client]) -> None:
         """Shards that ask the proxy know its certificate by the file that vouches for it: they are told when that
         changes."""
-        file = self.settings.admission_ca_file or ca_file
-        known = file.read_bytes()
-        while True:
-            await asyncio.sleep(FILES_EVERY)
-            try:
-                now = file.read_bytes()
-                if now == known:
-                    continue
-                for name, client in list(clients.items()):
-                    asking = self._asking(ca_file, name)
-                    if asking is not None:
-                        await apply_manifests(client, asking)
-            except (OSError, StatusError, BootstrapError) as error:
-                log.warning("%s has changed, and shards could not be told: %s", file, error)
-                await asyncio.sleep(IMPATIENCE)
-            else:
-                known = now
+
+        async def told(_: bytes) -> None:
+            for name, client in list(clients.items()):
+                asking = self._asking(ca_file, name)
+                if asking is not None:
+                    await apply_manifests(client, asking)
+
+        await _follow(self.settings.admission_ca_file or ca_file, told, "not all shards know what it holds now")
 
     async def _serve_metrics(self, told: Path) -> None:
         """The URL goes into the file ``told``. Raises StartError where the address that was asked for cannot be had."""
@@ -467,3 +450,21 @@ def _bind(address: str, port: int, *, share: bool) -> socket.socket:
         reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror or error}"
         raise StartError(f"port {port} of {address} {reason}") from error
     return holder
+
+
+async def _follow(file: Path, told: Callable[[bytes], Awaitable[None]], otherwise: str) -> None:
+    """Tell what ``file`` holds whenever it is something else, again until that goes well. ``otherwise``: what is the
+    case until then."""
+    known = file.read_bytes()
+    while True:
+        await asyncio.sleep(FILES_EVERY)
+        try:
+            now = file.read_bytes()
+            if now == known:
+                continue
+            await told(now)
+        except (OSError, ValueError, ProcessError, StatusError, BootstrapError) as error:
+            log.warning("%s: %s; %s", file, error, otherwise)
+            await asyncio.sleep(IMPATIENCE)
+        else:
+            known = now

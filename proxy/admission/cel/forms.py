@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from proxy.admission.cel import costs
@@ -123,27 +123,25 @@ def is_true(value: Any) -> bool:
     return bool(value)
 
 
+def decided(decisive: bool, sides: Iterable[Evaluate], frame: Frame) -> bool:
+    """Whether one of them is ``decisive``, whatever error others have."""
+    failed: CelError | None = None
+    for side in sides:
+        try:
+            if is_true(side(frame)) is decisive:
+                return decisive
+        except OutOfBudget:
+            raise
+        except CelError as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
+    return not decisive
+
+
 def _logical(decisive: bool) -> Callable[[Evaluate, Evaluate], Evaluate]:
-    """`&&` is decided by false, `||` by true, whatever error the other side has."""
-
-    def build(left: Evaluate, right: Evaluate) -> Evaluate:
-        def evaluate(frame: Frame) -> Any:
-            failed: CelError | None = None
-            for side in (left, right):
-                try:
-                    if is_true(side(frame)) is decisive:
-                        return decisive
-                except OutOfBudget:
-                    raise
-                except CelError as error:
-                    failed = failed or error
-            if failed is not None:
-                raise failed
-            return not decisive
-
-        return evaluate
-
-    return build
+    """`&&` is decided by false, `||` by true."""
+    return lambda left, right: lambda frame: decided(decisive, (left, right), frame)
 
 
 def _conditional(test: Evaluate, left: Evaluate, right: Evaluate) -> Evaluate:

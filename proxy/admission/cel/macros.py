@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from proxy.admission.cel import costs
-from proxy.admission.cel.forms import is_true
+from proxy.admission.cel.forms import decided, is_true
 from proxy.admission.cel.frame import Evaluate, Frame
 from proxy.admission.cel.functions import FUNCTIONS
-from proxy.admission.cel.values import CelError, OutOfBudget, Uint, no_overload, shown
+from proxy.admission.cel.values import CelError, Uint, no_overload, shown
 
 
 def values_of(value: Any) -> list[Any]:
@@ -35,24 +35,7 @@ Macro = Callable[[Frame, Iterable[None], Any, list[str]], Any]
 
 
 def _quantifier(decisive: bool) -> Callable[[Evaluate], Macro]:
-    def build(body: Evaluate) -> Macro:
-        def evaluate(frame: Frame, steps: Iterable[None], *_: Any) -> Any:
-            failed: CelError | None = None
-            for _step in steps:
-                try:
-                    if is_true(body(frame)) is decisive:
-                        return decisive
-                except OutOfBudget:
-                    raise
-                except CelError as error:
-                    failed = failed or error
-            if failed is not None:
-                raise failed
-            return not decisive
-
-        return evaluate
-
-    return build
+    return lambda body: lambda frame, steps, *_: decided(decisive, (body for _step in steps), frame)
 
 
 def _exists_one(body: Evaluate) -> Macro:

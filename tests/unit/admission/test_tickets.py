@@ -9,8 +9,9 @@ import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.admission.tickets import GOOD_FOR, NotGood, Ticket, check, sign, user_info, workspace_of
+from proxy.admission.tickets import GOOD_FOR, NotGood, Ticket, check, sign, workspace_of
 from proxy.auth.identity import User
+from proxy.auth.whoami import user_info
 
 KEY = b"k" * 32
 TICKET = Ticket("kabcdefgh", user_info(User("a", ("g", "h"), "7", (("scopes", ("x", "y")),))))

@@ -88,6 +88,6 @@ def test_whoami() -> None:
     now = datetime.datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=datetime.UTC)
     assert whoami_body(user, now) == (
         b'{"kind":"SelfSubjectReview","apiVersion":"authentication.k8s.io/v1","metadata":{"creationTimestamp":"2026-01-02T03:04:05Z"},'
-        b'"status":{"userInfo":{"username":"alice","groups":["dev"],"uid":"7","extra":{"scopes":["a","b"]}}}}\n'
+        b'"status":{"userInfo":{"username":"alice","uid":"7","groups":["dev"],"extra":{"scopes":["a","b"]}}}}\n'
     )
     assert b"uid" not in whoami_body(ANONYMOUS, now)
