@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from proxy.metrics.exposition import Workers, WorkerSource
-from proxy.server.worker import listening_file
+from proxy.server.settings import listening_file
 from proxy.shard.supervisor import Process, ProcessError, Program
 
 GRACE = 2.5

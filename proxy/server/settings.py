@@ -135,3 +135,8 @@ class ServerSettings:
         for key in ("token_files", "webhook_networks", "own_addresses"):
             values[key] = tuple(values[key])
         return cls(**values)
+
+
+def listening_file(run_folder: Path, name: str) -> Path:
+    """It is there from when the worker of that name takes connections."""
+    return run_folder / f"{name}.listening"

@@ -17,12 +17,7 @@ import uvloop
 from proxy.kube.config import ConfigError
 from proxy.logs import formatter, level_of
 from proxy.server.compose import Worker
-from proxy.server.settings import ServerSettings
-
-
-def listening_file(run_folder: Path, name: str) -> Path:
-    """It is there from when a worker takes connections."""
-    return run_folder / f"{name}.listening"
+from proxy.server.settings import ServerSettings, listening_file
 
 
 async def run(settings: ServerSettings, name: str) -> None:
