@@ -18,11 +18,12 @@ from dataclasses import dataclass
 
 import orjson
 
+from proxy.admission.platform import TICKET
 from proxy.auth.identity import User
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 
-EXTRA = b"ticket.kcp.dev"
+EXTRA = TICKET.encode()
 """Key of the user's extra."""
 GOOD_FOR = 120.0
 """Seconds, either way, as clocks differ: a kube-apiserver takes 60 for a request."""

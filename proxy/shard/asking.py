@@ -9,12 +9,9 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 
+from proxy.admission.platform import MUTATING, TICKET, VALIDATING
 from proxy.kube.client import Object
 from proxy.shard.manifests import Manifest, make_manifest
-
-TICKET = "ticket.kcp.dev"
-MUTATING, VALIDATING = "mutate.admission.kcp.dev", "validate.admission.kcp.dev"
-"""As `proxy.admission` has them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,24 +172,19 @@ def _equality(wanted: bool) -> Callable[[Evaluate, Evaluate], Evaluate]:
     return build
 
 
-def _or(left: Evaluate, right: Evaluate) -> Evaluate:
-    def evaluate(frame: Frame) -> Any:
-        value = left(frame)
-        if type(value) is not Optional:
-            raise no_overload()
-        return value if value.present else right(frame)
+def _or(taken: Callable[[Optional], Any]) -> Callable[[Evaluate, Evaluate], Evaluate]:
+    """What is ``taken`` of an optional value that is there, else the other side."""
 
-    return evaluate
+    def build(left: Evaluate, right: Evaluate) -> Evaluate:
+        def evaluate(frame: Frame) -> Any:
+            value = left(frame)
+            if type(value) is not Optional:
+                raise no_overload()
+            return taken(value) if value.present else right(frame)
 
+        return evaluate
 
-def _or_value(left: Evaluate, right: Evaluate) -> Evaluate:
-    def evaluate(frame: Frame) -> Any:
-        value = left(frame)
-        if type(value) is not Optional:
-            raise no_overload()
-        return value.value if value.present else right(frame)
-
-    return evaluate
+    return build
 
 
 SPECIAL: dict[tuple[str, int], Callable[..., Evaluate]] = {
@@ -201,7 +196,7 @@ SPECIAL: dict[tuple[str, int], Callable[..., Evaluate]] = {
     ("_==_", 2): _equality(True),
     ("_!=_", 2): _equality(False),
     ("_[_]", 2): _index,
-    ("or", 2): _or,
-    ("orValue", 2): _or_value,
+    ("or", 2): _or(lambda value: value),
+    ("orValue", 2): _or(lambda value: value.value),
 }
 """Calls that do not evaluate all that they are given, or know more than values; by function and number of arguments."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from proxy.admission.cel.values import CelError
+from proxy.admission.cel.values import CelError, missing
 
-_EXTRA = "pip install 'kcp[cel]'"
 _SIZE = 8 << 20
 """Bytes that a compiled expression may take."""
 
@@ -18,7 +17,7 @@ def compiled(pattern: str) -> Any:
     try:
         import re2
     except ImportError as error:
-        raise CelError(f"expressions need RE2 ({error.name}): {_EXTRA}") from error
+        raise missing("RE2", error) from error
     options = re2.Options()
     options.log_errors = False
     options.max_mem = _SIZE

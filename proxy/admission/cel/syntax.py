@@ -11,15 +11,13 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
-from proxy.admission.cel.values import CelError, Uint
+from proxy.admission.cel.values import CelError, Uint, missing
 from proxy.mapping.wire import BYTES, FIXED64, VARINT, varint
 
 MAX_LENGTH = 8192
 """Characters of an expression: parsing one lets nothing else happen for 20 microseconds each."""
 MAX_DEPTH = 100
 """Of calls in calls: Python's stack is the limit, an expression that people write has less than ten."""
-
-_EXTRA = "pip install 'kcp[cel]'"
 
 
 class Constant(NamedTuple):
@@ -87,7 +85,7 @@ def _environment() -> Any:
         from cel_expr_python import cel
         from cel_expr_python.ext import ext_optional
     except ImportError as error:
-        raise CelError(f"expressions need CEL ({error.name}): {_EXTRA}") from error
+        raise missing("CEL", error) from error
     return cel.NewEnv(variables={}, extensions=[ext_optional.ExtOptional()])
 
 

@@ -27,6 +27,11 @@ class CelError(ValueError):
     """An expression that cannot be compiled, or has no value for what it is given."""
 
 
+def missing(what: str, error: ImportError) -> CelError:
+    """A library that expressions need is not there."""
+    return CelError(f"expressions need {what} ({error.name}): pip install 'kcp[cel]'")
+
+
 class OutOfBudget(CelError):
     """It costs more than it may; unlike other errors not undone by ``||`` or ``&&``."""
 
