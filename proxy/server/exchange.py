@@ -292,6 +292,7 @@ class Assembly:
         finally:
             self._answer.record.shard_seconds += time.perf_counter() - asked
             sink.cancel()
+            del sink  # or a failure, the frame that it came from, and the sink would know each other in a circle
 
     async def start(self, status: int, headers: list[Header]) -> None:
         record = self._answer.record

@@ -115,8 +115,10 @@ class Front(asyncio.Protocol):
         if self._sink is not None:
             self._sink.cancel()
             self._sink = None
-        if self._task is not None:
-            self._task.cancel()
+        # What a cancelled task ends with knows this connection: kept here, it would be a circle of references.
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
         self._release()
         self._unstall()
         if answer is not None:

@@ -120,10 +120,11 @@ class Sending:
         terms = terms_of(mapped.target) if b"as=Table" not in form else None  # of a Table's events one has the columns
         if terms is None:
             return None
-        headers = [header for header in own.headers if header[0] not in TRACED]
+        # Nothing here knows ``own``, which knows what is made here: a cycle outlives its watch.
+        plain = replace(own, headers=[header for header in own.headers if header[0] not in TRACED])
 
         def ask(target: bytes) -> Forward:
             gate(b"GET", target, b"", workspace.token)
-            return replace(own, target=target, headers=headers, share=None)
+            return replace(plain, target=target)
 
         return Share((workspace.shard, workspace.token, workspace.moves, form, terms.subject), terms, ask)
