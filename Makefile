@@ -11,6 +11,8 @@ start: install   ## run kcp (set-up included)
 	@$(BIN)/kcp start $(ARGS)
 
 install: .venv/installed  ## set-up alone: .venv with the programs kcp, kubectl-ws, kubectl-kcp, kubectl
+	@# Where Python is told not to keep what it compiles, each process would compile the tree anew (half a CPU second).
+	@$(BIN)/python -m compileall -q proxy syncer manifests
 	@$(BIN)/kcp binaries fetch etcd kube-apiserver kube-controller-manager kubectl >/dev/null
 	@ln -sfn "$$($(BIN)/python -c 'from proxy.binaries import find; print(find("kubectl"))')" $(BIN)/kubectl
 

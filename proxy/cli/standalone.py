@@ -168,6 +168,10 @@ class Standalone:
             busiest=settings.metrics.busiest_workspaces if settings.metrics else 0,
             on_restart=self._restarted,
         )
+        # They load what they are made of while the shard starts, and wait for their settings.
+        server_file.unlink(missing_ok=True)
+        await workers.start()
+        self._monitoring.workers = workers.metrics
         server = ServerSettings(
             bind_address=settings.bind_address,
             port=settings.port,
@@ -215,7 +219,6 @@ class Standalone:
         shards, clients = following.shards, following.clients
         if not shards:
             raise StartError("--no-embedded needs a --shard")
-        replace(server, shards=tuple(shards.values())).write(server_file)
         self._watch_certificates(home, cert_file)
         first = next(iter(shards))
         if self._plane is not None:
@@ -226,8 +229,7 @@ class Standalone:
         except StatusError as error:
             raise StartError(f"shard {first}: {error.message}") from error
         # What the workers watch is served from here on; for controllers to write anything, policies must act first.
-        await workers.start()
-        self._monitoring.workers = workers.metrics
+        replace(server, shards=tuple(shards.values())).write(server_file)
         if settings.metrics is not None:
             self._run("metrics of shards", self._monitoring.shards.run())
         await asyncio.gather(
@@ -239,6 +241,8 @@ class Standalone:
         write_admin_kubeconfig(settings.kubeconfig_path, url=self.url, ca=ca_file.read_bytes(), token=token)
         self._progress("waiting for the proxy")
         await self._await_ready(workers, self._monitoring.root_ready)
+        if self._plane is not None:
+            await self._plane.start_controllers()
         if full := await self._monitoring.space():
             self._notice(f"etcd: {full}")
         self._run("shards", following.run())

@@ -1,6 +1,7 @@
 """A proxy worker process: ``python -m proxy.server.worker SETTINGS.json [NAME]``.
 
-Any number of workers share the listening address; the kernel spreads connections over them.
+Any number of workers share the listening address; the kernel spreads connections over them. A worker may be started
+before its settings are written: it has loaded everything by then.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import gc
 import logging
 import signal
 import sys
+import time
 from pathlib import Path
 
 import uvloop
@@ -18,6 +20,9 @@ from proxy.kube.config import ConfigError
 from proxy.logs import formatter, level_of
 from proxy.server.compose import Worker
 from proxy.server.settings import ServerSettings, listening_file
+
+POLL = 0.02
+"""Seconds between looks for the settings."""
 
 
 async def run(settings: ServerSettings, name: str) -> None:
@@ -34,7 +39,10 @@ def main(arguments: list[str]) -> int:
     if len(arguments) not in (1, 2):
         print("usage: python -m proxy.server.worker SETTINGS.json [NAME]", file=sys.stderr)
         return 2
-    settings = ServerSettings.read(Path(arguments[0]))
+    file = Path(arguments[0])
+    while not file.exists():
+        time.sleep(POLL)
+    settings = ServerSettings.read(file)
     handler = logging.StreamHandler()
     handler.setFormatter(formatter(settings.log_format))
     logging.basicConfig(level=level_of(settings.verbosity), handlers=[handler])

@@ -161,6 +161,7 @@ class ControlPlane:
         try:
             await self.launch()
             await self.wait_ready()
+            await self.start_controllers()
         except BaseException:
             await self.stop()
             raise
@@ -189,10 +190,13 @@ class ControlPlane:
         await self._wait("/version", timeout)
 
     async def wait_ready(self, timeout: float = READY_TIMEOUT) -> None:
-        """Until the kube-apiserver calls itself ready; then the controllers are started."""
+        """Until the kube-apiserver calls itself ready."""
         await self._wait("/readyz", timeout)
         if "etcd" in self.processes:
             self.processes["etcd"].mark_ready()
+
+    async def start_controllers(self) -> None:
+        """Once it is ready, and wait for nothing."""
         settings = self.settings
         if settings.controllers and "kube-controller-manager" not in self.processes:
             argv = commands.kube_controller_manager(
