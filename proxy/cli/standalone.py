@@ -399,7 +399,12 @@ class Standalone:
             while in_a_row < 2 * settings.workers:
                 for worker in workers.processes:
                     worker.raise_if_failed()
-                answer = await _ask(session, url) if root_ready.is_set() else "workspace root is not ready yet"
+                if not root_ready.is_set():
+                    answer: str | None = "workspace root is not ready yet"
+                elif not workers.listen():
+                    answer = "not all workers take connections yet"
+                else:
+                    answer = await _ask(session, url)
                 in_a_row = 0 if answer else in_a_row + 1
                 if answer:
                     if time.monotonic() > impatient:

@@ -52,6 +52,10 @@ class ProxyWorkers:
     def processes(self) -> list[Process]:
         return list(self._running.values())
 
+    def listen(self) -> bool:
+        """Whether all of them take connections."""
+        return all(listening_file(self._run_folder, name).exists() for name in self._names)
+
     async def start(self) -> None:
         """Wait for nothing. Raises ProcessError."""
         for name in self._names:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from proxy.kube.client import Client, Resource
-from proxy.kube.config import ConfigError, load_kubeconfig
+from proxy.kube.config import load_kubeconfig
 from proxy.kube.errors import StatusError
 from proxy.shard.addresses import free_port
 from tests.bench.load import Target
@@ -54,24 +54,17 @@ class System:
         tokens.write_text(f"{USER_TOKEN},{USER},1,dev\n")
         command += ["--metrics-bind-address", f"127.0.0.1:{self.scraped}"]
         command += ["--token-auth-file", str(tokens), *self._options]
+        said = Path(self._folder.name) / "said"
         began = time.perf_counter()
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: ASYNC220
-        kubeconfig = self.root / "admin.kubeconfig"
-        while True:
+        with said.open("wb") as out:
+            self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)  # noqa: ASYNC220
+        while "kcp is ready" not in said.read_text():
             if self.process.poll() is not None:
-                raise RuntimeError("kcp start ended")
-            try:
-                self.root_client = Client(load_kubeconfig(kubeconfig, "root"))
-            except ConfigError:
-                await asyncio.sleep(0.02)
-                continue
-            try:
-                await self.root_client.get(WORKSPACES, "default")
-                break
-            except StatusError:
-                await self.root_client.close()
-                await asyncio.sleep(0.02)
+                raise RuntimeError(f"kcp start ended: {said.read_text()}")
+            await asyncio.sleep(0.02)
         self.ready_seconds = time.perf_counter() - began
+        kubeconfig = self.root / "admin.kubeconfig"
+        self.root_client = Client(load_kubeconfig(kubeconfig, "root"))
         self.shard = Client(load_kubeconfig(self.root / "shard" / "admin.kubeconfig"))
         await self.create_workspace("benchmarks", "Organization")
         self.org = Client(load_kubeconfig(at(kubeconfig, f"{self.url}/clusters/root:benchmarks")))
