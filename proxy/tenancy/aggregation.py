@@ -28,6 +28,9 @@ MANAGER = "clusterrole-aggregation-controller"
 """Field manager, as Kubernetes' controller calls itself."""
 Key = tuple[str, str]
 """Shard, and the token of a workspace of it."""
+RESTS = 10.0
+"""Times as long as it took to read a workspace's roles they are not read again: each workspace that is made in another
+brings a role there, and ten thousand would else be read ten thousand times."""
 
 
 class Aggregation:
@@ -36,6 +39,8 @@ class Aggregation:
     def __init__(self, shards: Mapping[str, Client]) -> None:
         self._shards = shards
         self._queue: WorkQueue[Key] = WorkQueue(self._reconcile, name="aggregated roles", workers=2)
+        self._resting: dict[Key, float] = {}
+        """Until when, by the event loop's clock."""
 
     async def run(self) -> None:
         """Follow and act until cancelled."""
@@ -65,10 +70,17 @@ class Aggregation:
                 await asyncio.sleep(1)
                 lost.set()
 
-    async def _reconcile(self, key: Key) -> None:
+    async def _reconcile(self, key: Key) -> float | None:
+        loop = asyncio.get_running_loop()
+        if key in self._resting:
+            return max(self._resting[key] - loop.time(), 0.001)
         shard, token = key
         client = self._shards[shard]
+        began = loop.time()
         roles = {role["metadata"]["name"]: role for role in await roles_of(client, f"{token}-")}
+        rest = RESTS * (loop.time() - began)
+        self._resting[key] = loop.time() + rest
+        loop.call_later(rest, self._resting.pop, key, None)
         for name, rules in aggregated(roles).items():
             wanted: Object = {
                 "apiVersion": CLUSTER_ROLES.api_version,
@@ -82,6 +94,7 @@ class Aggregation:
             except StatusError as error:
                 if error.code not in (404, 409):
                     raise
+        return None
 
 
 def _lost(lost: asyncio.Event, up: bool) -> None:

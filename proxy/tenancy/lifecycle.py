@@ -73,6 +73,8 @@ class Lifecycle:
         self._types: dict[str, Informer] = {}
         self._made: dict[str, tuple[str, str]] = {}
         """uid of a ClusterWorkspace → (token, shard) of its new LogicalCluster, which the index may not know yet."""
+        self._told: set[str] = set()
+        """uid of a ClusterWorkspace that was written Ready, which its informer may not know yet."""
         self._tallies = tallies or Tallies()
         self._heard: dict[str, float] = {}
         """uid of a ClusterWorkspace that is not Ready yet → when we first saw it, by `time.monotonic`."""
@@ -183,12 +185,15 @@ class Lifecycle:
         path = f"{parent.path}:{name}"
         url = f"{self._url}/clusters/{path}"
         status: dict[str, Any] = pair.get("status") or {}
+        uid = pair["metadata"]["uid"]
         if status.get("phase") == READY and (workspace.get("status") or {}).get("phase") == READY:
             # Addresses change with the proxy's own; nothing else does once a workspace is Ready.
             if status.get("baseURL") != url or workspace["status"].get("URL") != url:
                 await self._write_status(client, key, url, status)
+            self._told.discard(uid)
             return None
-        uid = pair["metadata"]["uid"]
+        if uid in self._told:
+            return None
         heard = self._heard.setdefault(uid, time.monotonic())
         if ("", parent.prefix + api.type_name(kind)) not in self._types[key.shard].store:
             message = f'ClusterWorkspaceType "{api.type_name(kind)}" not found in {parent.path}'
@@ -210,6 +215,7 @@ class Lifecycle:
         conditions = api.set_condition(conditions, api.SHARD_VALID, True)
         location = {"current": shard, "target": shard}
         await self._write_status(client, key, url, {"location": location, "conditions": conditions})
+        self._told.add(uid)
         self._tallies.created.observe(time.monotonic() - heard)
         self._heard.pop(uid, None)
         return None
@@ -350,6 +356,7 @@ class Lifecycle:
         if pair is not None:
             self._made.pop(pair["metadata"]["uid"], None)
             self._heard.pop(pair["metadata"]["uid"], None)
+            self._told.discard(pair["metadata"]["uid"])
         self._leaving.discard(key)
         return None
 
