@@ -67,7 +67,8 @@ def _remove(data: bytes, patterns: Patterns) -> bytes:
         data = data.replace(field, b"")
     if data.startswith(_STATUS) and _LABEL_NAME in data:
         data = _QUOTED.sub(b"", data)  # a message quotes an object
-    return without_identities(data.replace(prefix, b""))
+    # In place of replace(), which looks for all of them twice: a list has thousands.
+    return without_identities(b"".join(data.split(prefix)))
 
 
 def _beginnings(*shapes: str) -> re.Pattern[bytes]:
