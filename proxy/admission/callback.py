@@ -13,17 +13,18 @@ import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import orjson
 
 from proxy.admission.calls import Caller
 from proxy.admission.configurations import MUTATING, VALIDATING, Configurations, Configured
-from proxy.admission.dispatch import mutate, validate
+from proxy.admission.dispatch import WITHIN, mutate, validate
 from proxy.admission.jsonpatch import Operation, difference
 from proxy.admission.matching import Labels, Matcher
 from proxy.admission.review import GroupVersionResource, Review, answer, review_of
+from proxy.admission.rounds import Rounds
 from proxy.admission.tickets import EXTRA, Keys, NotGood, Ticket, workspace_of
 from proxy.auth.identity import User
 from proxy.discovery import Discovery, Scopes
@@ -56,6 +57,8 @@ class Question:
     review: Review
     matcher: Matcher
     configured: Configured
+    rounds: Rounds = field(default_factory=Rounds)
+    began: float = field(default_factory=time.monotonic)
 
 
 class Plugin(Protocol):
@@ -73,7 +76,8 @@ class Webhooks:
     async def mutate(self, question: Question) -> None:
         hooks = question.configured.webhooks(MUTATING)
         if hooks:
-            await mutate(self._caller, question.workspace.token, hooks, question.review, question.matcher)
+            token, end = question.workspace.token, question.began + WITHIN
+            await mutate(self._caller, token, hooks, question.review, question.matcher, question.rounds, end)
 
     async def validate(self, question: Question) -> None:
         hooks = question.configured.webhooks(VALIDATING)
@@ -163,11 +167,14 @@ class Callback:
                 for version, _ in shape.versions
             ]
 
-        began = time.perf_counter()
         question = Question(workspace, user, review, Matcher(review, labels_of_namespace, equivalents), configured)
         for plugin in self._plugins[path]:
             await plugin(question)
-        log.debug("%s: %s took %.3f s", workspace.path, path.decode(), time.perf_counter() - began)
+        if question.rounds.wanted:
+            question.rounds.second = True
+            for plugin in self._plugins[path]:
+                await plugin(question)
+        log.debug("%s: %s took %.3f s", workspace.path, path.decode(), time.monotonic() - question.began)
 
     def _patch(self, workspace: Workspace, raw: Object, before: Object | None, review: Review) -> list[Operation]:
         """What the shard is to change. Both objects are mapped, and only what differs then is told, so that nothing

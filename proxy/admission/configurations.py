@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from proxy.admission.policy import CompiledPolicy, NotCompiled
+from proxy.admission.expressions import NotCompiled
 from proxy.admission.rules import could_match
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
@@ -19,6 +19,9 @@ MUTATING = Resource(STORED_GROUP, VERSION, "mutatingwebhookconfigurations", name
 VALIDATING = Resource(STORED_GROUP, VERSION, "validatingwebhookconfigurations", namespaced=False)
 POLICIES = Resource(STORED_GROUP, VERSION, "validatingadmissionpolicies", namespaced=False)
 BINDINGS = Resource(STORED_GROUP, VERSION, "validatingadmissionpolicybindings", namespaced=False)
+MUTATING_POLICIES = Resource(STORED_GROUP, VERSION, "mutatingadmissionpolicies", namespaced=False)
+MUTATING_BINDINGS = Resource(STORED_GROUP, VERSION, "mutatingadmissionpolicybindings", namespaced=False)
+_PAIRS = {POLICIES: BINDINGS, MUTATING_POLICIES: MUTATING_BINDINGS}
 KNOWN_WITHIN = 5.0
 """Seconds that a write waits for a worker that has just begun."""
 
@@ -38,48 +41,55 @@ class Webhook:
         return self.said.get("failurePolicy") == "Ignore"
 
 
+T = TypeVar("T")
+
+
 @dataclass(slots=True)
 class Policy:
-    """A ValidatingAdmissionPolicy, compiled when it is first needed."""
+    """A validating or a mutating one, compiled when it is first needed."""
 
     name: str
     spec: Mapping[str, Any]
-    _compiled: CompiledPolicy | NotCompiled | None = None
+    _compiled: Any = None
 
     @property
-    def compiled(self) -> CompiledPolicy:
-        """Raises NotCompiled."""
+    def ignores_failures(self) -> bool:
+        return self.spec.get("failurePolicy") == "Ignore"
+
+    def compiled(self, compile: Callable[[Mapping[str, Any]], T]) -> T:
+        """``compile``: of a spec; always the same one. Raises NotCompiled."""
         if self._compiled is None:
             try:
-                self._compiled = CompiledPolicy(self.name, self.spec)
+                self._compiled = compile(self.spec)
             except NotCompiled as error:
                 self._compiled = error
         if isinstance(self._compiled, NotCompiled):
             raise self._compiled
-        return self._compiled
+        made: T = self._compiled
+        return made
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """A ValidatingAdmissionPolicyBinding."""
+    """Of a policy."""
 
     name: str
     spec: Mapping[str, Any]
 
 
 Kept = tuple[Webhook, ...] | Policy | Binding
+Bound = tuple[tuple[Policy, tuple[Binding, ...]], ...]
 
 
 class Configured:
     """What one workspace has, by kind and then by the configuration's plain name."""
 
-    __slots__ = ("_by_kind", "_webhooks", "bound")
+    __slots__ = ("_bound", "_by_kind", "_webhooks")
 
     def __init__(self) -> None:
         self._by_kind: dict[Resource, dict[str, Kept]] = {}
         self._webhooks: dict[Resource, tuple[Webhook, ...]] = {}
-        self.bound: tuple[tuple[Policy, tuple[Binding, ...]], ...] = ()
-        """Policies that act, with their bindings."""
+        self._bound: dict[Resource, Bound] = {}
 
     def put(self, kind: Resource, name: str, kept: Kept | None) -> None:
         known = self._by_kind.setdefault(kind, {})
@@ -87,14 +97,15 @@ class Configured:
             known.pop(name, None)
         else:
             known[name] = kept
-        if kind in (POLICIES, BINDINGS):
-            self.bound = tuple(self._bound())
+        pair = next((pair for pair in _PAIRS.items() if kind in pair), None)
+        if pair is not None:
+            self._bound[pair[0]] = tuple(self._paired(*pair))
         else:
             all_of = [known[name] for name in sorted(known)]
             self._webhooks[kind] = tuple(hook for hooks in all_of if isinstance(hooks, tuple) for hook in hooks)
 
-    def _bound(self) -> Iterable[tuple[Policy, tuple[Binding, ...]]]:
-        policies, bindings = (self._by_kind.get(kind) or {} for kind in (POLICIES, BINDINGS))
+    def _paired(self, *pair: Resource) -> Iterable[tuple[Policy, tuple[Binding, ...]]]:
+        policies, bindings = (self._by_kind.get(kind) or {} for kind in pair)
         by_policy: dict[str, list[Binding]] = {}
         for _, binding in sorted(bindings.items()):
             if isinstance(binding, Binding):
@@ -107,6 +118,10 @@ class Configured:
         """In the order in which they are called."""
         return self._webhooks.get(kind, ())
 
+    def bound(self, kind: Resource) -> Bound:
+        """Policies of that kind that act, with their bindings, in the order in which they do."""
+        return self._bound.get(kind, ())
+
     def empty(self) -> bool:
         return not any(self._by_kind.values())
 
@@ -117,7 +132,7 @@ class Configured:
             for webhooks in self._webhooks.values()
             for hook in webhooks
             for rule in hook.said.get("rules") or ()
-        ) or any(_may_concern(policy, resource) for policy, _ in self.bound)
+        ) or any(_may_concern(policy, resource) for bound in self._bound.values() for policy, _ in bound)
 
 
 def _may_concern(policy: Policy, resource: str) -> bool:
@@ -202,6 +217,6 @@ def _webhooks(configuration: str, obj: Object) -> tuple[Webhook, ...]:
 _READ: dict[Resource, Callable[[str, Object], Kept]] = {
     MUTATING: _webhooks,
     VALIDATING: _webhooks,
-    POLICIES: lambda name, obj: Policy(name, obj.get("spec") or {}),
-    BINDINGS: lambda name, obj: Binding(name, obj.get("spec") or {}),
 }
+_READ |= {kind: lambda name, obj: Policy(name, obj.get("spec") or {}) for kind in _PAIRS}
+_READ |= {kind: lambda name, obj: Binding(name, obj.get("spec") or {}) for kind in _PAIRS.values()}

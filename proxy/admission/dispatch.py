@@ -15,6 +15,7 @@ from proxy.admission.configurations import Webhook
 from proxy.admission.jsonpatch import PatchError, apply, same
 from proxy.admission.matching import Invocation, Matcher
 from proxy.admission.review import Review
+from proxy.admission.rounds import Rounds
 from proxy.admission.webhooks import Failed, ask, internal
 from proxy.kube.errors import StatusError
 
@@ -24,28 +25,25 @@ WITHIN = 28.0
 """Seconds for all webhooks of a request: the shard waits 30."""
 
 
-async def mutate(caller: Caller, token: str, webhooks: Sequence[Webhook], review: Review, matcher: Matcher) -> None:
-    """Put what they make of the object into ``review``. Raises StatusError where one of them says no, or fails."""
-    end = time.monotonic() + WITHIN
-    again: set[str] = set()
-    called: set[str] = set()
-    """Of those that want to be called again where others changed something after them."""
-    changed_at_all = False
-    for is_second in (False, True):
-        if is_second and not changed_at_all:
-            return
-        for hook in webhooks:
-            if is_second and hook.uid not in again:
-                continue
-            invocation = await matcher.invocation(hook)
-            if invocation is None:
-                continue
-            if await _mutated(caller, token, invocation, review, end - time.monotonic()):
-                again |= called
-                called.clear()
-                changed_at_all = True
-            if hook.said.get("reinvocationPolicy") == "IfNeeded":
-                called.add(hook.uid)
+async def mutate(
+    caller: Caller, token: str, webhooks: Sequence[Webhook], review: Review, matcher: Matcher, rounds: Rounds,
+    end: float,
+) -> None:  # fmt: skip
+    """Put what they make of the object into ``review``, by ``end`` (of ``time.monotonic``). Raises StatusError where
+    one of them says no, or fails."""
+    invoked = rounds.of("MutatingAdmissionWebhook")
+    invoked.begin(review.object, second=rounds.second)
+    for hook in webhooks:
+        if rounds.second and not invoked.is_due(hook.uid):
+            continue
+        invocation = await matcher.invocation(hook)
+        if invocation is None:
+            continue
+        if await _mutated(caller, token, invocation, review, end - time.monotonic()):
+            invoked.changed()
+            rounds.wanted = True
+        invoked.called(hook.uid, wants_more=hook.said.get("reinvocationPolicy") == "IfNeeded")
+    invoked.end(review.object)
 
 
 async def _mutated(caller: Caller, token: str, invocation: Invocation, review: Review, left: float) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 
 Operation = dict[str, Any]
+MOST_COPIED = 3 * 2**20
+"""Bytes that the copies of one patch add (``JSONPatchMaxCopyBytes`` of kube-apiserver)."""
 _SORTED = orjson.OPT_SORT_KEYS
 
 
@@ -15,10 +17,20 @@ class PatchError(ValueError):
     """An operation that cannot be done; worded as json-patch words it."""
 
 
+class TestFailed(PatchError):
+    """A test that found another value."""
+
+
 def apply(patch: list[Operation], value: Any) -> Any:
     """A new value. Raises PatchError."""
     made = copy.deepcopy(value)
+    copied = 0
     for operation in patch:
+        if operation.get("op") == "copy" and isinstance(operation.get("from"), str):
+            copied += _size(made, operation["from"])
+            if copied > MOST_COPIED:
+                why = f"the accumulated size increase of copy is {copied}, exceeding the limit {MOST_COPIED}"
+                raise PatchError(f"Unable to complete the copy, {why}")
         made = _applied(operation, made)
     return made
 
@@ -71,6 +83,14 @@ def _applied(operation: Operation, value: Any) -> Any:
     return _add(value, path, content, f"{op} operation does not apply: doc is missing destination path: {path}", op)
 
 
+def _size(value: Any, pointer: str) -> int:
+    """Of what would be copied, in JSON."""
+    try:
+        return len(orjson.dumps(_get(value, pointer, "", "copy")))
+    except PatchError:  # which is told when it is tried
+        return 0
+
+
 def _value(operation: Operation) -> Any:
     return copy.deepcopy(operation.get("value"))
 
@@ -81,7 +101,9 @@ def _steps(pointer: str) -> list[str]:
 
 def _container(value: Any, pointer: str, missing: str) -> tuple[Any, str]:
     """An object or list, and the last step. Raises PatchError."""
-    *steps, last = _steps(pointer)
+    *steps, last = _steps(pointer) or [""]
+    if "/" not in pointer:  # nothing is added to, or removed from, a whole document
+        value = None
     for step in steps:
         if isinstance(value, dict) and step in value:
             value = value[step]
@@ -95,8 +117,6 @@ def _container(value: Any, pointer: str, missing: str) -> tuple[Any, str]:
 
 
 def _get(value: Any, pointer: str, missing: str, op: str) -> Any:
-    if not _steps(pointer):
-        return value
     container, last = _container(value, pointer, missing)
     if isinstance(container, dict):
         return container.get(last)
@@ -104,8 +124,6 @@ def _get(value: Any, pointer: str, missing: str, op: str) -> Any:
 
 
 def _add(value: Any, pointer: str, content: Any, missing: str, op: str) -> Any:
-    if not _steps(pointer):
-        return content
     container, last = _container(value, pointer, missing)
     if isinstance(container, dict):
         container[last] = content
@@ -116,8 +134,6 @@ def _add(value: Any, pointer: str, content: Any, missing: str, op: str) -> Any:
 
 
 def _remove(value: Any, pointer: str, missing: str, op: str) -> Any:
-    if not _steps(pointer):
-        raise PatchError(f"{missing}: missing value")
     container, last = _container(value, pointer, missing)
     if isinstance(container, dict):
         if last not in container:
@@ -130,7 +146,7 @@ def _remove(value: Any, pointer: str, missing: str, op: str) -> Any:
 
 
 def _replace(value: Any, pointer: str, content: Any) -> Any:
-    if not _steps(pointer):
+    if not pointer:
         return content
     what = "replace operation does not apply: doc is missing"
     container, last = _container(value, pointer, f"{what} path: {pointer}")
@@ -142,9 +158,10 @@ def _replace(value: Any, pointer: str, content: Any) -> Any:
 
 
 def _test(value: Any, pointer: str, wanted: Any) -> None:
-    found = _get(value, pointer, f"test operation does not apply: is missing path: {pointer}", "test")
+    missing = f"test operation does not apply: is missing path: {pointer}"
+    found = _get(value, pointer, missing, "test") if pointer else value
     if not same(found, wanted):
-        raise PatchError(f"testing value {pointer} failed: test failed")
+        raise TestFailed(f"testing value {pointer} failed: test failed")
 
 
 def _checked(step: str, size: int, pointer: str, op: str) -> int:

@@ -9,20 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from proxy.admission.cel.admission import BUDGET, Budget, Declared, Evaluation, Inputs, Spent, conditions_hold
+from proxy.admission.cel.admission import BUDGET, Budget, Evaluation, Inputs, Spent
 from proxy.admission.cel.evaluate import Program
 from proxy.admission.cel.values import CelError, type_of
+from proxy.admission.expressions import Expressions
 
 LONGEST_MESSAGE = 5 * 1024
 """Bytes of a message that an expression makes."""
-
-
-class NotCompiled(ValueError):
-    """Expressions that cannot be evaluated here: field → why."""
-
-    def __init__(self, faults: Mapping[str, str]) -> None:
-        super().__init__(", ".join(f"{field}: {why}" for field, why in faults.items()))
-        self.faults = faults
 
 
 class Decision(NamedTuple):
@@ -54,60 +47,42 @@ class _Validation:
 
 
 class CompiledPolicy:
-    """``name``, and ``spec`` of a ValidatingAdmissionPolicy with its defaults."""
+    """``spec`` of a ValidatingAdmissionPolicy with its defaults."""
 
-    def __init__(self, name: str, spec: Mapping[str, Any]) -> None:
+    def __init__(self, spec: Mapping[str, Any]) -> None:
         """Raises NotCompiled."""
-        self.name = name
-        self.spec = spec
         self.fails: Literal[True, False] = spec.get("failurePolicy") != "Ignore"
         """Whether what cannot be decided is denied."""
-        faults: dict[str, str] = {}
-        variables: dict[str, Program] = {}
-        self._declared = declared = Declared(variables, spec.get("paramKind") is not None)
-
-        def compiled(field: str, text: str, *, authorizer: bool = True) -> Program | None:
-            try:
-                return declared.compile(text, authorizer=authorizer)
-            except CelError as error:
-                faults[field] = str(error)
-                return None
-
-        for index, variable in enumerate(spec.get("variables") or ()):
-            program = compiled(f"spec.variables[{index}].expression", variable["expression"])
-            if program is not None:
-                variables[variable["name"]] = program
-        self._conditions = [
-            program
-            for index, condition in enumerate(spec.get("matchConditions") or ())
-            if (program := compiled(f"spec.matchConditions[{index}].expression", condition["expression"]))
-        ]
+        self._expressions = expressions = Expressions(spec)
         self._validations = []
         for index, validation in enumerate(spec.get("validations") or ()):
             where = f"spec.validations[{index}]"
-            expression = compiled(f"{where}.expression", validation["expression"])
+            expression = expressions.compile(f"{where}.expression", validation["expression"])
             text = validation.get("messageExpression")
-            message = compiled(f"{where}.messageExpression", text, authorizer=False) if text else None
+            message = expressions.compile(f"{where}.messageExpression", text, authorizer=False) if text else None
             if expression is not None:
                 self._validations.append(_Validation(validation, expression, message))
         self._annotations = [
             (annotation["key"], program)
             for index, annotation in enumerate(spec.get("auditAnnotations") or ())
-            if (program := compiled(f"spec.auditAnnotations[{index}].valueExpression", annotation["valueExpression"]))
+            if (
+                program := expressions.compile(
+                    f"spec.auditAnnotations[{index}].valueExpression", annotation["valueExpression"]
+                )
+            )
         ]
-        if faults:
-            raise NotCompiled(faults)
+        expressions.check()
 
     def evaluate(self, inputs: Inputs) -> Outcome:
         """What it says, with one parameter or none."""
         try:
-            if self._conditions and not conditions_hold(self._conditions, self._declared, inputs):
+            if not self._expressions.match(inputs):
                 return Outcome(())
-            budget = Budget(BUDGET)
-            evaluate = Evaluation(self._declared, inputs.names(), budget)
-            worded = Evaluation(self._declared, inputs.names(authorizer=False), budget)
+            declared, budget = self._expressions.declared, Budget(BUDGET)
+            evaluate = Evaluation(declared, inputs.names(), budget)
+            worded = Evaluation(declared, inputs.names(authorizer=False), budget)
             decisions = [self._decide(validation, evaluate, worded) for validation in self._validations]
-            annotate = Evaluation(self._declared, inputs.names(), Budget(BUDGET))
+            annotate = Evaluation(declared, inputs.names(), Budget(BUDGET))
             return Outcome(decisions, [self._annotate(key, program, annotate) for key, program in self._annotations])
         except CelError as error:
             return Outcome((Decision(self.fails, str(error)),))

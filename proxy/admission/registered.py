@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from proxy.admission.cel.values import CelError
 from proxy.admission.conditions import compiled
-from proxy.admission.policy import CompiledPolicy, NotCompiled
+from proxy.admission.expressions import NotCompiled
+from proxy.admission.mutations import CompiledMutations
+from proxy.admission.policy import CompiledPolicy
 from proxy.kube.client import Object
 from proxy.kube.errors import StatusError
 from proxy.mapping.registrations import GROUP, KINDS
@@ -24,7 +27,7 @@ def check_registration(obj: Object) -> None:
     if _text(obj) > MOST_TEXT:
         faults["spec" if "spec" in obj else "webhooks"] = f"Forbidden: more than {MOST_TEXT} characters of expressions"
         raise _invalid(obj, faults)
-    if obj.get("kind") == KINDS["validatingadmissionpolicies"]:
+    if obj.get("kind") in _COMPILE:
         faults = _policy_faults(obj)
     for index, hook in enumerate(obj.get("webhooks") or ()):
         where = f"webhooks[{index}]"
@@ -70,9 +73,15 @@ def _policy_faults(obj: Object) -> dict[str, str]:
     if spec.get("paramKind") == {"apiVersion": "v1", "kind": "Secret"}:
         faults["spec.paramKind"] = "Forbidden: Secrets are no parameters: a policy tells what is in them"
     try:
-        CompiledPolicy(obj["metadata"].get("name") or "", spec)
+        _COMPILE[obj["kind"]](spec)
     except NotCompiled as error:
         faults |= {
             field: f"Forbidden: it cannot be evaluated in a workspace: {why}" for field, why in error.faults.items()
         }
     return faults
+
+
+_COMPILE: dict[str, Callable[[Mapping[str, Any]], object]] = {
+    KINDS["validatingadmissionpolicies"]: CompiledPolicy,
+    KINDS["mutatingadmissionpolicies"]: CompiledMutations,
+}

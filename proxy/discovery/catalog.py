@@ -1,9 +1,9 @@
 """What a workspace has by its type, and what it may import: native resources, as the shard's own discovery tells them.
 
-Left out of every workspace, because they would be inert or unsafe there: mutating admission policies (they act on the
-whole shard) and the status of others, flow control and API services (the shard's own), certificate signing requests
-(no signer runs), nodes (no shard has any), and IP addresses and their ranges (their names are addresses, of which the
-shard has one range). What runs on nodes is there in a workspace of type Cluster, or where it was imported.
+Left out of every workspace, because they would be inert or unsafe there: the status of admission policies, flow
+control and API services (the shard's own), certificate signing requests (no signer runs), nodes (no shard has any), and
+IP addresses and their ranges (their names are addresses, of which the shard has one range). What runs on nodes is there
+in a workspace of type Cluster, or where it was imported.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from proxy.mapping.natives import WORKLOADS, hidden, importable
 from proxy.mapping.registrations import GROUP as REGISTRATIONS
 from proxy.mapping.registrations import KINDS
+from proxy.mapping.registrations import VERSION as REGISTERED
 
 Entry = Mapping[str, Any]
 """An APIResourceDiscovery of apidiscovery.k8s.io/v2."""
@@ -123,6 +124,8 @@ def select(
     for group in groups:
         versions = []
         for version in group.versions:
+            if group.name == REGISTRATIONS and version.name != REGISTERED:
+                continue  # a shard may have others, in which nothing is stored here
             entries = tuple(
                 entry
                 for entry in version.resources

@@ -83,6 +83,11 @@ class Discovery:
     def group_version_exists(self, workspace: Place, group: str, version: str) -> bool:
         return (group, version) in self.view(workspace).group_versions
 
+    def schemas(self, workspace: Place, group: str, version: str) -> Document | Awaitable[Document]:
+        """The OpenAPI document, version 3, of a group version. Raises StatusError 404 while there is none."""
+        schemas = self._shards[workspace.shard].schemas
+        return schemas.v3(workspace.token, self.view(workspace), group, version)
+
     def nothing_at(self, workspace: Place, request: Request, path: str) -> Reply:
         """404: a Status for paths of groups that are served, and plain text for all others, as of a kube-apiserver."""
         root, _, rest = path[1:].rstrip("/").partition("/")

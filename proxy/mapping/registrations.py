@@ -1,9 +1,9 @@
 """Admission configurations of workspaces: kinds that are native to a client, and that a shard must not obey.
 
-Their objects stand in CRDs of the shard (``manifests/shard/webhooks.yaml``, ``policies.yaml``) whose group is one like
-those of shared types (`proxy.mapping.shared`): confined by the prefix of their names, and plain again in every answer.
-What the shard's own kinds of the same names are asked, by dry runs alone, is whether an object is good
-(`proxy.server.registering`).
+Their objects stand in CRDs of the shard (``manifests/shard/webhooks.yaml``, ``policies.yaml``,
+``mutating-policies.yaml``) whose group is one like those of shared types (`proxy.mapping.shared`): confined by the
+prefix of their names, and plain again in every answer. What the shard's own kinds of the same names are asked, by dry
+runs alone, is whether an object is good (`proxy.server.registering`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ VERSION = "v1"
 STORED_GROUP = shared_group("admissionkcp", GROUP)
 """On the shard. The identity is no digest: such a CRD follows Kubernetes, in place."""
 KINDS = {
+    "mutatingadmissionpolicies": "MutatingAdmissionPolicy",
+    "mutatingadmissionpolicybindings": "MutatingAdmissionPolicyBinding",
     "mutatingwebhookconfigurations": "MutatingWebhookConfiguration",
     "validatingadmissionpolicies": "ValidatingAdmissionPolicy",
     "validatingadmissionpolicybindings": "ValidatingAdmissionPolicyBinding",

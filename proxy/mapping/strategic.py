@@ -14,13 +14,20 @@ from proxy.mapping.shape import Object
 
 KEYS = {"webhooks": "name", "matchConditions": "name", "variables": "name", "ownerReferences": "uid"}
 """Lists of objects that are merged, with the key by which two are the same; all others are replaced."""
+ATOMIC = {"MutatingAdmissionPolicy": frozenset({"variables"})}
+"""By kind: those of them that are replaced there."""
 UNIONS = frozenset({"finalizers"})
 """Lists of strings that are merged."""
 _DIRECTIVE, _ORDER, _DELETE, _RETAIN = "$patch", "$setElementOrder/", "$deleteFromPrimitiveList/", "$retainKeys"
 
 
-def merged(current: Mapping[str, Any], patch: Mapping[str, Any]) -> Object:
-    """What ``patch`` makes of an object. Raises StatusError 400 for one that makes no sense."""
+def merged(current: Mapping[str, Any], patch: Mapping[str, Any], kind: str = "") -> Object:
+    """What ``patch`` makes of an object of that kind. Raises StatusError 400 for one that makes no sense."""
+    replaced = ATOMIC.get(kind, frozenset())
+    return _merged(current, patch, {key: name for key, name in KEYS.items() if key not in replaced})
+
+
+def _merged(current: Mapping[str, Any], patch: Mapping[str, Any], keys: Mapping[str, str]) -> Object:
     directive = patch.get(_DIRECTIVE)
     if directive == "replace":
         return {key: value for key, value in patch.items() if key != _DIRECTIVE}
@@ -39,9 +46,9 @@ def merged(current: Mapping[str, Any], patch: Mapping[str, Any]) -> Object:
             made.pop(key, None)
         elif isinstance(value, dict):
             before = made.get(key)
-            made[key] = merged(before if isinstance(before, dict) else {}, value)
-        elif isinstance(value, list) and key in KEYS:
-            made[key] = _merged_list(made.get(key), value, KEYS[key])
+            made[key] = _merged(before if isinstance(before, dict) else {}, value, keys)
+        elif isinstance(value, list) and key in keys:
+            made[key] = _merged_list(made.get(key), value, keys, keys[key])
         elif isinstance(value, list) and key in UNIONS:
             made[key] = list(dict.fromkeys([*(made.get(key) or []), *value]))
         else:
@@ -51,11 +58,11 @@ def merged(current: Mapping[str, Any], patch: Mapping[str, Any]) -> Object:
         if key.startswith(_DELETE) and isinstance(made.get(name), list) and isinstance(value, list):
             made[name] = [item for item in made[name] if item not in value]
         elif key.startswith(_ORDER) and isinstance(made.get(name), list) and isinstance(value, list):
-            made[name] = _in_order(made[name], value, current.get(name), KEYS.get(name))
+            made[name] = _in_order(made[name], value, current.get(name), keys.get(name))
     return made
 
 
-def _merged_list(current: Any, patch: list[Any], key: str) -> list[Any]:
+def _merged_list(current: Any, patch: list[Any], keys: Mapping[str, str], key: str) -> list[Any]:
     made: list[Any] = list(current) if isinstance(current, list) else []
     if any(isinstance(item, dict) and item == {_DIRECTIVE: "replace"} for item in patch):
         return [item for item in patch if item != {_DIRECTIVE: "replace"}]
@@ -66,9 +73,9 @@ def _merged_list(current: Any, patch: list[Any], key: str) -> list[Any]:
         if item.get(_DIRECTIVE) == "delete":
             made = [one for one in made if one.get(key) != item[key]]
         elif at is None:
-            made.append(merged({}, item))
+            made.append(_merged({}, item, keys))
         else:
-            made[at] = merged(made[at], item)
+            made[at] = _merged(made[at], item, keys)
     return _in_order(made, patch, current, key)
 
 

@@ -17,6 +17,9 @@ from proxy.admission.asking import Tickets
 from proxy.admission.callback import Callback, Webhooks
 from proxy.admission.calls import Caller
 from proxy.admission.configurations import Configurations
+from proxy.admission.evaluator import Evaluator
+from proxy.admission.kinds import Kinds
+from proxy.admission.mutating import MutatingPolicies
 from proxy.admission.params import Params
 from proxy.admission.policies import Policies
 from proxy.admission.rights import Rights
@@ -125,14 +128,17 @@ class Worker:
             )
         )
         webhooks = Webhooks(self._caller)
-        policies = Policies(Params(self._discovery, asking), Rights(self._authorizer, self._discovery))
+        params = Params(self._discovery, asking)
+        evaluator = Evaluator(Rights(self._authorizer, self._discovery))
+        policies = Policies(params, evaluator)
+        mutating = MutatingPolicies(params, evaluator, Kinds(self._discovery))
         callback = Callback(
             index=self.index,
             discovery=self._discovery,
             configurations=self._configurations,
             keys=keys,
             shards=asking,
-            mutating=(webhooks.mutate,),
+            mutating=(mutating.mutate, webhooks.mutate),
             validating=(policies.validate, webhooks.validate),
         )
         gateway = WorkspaceGateway(

@@ -130,7 +130,7 @@ class Registering:
             raise StatusError(400, f"error decoding patch: {error}") from None
         if not isinstance(patch, dict):
             raise StatusError(400, "error decoding patch: json: cannot unmarshal into Go value of type map")
-        made = merged(current, patch)
+        made = merged(current, patch, KINDS[self.info.resource])
         version = made["metadata"].get("resourceVersion")
         if version != current["metadata"]["resourceVersion"]:
             what, name = f"{self.info.resource}.{GROUP}", self.info.name

@@ -23,7 +23,6 @@ NO_GROUPS = frozenset({"apiregistration.k8s.io", "certificates.k8s.io", "flowcon
 NO_RESOURCES = frozenset(
     {("", "bindings"), ("", "componentstatuses"), ("", "nodes"), ("networking.k8s.io", "ipaddresses"),
      ("networking.k8s.io", "servicecidrs")}
-    | {("admissionregistration.k8s.io", f"mutatingadmissionpolic{end}") for end in ("ies", "ybindings")}
 )  # fmt: skip
 NO_SUBRESOURCES = frozenset(
     {("pods", name) for name in ("attach", "binding", "exec", "log", "portforward", "proxy")}

@@ -28,7 +28,7 @@ TRIES = (
     "/api/v1/nodes",
     "/api/v1/componentstatuses",
     "/apis/apiregistration.k8s.io/v1/apiservices",
-    "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies",
+    "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies/workspace-label.kcp.dev",
     "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/nodes.kcp.dev",
     "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/mutate.admission.kcp.dev",
     "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas",

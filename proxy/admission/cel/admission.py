@@ -103,12 +103,12 @@ class Declared:
     variables: Mapping[str, Program]
     has_params: bool = False
 
-    def compile(self, text: str, *, authorizer: bool = True) -> Program:
+    def compile(self, text: str, *, authorizer: bool = True, mutates: bool = False) -> Program:
         """Raises CelError."""
         names = ROOTS | {VARIABLES}
         if authorizer:
             names |= AUTHORIZER
-        return Program(text, names | {PARAMS} if self.has_params else names)
+        return Program(text, names | {PARAMS} if self.has_params else names, mutates=mutates)
 
 
 class Variables(Fields):

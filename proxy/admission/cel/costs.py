@@ -7,14 +7,18 @@ Source: kube-apiserver ``pkg/cel/library/cost.go`` (CallCost), cel-go ``interpre
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from proxy.admission.cel.messages import Message
 from proxy.admission.cel.values import Opaque, size_of
 
 LIST = 10
 MAP = 30
+MESSAGE = 40
 """Of making one."""
+DEEP = 10_000_000
+"""Of items in what is compared, so many are counted: they cost more than there is for one evaluation."""
 CHECK = 350_000
 """Of asking the authorizer: two for each expression."""
 
@@ -35,23 +39,61 @@ def _regex(args: list[Any]) -> int:
 
 
 def comparison(left: Any, right: Any) -> int:
-    if isinstance(left, Opaque):
+    """By the smaller one. Finding out which that is takes no longer than comparing it."""
+    if isinstance(left, Opaque) and not isinstance(left, Message):
         return 1
-    return math.ceil(min(_deep(left), _deep(right)) * 0.1)
+    most = 64
+    while True:
+        sizes = _deep(left, most), _deep(right, most)
+        if min(sizes) < most:
+            return math.ceil(min(sizes) * 0.1)
+        most *= 8
 
 
-def _deep(value: Any) -> int:
-    """Size of all that is in a value, which comparing it has to look at; kube-apiserver counts the top level alone."""
+def _deep(value: Any, most: int) -> int:
+    """Size of all that is in a value, which comparing it has to look at; kube-apiserver counts the top level alone.
+    Counted up to ``most``."""
+    items = _items(value)
+    if items is None:
+        return size_of(value)
+    size, waiting = 1, [iter(items)]
+    while waiting:
+        for item in waiting[-1]:
+            inner = _items(item)
+            size += 1 if inner is not None else max(1, size_of(item))
+            if size >= most:
+                return size
+            if inner is not None:
+                waiting.append(iter(inner))
+                break
+        else:
+            waiting.pop()
+    return size
+
+
+def _items(value: Any) -> Iterable[Any] | None:
     if type(value) is list:
-        return 1 + sum(map(_deep, value))
+        return value
     if type(value) is dict:
-        return 1 + sum(map(_deep, value.values()))
-    return size_of(value)
+        return value.values()
+    return value.fields.values() if isinstance(value, Message) else None
 
 
 def _membership(args: list[Any]) -> int:
     container = args[1]
-    return len(container) if type(container) is list else 1
+    return len(container) * _weight(args[:1]) if type(container) is list else 1
+
+
+def _weight(items: Any) -> int:
+    """What comparing one of them costs at most. Finding that out takes no longer than what it makes a call cost."""
+    deepest, left = 1, DEEP
+    for item in items if type(items) is list else ():
+        if _items(item) is not None:
+            deep = _deep(item, left)
+            deepest, left = max(deepest, deep), left - deep
+            if left <= 0:
+                return DEEP
+    return math.ceil(deepest * 0.1)
 
 
 def _sum(args: list[Any]) -> int:
@@ -92,7 +134,7 @@ def sorting(items: Any) -> int:
 
 
 def _sets(args: list[Any]) -> int:
-    return 1 + size_of(args[0]) * size_of(args[1])
+    return 1 + size_of(args[0]) * size_of(args[1]) * _weight(args[0])
 
 
 def _format(args: list[Any]) -> int:
@@ -124,15 +166,17 @@ CALLS: dict[str, Cost] = {
     **dict.fromkeys(
         ("url", "lowerAscii", "upperAscii", "substring", "trim", "cidr", "isIP", "isCIDR", "ip", "quantity",
          "isQuantity", "semver", "isSemver", "startsWith", "endsWith", "bytes", "strings.quote", "isURL", "charAt",
-         "string", "timestamp", "duration", "int", "uint", "double"),
+         "string", "timestamp", "duration", "int", "uint", "double", "jsonpatch.escapeKey"),
         _ONCE,
     ),
     **dict.fromkeys(("split", "ip.isCanonical"), _TWICE),
-    **dict.fromkeys(("isSorted", "sum", "max", "min", "indexOf", "lastIndexOf"), Cost(_list_traversal)),
+    **dict.fromkeys(("isSorted", "sum", "max", "min"), Cost(_list_traversal)),
+    **dict.fromkeys(("indexOf", "lastIndexOf"), Cost(lambda args: _list_traversal(args) * _weight(args[-1:]))),
     **dict.fromkeys(("matches", "find", "findAll"), Cost(_regex)),
     **dict.fromkeys(("sets.contains", "sets.intersects", "sets.equivalent"), Cost(_sets)),
     **dict.fromkeys(("_<_", "_<=_", "_>_", "_>=_"), Cost(lambda args: comparison(*args))),
-    **dict.fromkeys(("sort", "distinct"), Cost(lambda args: sorting(args[0]))),
+    "sort": Cost(lambda args: sorting(args[0])),
+    "distinct": Cost(lambda args: sorting(args[0]) * _weight(args[0])),
     **dict.fromkeys(("slice", "reverse"), _LISTED),
     "replace": Cost(_replacing),
     "join": Cost(_joining),

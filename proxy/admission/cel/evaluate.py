@@ -14,10 +14,13 @@ from proxy.admission.cel.forms import SPECIAL, field_of, has_field, is_true, key
 from proxy.admission.cel.frame import Evaluate, Frame
 from proxy.admission.cel.functions import FUNCTIONS, TYPE_NAMES
 from proxy.admission.cel.macros import MACROS, pairs_of, values_of
+from proxy.admission.cel.messages import FUNCTIONS as OF_MUTATIONS
+from proxy.admission.cel.messages import maker
 from proxy.admission.cel.syntax import (
     Call,
     Comprehension,
     Constant,
+    Creation,
     Elements,
     Entries,
     Ident,
@@ -29,12 +32,12 @@ from proxy.admission.cel.values import CelError, Optional, OutOfBudget, no_overl
 
 
 class Program:
-    """A compiled expression. ``variables``: names that it may use."""
+    """A compiled expression. ``variables``: names that it may use; ``mutates``: whether it may make messages."""
 
-    def __init__(self, text: str, variables: Collection[str]) -> None:
+    def __init__(self, text: str, variables: Collection[str], *, mutates: bool = False) -> None:
         """Raises CelError."""
         self.text = text
-        self._run = _Compiler(frozenset(variables)).compile(parse(text), frozenset())
+        self._run = _Compiler(frozenset(variables), mutates).compile(parse(text), frozenset())
 
     def __call__(self, frame: Frame) -> Any:
         """Its value. Raises CelError; ``frame.cost`` tells what was spent in any case."""
@@ -62,8 +65,10 @@ Locals = frozenset[str]
 
 
 class _Compiler:
-    def __init__(self, variables: frozenset[str]) -> None:
+    def __init__(self, variables: frozenset[str], mutates: bool) -> None:
         self._variables = variables
+        self._mutates = mutates
+        self._functions = {**FUNCTIONS, **OF_MUTATIONS} if mutates else FUNCTIONS
 
     def compile(self, node: Node, local: Locals) -> Evaluate:
         match node:
@@ -79,6 +84,8 @@ class _Compiler:
                 return self._elements(node, local)
             case Entries():
                 return self._entries(node, local)
+            case Creation():
+                return self._creation(node, local)
             case Comprehension():
                 return self._comprehension(node, local)
 
@@ -127,7 +134,7 @@ class _Compiler:
         function, target, args = node.function, node.target, node.args
         if target is not None:
             prefix = _dotted(target)
-            if prefix is not None and f"{prefix}.{function}" in FUNCTIONS:
+            if prefix is not None and f"{prefix}.{function}" in self._functions:
                 return self._plain_call(f"{prefix}.{function}", [self.compile(arg, local) for arg in args])
             macro = MACROS.get((function, len(args)))
             if macro is not None and all(isinstance(arg, Ident) for arg in args[: macro[0]]):
@@ -142,7 +149,7 @@ class _Compiler:
         return self._plain_call(function, compiled)
 
     def _plain_call(self, name: str, args: list[Evaluate]) -> Evaluate:
-        function = FUNCTIONS.get(name)
+        function = self._functions.get(name)
         if function is None:
             raise CelError(f"undeclared reference to '{name}' (in container '')")
         if isinstance(function, Mapping):
@@ -210,17 +217,23 @@ class _Compiler:
             frame.charge(costs.MAP)
             made: dict[Any, Any] = {}
             for key, value, optional in entries:
-                name, found = key(frame), value(frame)
-                if optional:
-                    if type(found) is not Optional:
-                        raise CelError(
-                            f"cannot initialize optional entry '{shown(name)}' from non-optional value {shown(found)}"
-                        )
-                    if not found.present:
-                        continue
-                    found = found.value
-                made[key_of(name)] = found
+                _put(made, key_of(key(frame)), value(frame), optional)
             return made
+
+        return evaluate
+
+    def _creation(self, node: Creation, local: Locals) -> Evaluate:
+        if not self._mutates:
+            raise CelError(f"undeclared reference to '{node.name}' (in container '')")
+        make = maker(node.name)
+        entries = [(field, self.compile(value, local), optional) for field, value, optional in node.entries]
+
+        def evaluate(frame: Frame) -> Any:
+            frame.charge(costs.MESSAGE)
+            fields: dict[str, Any] = {}
+            for field, value, optional in entries:
+                _put(fields, field, value(frame), optional)
+            return make(fields)
 
         return evaluate
 
@@ -332,6 +345,17 @@ class _Compiler:
                 names.update(outer)
 
         return run
+
+
+def _put(made: dict[Any, Any], key: Any, found: Any, optional: bool) -> None:
+    """An entry; one with a question mark may be none."""
+    if optional:
+        if type(found) is not Optional:
+            raise CelError(f"cannot initialize optional entry '{shown(key)}' from non-optional value {shown(found)}")
+        if not found.present:
+            return
+        found = found.value
+    made[key] = found
 
 
 _SKIP = object()

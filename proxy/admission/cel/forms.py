@@ -43,11 +43,7 @@ def has_field(value: Any, field: str) -> bool:
     if type(value) is list:
         raise CelError("unsupported index type 'string' in list")
     if isinstance(value, Fields):
-        try:
-            value.field(field)
-        except KeyError:
-            return False
-        return True
+        return value.has(field)
     return type(value) is dict and field in value
 
 
@@ -101,10 +97,7 @@ def _select_optional(value: Any, index: Any) -> Optional:
             return NONE
         value = value.value
     if isinstance(value, Fields):
-        try:
-            return Optional(value.field(index), True)
-        except KeyError:
-            return NONE
+        return Optional(value.field(index), True) if value.has(index) else NONE
     found = _find(value, index)
     return NONE if found is MISSING else Optional(found, True)
 

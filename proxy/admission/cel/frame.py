@@ -37,3 +37,11 @@ class Fields:
     def field(self, name: str) -> Any:
         """Raises CelError, KeyError."""
         raise NotImplementedError
+
+    def has(self, name: str) -> bool:
+        """Raises CelError."""
+        try:
+            self.field(name)
+        except KeyError:
+            return False
+        return True

@@ -54,6 +54,13 @@ class Entries(NamedTuple):
     entries: tuple[tuple[Node, Node, bool], ...]
 
 
+class Creation(NamedTuple):
+    """Of a message: field, value, whether there is a question mark."""
+
+    name: str
+    entries: tuple[tuple[str, Node, bool], ...]
+
+
 class Comprehension(NamedTuple):
     variable: str
     range: Node
@@ -64,7 +71,7 @@ class Comprehension(NamedTuple):
     result: Node
 
 
-Node = Constant | Ident | Select | Call | Elements | Entries | Comprehension
+Node = Constant | Ident | Select | Call | Elements | Entries | Creation | Comprehension
 
 
 def parse(text: str) -> Node:
@@ -122,7 +129,7 @@ def _node(data: bytes, depth: int) -> Node:
             return read(value, depth + 1)
         if number != 2:  # its id
             break
-    raise CelError("messages are not supported")
+    raise CelError("unknown kind of expression")
 
 
 def _constant(data: bytes, _: int) -> Constant:
@@ -187,16 +194,19 @@ def _packed(value: Any) -> Iterator[int]:
         yield number
 
 
-def _entries(data: bytes, depth: int) -> Entries:
-    entries = []
+def _entries(data: bytes, depth: int) -> Entries | Creation:
+    name, entries = "", []
     for number, value in _fields(data):
         if number == 1:
-            raise CelError(f"messages are not supported: {value.decode()}")
-        found = dict(_fields(value))
-        if 3 not in found:
-            raise CelError("messages are not supported")
-        entries.append((_node(found[3], depth), _node(found[4], depth), bool(found.get(5))))
-    return Entries(tuple(entries))
+            name = value.decode()
+        else:
+            entries.append(dict(_fields(value)))
+    if name:
+        return Creation(
+            name,
+            tuple((found[2].decode(), _node(found[4], depth), bool(found.get(5))) for found in entries),
+        )
+    return Entries(tuple((_node(found[3], depth), _node(found[4], depth), bool(found.get(5))) for found in entries))
 
 
 def _comprehension(data: bytes, depth: int) -> Comprehension:

@@ -118,6 +118,9 @@ class Opaque:
         """What traversing it costs."""
         return 1
 
+    def is_zero(self) -> bool:
+        return False
+
 
 def type_of(value: Any) -> Type:
     found = TYPES.get(type(value))
@@ -172,7 +175,9 @@ def size_of(value: Any) -> int:
 
 def is_zero(value: Any) -> bool:
     """Whether ``optional.ofNonZeroValue`` has no use for it."""
-    if isinstance(value, Opaque | Type | Timestamp):
+    if isinstance(value, Opaque):
+        return value.is_zero()
+    if isinstance(value, Type | Timestamp):
         return False
     if isinstance(value, Optional):
         return not value.present or is_zero(value.value)

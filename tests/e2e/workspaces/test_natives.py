@@ -74,7 +74,6 @@ async def test_discovery_shows_them_and_no_more(places: Places) -> None:
         "nodes", "componentstatuses", "bindings",  # of nodes and of the control plane itself
         "ipaddresses", "servicecidrs",  # named by addresses, which the shard has one range of
         "apiservices", "certificatesigningrequests", "flowschemas", "prioritylevelconfigurations",
-        "mutatingadmissionpolicies", "mutatingadmissionpolicybindings",
     }  # fmt: skip
 
     async def shown(api: Api) -> set[str]:

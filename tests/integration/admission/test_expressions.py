@@ -120,6 +120,6 @@ async def test_same_values_and_errors(policies: Server) -> None:
             return await policies.warnings(name)
 
         theirs = await eventually(warnings)
-        outcome = CompiledPolicy(name, spec(name, expressions)).evaluate(inputs(name, user, namespace))
+        outcome = CompiledPolicy(spec(name, expressions)).evaluate(inputs(name, user, namespace))
         ours = [PREFIX.format(name) + decision.message for decision in outcome.decisions if decision.denied]
         assert sorted(ours) == theirs

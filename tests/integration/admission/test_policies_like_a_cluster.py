@@ -154,27 +154,34 @@ def limits(name: str, most: str, label: str) -> Object:
 
 
 async def prepare(side: Side) -> None:
-    await side.client.create(NAMESPACES, {"metadata": {"name": "limited", "labels": {"limited": "yes"}}})
-    await side.client.create(CRDS, CRD)
-    await side.client.create(CONFIG_MAPS, limits("five", "5", "yes"), "default")
-    await side.client.create(CONFIG_MAPS, limits("nine", "9", "no"), "default")
-    await side.client.create(CONFIG_MAPS, limits("five", "6", "yes"), "limited")
+    """What cases speak of, unless it is there."""
+
+    async def create(resource: Resource, obj: Object, namespace: str | None = None) -> None:
+        try:
+            await side.client.create(resource, obj, namespace)
+        except StatusError as error:
+            if error.code != 409:
+                raise
+
+    await create(NAMESPACES, {"metadata": {"name": "limited", "labels": {"limited": "yes"}}})
+    await create(CRDS, CRD)
+    await create(CONFIG_MAPS, limits("five", "5", "yes"), "default")
+    await create(CONFIG_MAPS, limits("nine", "9", "no"), "default")
+    await create(CONFIG_MAPS, limits("five", "6", "yes"), "limited")
     own = {"apiVersion": LIMITS.api_version, "kind": "Limit", "metadata": {"name": "five"}, "max": 5}
 
     async def made() -> bool:
-        await side.client.create(LIMITS, own)
+        await create(LIMITS, own)
         return True
 
     await eventually(made, StatusError)
-    await side.client.create(SERVICE_ACCOUNTS, {"metadata": {"name": "reader"}}, "default")
+    await create(SERVICE_ACCOUNTS, {"metadata": {"name": "reader"}}, "default")
     reads = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}]
-    await side.client.create(ROLES, {"metadata": {"name": "reader"}, "rules": reads})
+    await create(ROLES, {"metadata": {"name": "reader"}, "rules": reads})
     bindings = Resource(ROLES.group, "v1", "rolebindings")
     subject = {"kind": "ServiceAccount", "name": "reader", "namespace": "default"}
     role = {"apiGroup": ROLES.group, "kind": "ClusterRole", "name": "reader"}
-    await side.client.create(
-        bindings, {"metadata": {"name": "reader"}, "subjects": [subject], "roleRef": role}, "default"
-    )
+    await create(bindings, {"metadata": {"name": "reader"}, "subjects": [subject], "roleRef": role}, "default")
 
 
 async def act(side: Side, name: str) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from proxy.admission.cel.admission import Inputs, Question, Verdict, conditions_hold
+from proxy.admission.cel.admission import Inputs, Question, Verdict
 from proxy.admission.cel.evaluate import Program
 from proxy.admission.cel.frame import PER_CALL_LIMIT, Frame
 from proxy.admission.cel.values import CelError, OutOfBudget
-from proxy.admission.policy import CompiledPolicy, Decision, NotCompiled
+from proxy.admission.expressions import Expressions, NotCompiled
+from proxy.admission.policy import CompiledPolicy, Decision
 
 BIG = {"data": {f"key-{number}": "x" * 20 for number in range(40_000)}, "text": "ab" * 500_000}
 """A MiB or two."""
@@ -37,6 +38,10 @@ def run(text: str, **values: Any) -> Any:
         "o.text.split('').sort().size() > 0",
         "o.text.split('').distinct().size() > 0",
         "o.data.all(k, v, o.data.all(l, w, o == o))",
+        "[lists.range(999).map(i, {'d': o.data, 'i': i})].all(s, [1, 2, 3].all(i, !({'d': o.data, 'i': -1} in s)))",
+        "[lists.range(1000).map(i, {'d': o.data, 'i': i})].all(s, s.distinct().size() > 0 && sets.contains(s, s))",
+        "[lists.range(999).map(i, {'d': o.data, 'i': i})].all(s, lists.range(99).all(i, s.indexOf({'d': o.data}) < 0))",
+        "o.data.all(k, o.data.all(l, o != null && o != {} && o != {'data': {'': ''}}))",
         "sets.contains(o.text.split(''), o.text.split(''))",
         "o.data.all(x, o == o)",
         "o.data.transformMap(k, v, o.data.transformMap(l, w, o)).size() > 0",
@@ -85,7 +90,7 @@ def inputs(obj: Any = None, ask: Any = lambda question: Verdict(allowed=False)) 
 
 
 def policy(**spec: Any) -> CompiledPolicy:
-    return CompiledPolicy("p", spec)
+    return CompiledPolicy(spec)
 
 
 def test_all_that_cannot_be_compiled_is_told_with_its_place() -> None:
@@ -168,6 +173,5 @@ def test_asking_is_dear() -> None:
 
 
 def test_conditions_do_not_see_the_namespace() -> None:
-    compiled = policy(matchConditions=[{"name": "c", "expression": "namespaceObject == null"}])
-    held = conditions_hold(compiled._conditions, compiled._declared, inputs())
-    assert held
+    said = {"matchConditions": [{"name": "c", "expression": "namespaceObject == null"}]}
+    assert Expressions(said).match(inputs())

@@ -64,6 +64,7 @@ def test_operations(patch: list[dict[str, Any]], made: Any) -> None:
             {"op": "remove", "path": "/x"},
             "error in remove for path: '/x': Unable to remove nonexistent key: x: missing value",
         ),
+        ({"op": "add", "path": "", "value": {}}, f'add {MISSING} path: "": missing value'),
         ({"op": "replace", "path": "/x"}, f"replace {MISSING} key: /x: missing value"),
         ({"op": "replace", "path": "/x/y"}, f"replace {MISSING} path: /x/y: missing value"),
         (
@@ -81,3 +82,10 @@ def test_what_cannot_be_done(operation: dict[str, Any], words: str) -> None:
     with pytest.raises(PatchError) as caught:
         apply([operation], DOC)
     assert str(caught.value) == words
+
+
+def test_copies_of_copies_have_an_end() -> None:
+    """Each doubles the object."""
+    patch = [{"op": "copy", "from": "/a", "path": f"/a/{number}"} for number in range(60)]
+    with pytest.raises(PatchError, match="the accumulated size increase of copy is"):
+        apply(patch, {"a": {"b": "x" * 1000}})

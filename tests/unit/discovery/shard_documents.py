@@ -61,7 +61,7 @@ OTHERS = {
     "items": [
         group(
             "admissionregistration.k8s.io",
-            v1=[entry("mutatingadmissionpolicies", "MutatingAdmissionPolicy", namespaced=False)],
+            v1beta1=[entry("mutatingadmissionpolicies", "MutatingAdmissionPolicy", namespaced=False)],
         ),
         group("apps", v1=[entry("deployments", "Deployment", shortNames=["deploy"], categories=["all"])]),
         group(

@@ -42,7 +42,7 @@ def test_import_shows_that_version_alone() -> None:
 @pytest.mark.parametrize(
     "forged",
     [
-        ("admissionregistration.k8s.io", "v1", "mutatingadmissionpolicies"),
+        ("admissionregistration.k8s.io", "v1beta1", "mutatingadmissionpolicies"),
         ("", "v1", "nodes"),
         ("", "v1", "bindings"),
         ("certificates.k8s.io", "v1", "podcertificaterequests"),

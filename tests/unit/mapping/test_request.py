@@ -258,7 +258,7 @@ REFUSED = [
     ("GET", "/api/v1/namespaces/a/pods/p/log", None, 400),
     ("GET", "/api/v1/namespaces/a/pods/p/exec", None, 400),
     ("GET", "/api/v1/namespaces/a/services/s/proxy", None, 503),
-    ("GET", "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies", None, 404),
+    ("GET", "/apis/admissionregistration.k8s.io/v1/other", None, 404),
     ("POST", "/apis/apiregistration.k8s.io/v1/apiservices", {}, 404),
     ("PATCH", f"{CRDS}/x.apps", {}, 403),
     ("PATCH", "/api/v1/namespaces/" + "n" * 54, {}, 422),
