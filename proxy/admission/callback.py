@@ -28,6 +28,7 @@ from proxy.admission.rounds import Rounds
 from proxy.admission.tickets import EXTRA, Keys, NotGood, Ticket, workspace_of
 from proxy.auth.identity import User
 from proxy.discovery import Discovery, Scopes
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError, not_found
 from proxy.mapping.gate import gate
@@ -104,7 +105,7 @@ class Callback:
         self._discovery = discovery
         self._configurations = configurations
         self._keys = keys
-        self._shards = shards
+        self._shards = Identity.ADMISSION.on_all(shards)
         self._plugins = {MUTATE: tuple(mutating), VALIDATE: tuple(validating)}
 
     async def reply(self, path: bytes, body: bytes) -> Reply:

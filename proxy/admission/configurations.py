@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from proxy.admission.expressions import NotCompiled
 from proxy.admission.rules import could_match
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
@@ -141,13 +142,13 @@ def _may_concern(policy: Policy, resource: str) -> bool:
 
 
 class Configurations:
-    """Of all shards that ask. ``shards``: a client with full rights for each of them."""
+    """Of all shards that ask. ``shards``: a client for each of them, which may impersonate."""
 
     def __init__(self, shards: Mapping[str, Client]) -> None:
         self._known: dict[str, dict[str, Configured]] = {shard: {} for shard in shards}
         """By shard and token; only workspaces that have some."""
         self._informers: dict[str, list[Informer]] = {shard: [] for shard in shards}
-        for shard, client in shards.items():
+        for shard, client in Identity.ADMISSION.on_all(shards).items():
             for kind, read in _READ.items():
                 informer = Informer(client, kind, transform=_slimming(read))
                 informer.add_handler(self._follow(shard, kind))

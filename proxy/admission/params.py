@@ -13,6 +13,7 @@ import orjson
 
 from proxy.discovery import Discovery, Scopes
 from proxy.discovery.view import View
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object
 from proxy.kube.errors import StatusError
 from proxy.kube.selectors import selects
@@ -43,11 +44,11 @@ class ParamKind(NamedTuple):
 
 
 class Params:
-    """``shards``: a client with full rights for each."""
+    """``shards``: a client for each, which may impersonate."""
 
     def __init__(self, discovery: Discovery, shards: Mapping[str, Client]) -> None:
         self._discovery = discovery
-        self._shards = shards
+        self._shards = Identity.PARAMETERS.on_all(shards)
 
     def kind(self, workspace: Workspace, said: Mapping[str, Any]) -> ParamKind:
         """Raises Misconfigured."""

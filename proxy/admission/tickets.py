@@ -20,6 +20,7 @@ import orjson
 
 from proxy.admission.platform import TICKET
 from proxy.auth.identity import User
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 
@@ -107,7 +108,7 @@ class Keys:
     """The shards' keys, read at first need and made where there is none."""
 
     def __init__(self, shards: Mapping[str, Client]) -> None:
-        self._shards = shards
+        self._shards = Identity.ADMISSION.on_all(shards)
         self._known: dict[str, bytes] = {}
         self._read_at: dict[str, float] = {}
         self._lock = asyncio.Lock()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
@@ -11,9 +10,7 @@ from proxy.kube.errors import StatusError
 log = logging.getLogger(__name__)
 
 
-async def ask(
-    client: Client, shard: str, reviews: Resource, spec: Object, *, headers: Sequence[tuple[str, str]] = ()
-) -> Object:
+async def ask(client: Client, shard: str, reviews: Resource, spec: Object) -> Object:
     """The ``status`` of a review with ``spec``.
 
     Raises StatusError 503 for a shard that does not answer, 500 for one that refuses to. Neither tells more than the
@@ -21,7 +18,7 @@ async def ask(
     """
     body = {"apiVersion": reviews.api_version, "kind": KINDS[reviews.plural], "spec": spec}
     try:
-        review = await client.request("POST", reviews.path(), body=body, headers=headers)
+        review = await client.request("POST", reviews.path(), body=body)
     except StatusError as error:
         log.warning("shard %s: %s: %s", shard, reviews.plural, error)
         if error.code >= 500 or error.code == 429:

@@ -24,6 +24,7 @@ from proxy.auth.moved import MovedTokens
 from proxy.auth.tokenfile import TokenFiles, digest
 from proxy.auth.trusted import Trusted
 from proxy.auth.webhook import TokenWebhook
+from proxy.identities import Identity
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
 from proxy.kube.flights import Flights
@@ -67,7 +68,7 @@ class _Certificate(NamedTuple):
 
 
 class Authenticator:
-    """``shards``: a client with full rights for each shard, for TokenReviews."""
+    """``shards``: a client for each, which may impersonate, for TokenReviews."""
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class Authenticator:
         self._tokens = tokens
         self._trusted = trusted or Trusted()
         self._webhook = webhook
-        self._shards = shards
+        self._shards = Identity.ACCESS.on_all(shards)
         self._moved = MovedTokens(shards)
         self._good: LRUCache[tuple[str, bytes], _Verified] = LRUCache(CACHED)
         self._bad: TTLCache[tuple[str, bytes], bool] = TTLCache(CACHED, BAD_FOR)

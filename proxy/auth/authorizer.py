@@ -23,6 +23,7 @@ from proxy.auth.asking import ACCESS_REVIEWS, RULES_REVIEWS, ask
 from proxy.auth.identity import AUTHENTICATED, User, mapped_identity
 from proxy.auth.leases import FOR_GOOD, Epoch, Lease, both
 from proxy.auth.rules import Rules
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.events import follow
 from proxy.kube.flights import Flights
@@ -131,11 +132,11 @@ class _Watch:
 
 
 class Authorizer:
-    """``shards``: a client with full rights for each shard; rules are asked for by impersonating the mapped user."""
+    """``shards``: a client for each; rules are asked for by impersonating the mapped user."""
 
     def __init__(self, index: Index, shards: Mapping[str, Client]) -> None:
         self._index = index
-        self._shards = shards
+        self._shards = Identity.ACCESS.on_all(shards)
         self._known: LRUCache[tuple[str, Who, str], _Known] = LRUCache(CACHED)
         self._answers: LRUCache[tuple[str, Who, Attributes], _Answer] = LRUCache(CACHED)
         self._epochs = _Epochs(WORKSPACES)
@@ -248,13 +249,7 @@ class Authorizer:
         asked = time.monotonic()
         # No namespace can have this name, so a review there tells the rules of the cluster scope alone.
         spec: Object = {"namespace": namespace or f"{workspace.prefix}-"}
-        status = await ask(
-            self._shards[workspace.shard],
-            workspace.shard,
-            RULES_REVIEWS,
-            spec,
-            headers=[("Impersonate-User", name), *(("Impersonate-Group", group) for group in groups)],
-        )
+        status = await ask(self._shards[workspace.shard].acting_as(name, groups), workspace.shard, RULES_REVIEWS, spec)
         rules = self._compile(status.get("resourceRules") or [], status.get("nonResourceRules") or [])
         # A binding to a role that is missing makes rules incomplete, an authorizer beside RBAC (kind's node one) too.
         known = _Known(rules, not status.get("incomplete"), epoch, self._until(epoch, asked), {})

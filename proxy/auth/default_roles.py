@@ -13,6 +13,7 @@ import copy
 from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.flights import Once
@@ -59,10 +60,10 @@ class Place(Protocol):
 
 
 class DefaultRoles:
-    """``shards``: a client with full rights for each."""
+    """``shards``: a client for each, which may impersonate."""
 
     def __init__(self, shards: Mapping[str, Client]) -> None:
-        self._shards = shards
+        self._shards = Identity.OPENING.on_all(shards)
         self._made: Once[tuple[str, str]] = Once(WORKSPACES)
         """By shard and token."""
 

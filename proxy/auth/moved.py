@@ -17,6 +17,7 @@ from typing import Any
 
 import jwt
 
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.mapping.names import MOVED_UIDS, SERVICE_ACCOUNT
@@ -34,10 +35,10 @@ BINDINGS = ("node", "pod", "secret")
 
 
 class MovedTokens:
-    """``shards``: a client with full rights for each."""
+    """``shards``: a client for each, which may impersonate."""
 
     def __init__(self, shards: Mapping[str, Client]) -> None:
-        self._shards = shards
+        self._shards = Identity.ACCESS.on_all(shards)
         self._keys: dict[str, dict[str, jwt.PyJWK]] = {}
         """Of each shard, by their names."""
         self._looked = float("-inf")

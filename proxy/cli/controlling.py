@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Mapping, MutableMapping
 from contextlib import suppress
 
+from proxy.identities import Identity
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
 from proxy.kube.leadership import Leadership, process_identity
@@ -77,7 +78,7 @@ class Controllers:
         """The same, but only while no other kcp with these shards does it, and with the root where it is."""
         root = await root_shard(self._shards, self._first)
         leadership = Leadership(
-            self._shards[root],
+            Identity.TENANCY.on(self._shards[root]),
             namespace=NAMESPACE,
             name=LEASE,
             identity=process_identity(),
@@ -91,10 +92,11 @@ class Controllers:
 
     async def _await_root(self, shard: str) -> None:
         """Set ``ready``, whoever makes it so."""
+        client = Identity.TENANCY.on(self._shards[shard])
         while not self._ready.is_set():
             with suppress(StatusError):
                 selector = f"spec.path={ROOT}:{DEFAULT}"
-                found = (await self._shards[shard].list(LOGICAL_CLUSTERS, field_selector=selector))["items"]
+                found = (await client.list(LOGICAL_CLUSTERS, field_selector=selector))["items"]
                 if any(phase_of(item) == READY for item in found):
                     self._ready.set()
             await asyncio.sleep(ROOT_POLL)

@@ -24,6 +24,8 @@ from proxy.kube.config import ConfigError
 from proxy.kube.errors import StatusError
 from proxy.metrics.certificates import Certificates
 from proxy.server.settings import ShardSettings
+from proxy.shard.manifests import load_manifests
+from proxy.shard.rights import PREFIX, counts, is_role
 from proxy.shard.store import Store, StoreError
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
@@ -168,6 +170,7 @@ async def shard(kcp: Installation, settings: ShardSettings) -> list[Finding]:
         version = await client.request("GET", "/version", timeout=TIMEOUT)
         await client.request("GET", "/readyz", timeout=TIMEOUT)
         rights = await _may_do_all(client)
+        missing = await _missing_rights(client) if rights else []
     except StatusError as error:
         log = kcp.root / "log" / "kube-apiserver.log"
         advice = f"is kcp running? {log} and etcd.log beside it say more" if log.exists() else "is that server running?"
@@ -180,6 +183,9 @@ async def shard(kcp: Installation, settings: ShardSettings) -> list[Finding]:
         found.append(
             Finding(name, FAILURE, f"{settings.kubeconfig} may not do everything", "use one of group system:masters")
         )
+    if missing:
+        what = f"parts of kcp lack their rights: {', '.join(missing)}"
+        found.append(Finding(name, FAILURE, what, "restart kcp: it applies ClusterRoles and bindings kcp:…"))
     found += [finding for finding in (await _clock(name, client),) if finding is not None]
     if not found:
         found.append(Finding(name, OK, f"{client.connection.server} is ready, {version.get('gitVersion')}"))
@@ -200,6 +206,12 @@ async def _may_do_all(client: Client) -> bool:
     path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
     answer = await client.request("POST", path, body=body, timeout=TIMEOUT)
     return bool(answer["status"]["allowed"])
+
+
+async def _missing_rights(client: Client) -> list[str]:
+    roles = [manifest.name for manifest in load_manifests() if is_role(manifest.obj)]
+    there = await asyncio.gather(*(counts(client, role) for role in roles))
+    return [role.removeprefix(PREFIX).partition(":")[0] for role, count in zip(roles, there, strict=True) if not count]
 
 
 async def _clock(name: str, client: Client) -> Finding | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from proxy.cli.external import KnownShards, ShardError, Version
 from proxy.cli.monitoring import Monitoring
+from proxy.identities import Identity
 from proxy.kube.client import Client
 from proxy.kube.config import ConfigError, load_kubeconfig
 from proxy.kube.errors import StatusError
@@ -121,7 +122,7 @@ class Following:
     async def _check_empty(self, name: str) -> None:
         """Raises ShardError."""
         try:
-            found = await self.clients[name].list(LOGICAL_CLUSTERS)
+            found = await Identity.TENANCY.on(self.clients[name]).list(LOGICAL_CLUSTERS)
         except StatusError as error:
             raise ShardError(f"shard {name} cannot be asked what it holds: {error.message}") from error
         if found["items"]:
@@ -134,8 +135,9 @@ class Following:
 
     def _connect(self, shard: ShardSettings) -> None:
         client = Client(load_kubeconfig(shard.kubeconfig), user_agent="kcp-controller")
-        self.clients[shard.name] = self._monitoring.clients[shard.name] = client
-        self._monitoring.shards.clients[shard.name] = client
+        self.clients[shard.name] = client
+        watching = Identity.MONITORING.on(client)
+        self._monitoring.clients[shard.name] = self._monitoring.shards.clients[shard.name] = watching
 
     async def _disconnect(self, name: str) -> None:
         self._followed.pop(name, None)

@@ -13,6 +13,7 @@ from typing import Self
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object
 from proxy.kube.config import load_kubeconfig
 from proxy.kube.errors import StatusError
@@ -122,7 +123,7 @@ class Installation:
         return sorted(found, key=lambda cluster: (cluster.workspace, cluster.name)), silent
 
     async def _clusters(self, shard: str) -> list[Cluster]:
-        client = self.shards[shard]
+        client = Identity.MONITORING.on(self.shards[shard])
         objects = (await client.list(CLUSTERS))["items"]
         if not objects:
             return []

@@ -18,6 +18,7 @@ from proxy.cli.configuration import config_flag
 from proxy.cli.controlling import NAMESPACE
 from proxy.cli.home import SYSTEM_ADMIN
 from proxy.cli.installation import Installation, NotThere
+from proxy.identities import Identity
 from proxy.kube.client import Client
 from proxy.kube.config import ConfigError, load_kubeconfig
 from proxy.kube.leadership import Leadership, process_identity
@@ -176,7 +177,7 @@ async def _run(
 
 
 async def _work(installation: Installation, fleet: Fleet, leads: Level, lease: float) -> None:
-    shards = installation.shards
+    shards = Identity.PUSHING.on_all(installation.shards)
     leadership = Leadership(
         shards[await root_shard(shards, next(iter(shards)))],
         namespace=NAMESPACE,

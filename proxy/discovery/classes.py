@@ -15,6 +15,7 @@ from typing import Protocol
 
 import orjson
 
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
@@ -75,14 +76,14 @@ class Class:
 
 
 class Classes:
-    """Follows the classes of all shards. ``shards``: a client with full rights for each."""
+    """Follows the classes of all shards. ``shards``: a client for each, which may impersonate."""
 
     def __init__(self, shards: Mapping[str, Client]) -> None:
-        self._shards = shards
+        self._shards = Identity.DISCOVERY.on_all(shards)
         self._known: dict[tuple[str, Resource], dict[str, dict[str, Class]]] = {}
         """By shard and kind, then token (``""``: the shard's own), then name on the shard."""
         self._informers: dict[tuple[str, Resource], Informer] = {}
-        for shard, client in shards.items():
+        for shard, client in self._shards.items():
             for resource in DEFAULT_OF:
                 self._known[shard, resource] = {}
                 informer = self._informers[shard, resource] = Informer(client, resource, transform=_slim(resource))

@@ -20,6 +20,7 @@ from proxy.discovery.openapi import path_of
 from proxy.discovery.schemas import Schemas
 from proxy.discovery.shard import NEGOTIATED, ShardCatalog
 from proxy.discovery.view import View
+from proxy.identities import Identity
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
 from proxy.mapping.names import NATIVE_GROUPS
@@ -46,10 +47,11 @@ class Place(Protocol):
 
 
 class Discovery:
-    """``shards``: a client with full rights for each; ``admission``: which of them ask this proxy about writes."""
+    """``shards``: a client for each, which may impersonate; ``admission``: those that ask this proxy about writes."""
 
     def __init__(self, shards: Mapping[str, Client], admission: Collection[str] = ()) -> None:
-        self._shards = {name: _Shard(name, client, name in admission) for name, client in shards.items()}
+        clients = Identity.DISCOVERY.on_all(shards)
+        self._shards = {name: _Shard(name, client, name in admission) for name, client in clients.items()}
 
     async def run(self) -> None:
         """Follow the shards until cancelled."""

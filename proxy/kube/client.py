@@ -7,6 +7,7 @@ controllers, syncer and workers need plain JSON, any group, and identity headers
 from __future__ import annotations
 
 import contextlib
+import copy
 import socket
 import time
 import urllib.parse
@@ -70,6 +71,16 @@ class Resource:
         return "/" + "/".join(urllib.parse.quote(part, safe="") for part in parts)
 
 
+class _Server:
+    """What clients that act as several users of one server have in common; ``session`` is opened when it is needed."""
+
+    __slots__ = ("connection", "session")
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.session: aiohttp.ClientSession | None = None
+
+
 class Client:
     """One API server. Usable from one event loop; ``async with`` or ``close()`` ends its connections.
 
@@ -92,12 +103,13 @@ class Client:
         ``connection`` may be replaced by one that differs in its token alone. Each request but watches takes a
         ``turn``. ``largest``: bytes of an answer, or of a watch's event, from a server that may be anybody's.
         """
-        self.connection = connection
+        self._server = _Server(connection)
+        self._user = ""
+        """As whom it acts, if that was said by `acting_as`."""
         self._observe = observe
-        self._headers = {"User-Agent": user_agent, "Accept": "application/json", **(headers or {})}
+        self._headers = CIMultiDict({"User-Agent": user_agent, "Accept": "application/json", **(headers or {})})
         self.turn = turn
         self._largest = largest
-        self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -107,13 +119,37 @@ class Client:
     ) -> None:
         await self.close()
 
+    def acting_as(self, user: str, groups: Sequence[str]) -> Client:
+        """The same with the rights of that user, whoever it acts as itself: by impersonation, over the same
+        connections, which end with either of them.
+
+        Nobody is asked to do what he may not: where the server says so (to what it authorizes, not to what it admits),
+        it has not read its roles yet, as after its start, and that is 503.
+        """
+        other = copy.copy(self)
+        other._user = user
+        other._headers = CIMultiDict(self._headers)
+        other._headers["Impersonate-User"] = user
+        other._headers.popall("Impersonate-Group", None)
+        for group in groups:
+            other._headers.add("Impersonate-Group", group)
+        return other
+
+    @property
+    def connection(self) -> Connection:
+        return self._server.connection
+
+    @connection.setter
+    def connection(self, connection: Connection) -> None:
+        self._server.connection = connection
+
     async def close(self) -> None:
-        session, self._session = self._session, None
+        session, self._server.session = self._server.session, None
         if session is not None:
             await session.close()
 
     def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
+        if self._server.session is None:
             context = self.connection.ssl_context()
             # limit=0: watches hold connections for good; a bound on them would starve plain requests.
             connector = aiohttp.TCPConnector(
@@ -121,13 +157,13 @@ class Client:
                 ssl=context if context is not None else False,
                 socket_factory=sockets(self.connection.guard),
             )
-            self._session = aiohttp.ClientSession(
+            self._server.session = aiohttp.ClientSession(
                 connector=connector,
                 read_bufsize=2**20,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 json_serialize=lambda value: orjson.dumps(value).decode(),
             )
-        return self._session
+        return self._server.session
 
     def _url(self, path: str, params: Mapping[str, str | int | None] | None) -> URL:
         query = urllib.parse.urlencode({k: v for k, v in (params or {}).items() if v is not None})
@@ -180,7 +216,7 @@ class Client:
                 code = response.status
                 value = _decode(raw)
                 if code >= 300:  # no API server sends anybody elsewhere
-                    raise StatusError.of_body(code, value)
+                    raise self._failure(code, value)
                 return value
         except TimeoutError as error:
             raise StatusError(504, f"{self.connection.server} did not answer within {timeout:g} s") from error
@@ -189,6 +225,12 @@ class Client:
         finally:
             if self._observe is not None:
                 self._observe(method, code, time.monotonic() - began)
+
+    def _failure(self, code: int, body: Any) -> StatusError:
+        error = StatusError.of_body(code, body)
+        if code == 403 and self._user and f'User "{self._user}" cannot ' in error.message:
+            return StatusError(503, f"{self.connection.server} does not let {self._user} work yet: {error.message}")
+        return error
 
     async def _whole(self, response: aiohttp.ClientResponse) -> bytes:
         """The answer's body. Raises StatusError 502 where it is larger than any may be."""
@@ -379,7 +421,7 @@ class Client:
                 if self._observe is not None:
                     self._observe("WATCH", response.status, time.monotonic() - began)
                 if response.status >= 300:
-                    raise StatusError.of_body(response.status, _decode(await self._whole(response)))
+                    raise self._failure(response.status, _decode(await self._whole(response)))
                 async for line in _lines(response.content, self._check):
                     event: Object = orjson.loads(line)
                     if event["type"] == "ERROR":

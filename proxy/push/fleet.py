@@ -14,6 +14,7 @@ from typing import NamedTuple
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
@@ -63,7 +64,7 @@ class Fleet(Collector):
     """Of an installation. ``shards``: the administrator's clients of all of them."""
 
     def __init__(self, shards: Mapping[str, Client], surroundings: Surroundings) -> None:
-        self._shards = shards
+        self._shards = Identity.PUSHING.on_all(shards)
         self._around = surroundings
         self._running: dict[Key, Running] = {}
         self._counts: Counter[str] = Counter()

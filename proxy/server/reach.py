@@ -9,6 +9,7 @@ from __future__ import annotations
 import urllib.parse
 from collections.abc import Mapping
 
+from proxy.identities import Identity
 from proxy.kube.client import METADATA, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.mapping.gate import gate
@@ -47,7 +48,7 @@ class Reach:
     """Of one worker. ``clients``: of the shards, by name."""
 
     def __init__(self, clients: Mapping[str, Client], tunnels: Tunnels) -> None:
-        self._clients = clients
+        self._clients = Identity.REACHING.on_all(clients)
         self._tunnels = tunnels
 
     async def cluster_of(self, workspace: Workspace, info: RequestInfo) -> str:

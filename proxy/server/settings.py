@@ -21,7 +21,7 @@ class ShardSettings:
     name: str
     """As in ``--shard NAME=…`` and in the workspaces' status."""
     kubeconfig: str
-    """File whose current context has full rights on the shard."""
+    """File whose current context has full rights on the shard: it impersonates all who ask."""
     asks: bool = False
     """Whether it asks proxies about writes (`proxy.shard.asking`), so that workspaces may have webhooks."""
 

@@ -16,6 +16,7 @@ from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.shard.asking import Asking
 from proxy.shard.manifests import HASH, Manifest, load_manifests
+from proxy.shard.rights import await_rights, is_role
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,11 @@ async def apply_manifests(client: Client, asking: Asking | None = None, *, timeo
         # The label policy goes last: when it is seen to act, those applied before it do too.
         changed = await _apply_all(client, [manifest for manifest in manifests if not _is_label_policy(manifest)])
         changed += await _apply_all(client, [manifest for manifest in manifests if _is_label_policy(manifest)])
-        await asyncio.gather(*(_served(client, manifest) for manifest in manifests if manifest.is_crd))
+        # Whoever begins before its rights count is refused, and waits.
+        await asyncio.gather(
+            await_rights(client, [manifest.name for manifest in manifests if is_role(manifest.obj)], _until),
+            *(_served(client, manifest) for manifest in manifests if manifest.is_crd),
+        )
     if changed:
         log.info("%s: applied %s", client.connection.server, ", ".join(changed))
     return changed

@@ -12,6 +12,7 @@ from importlib import resources
 import yaml
 
 from proxy.kube.client import Object, Resource
+from proxy.shard.rights import granted
 
 FOLDERS = ("shard", "tenancy", "workload")
 """Folders whose ``*.yaml`` are applied to every shard, but for what lies deeper and files that begin with ``syncer``:
@@ -88,7 +89,7 @@ def _load_folder(folder: str) -> Iterator[Manifest]:
             raise ManifestError(f"{label}: {error}") from error
         for document in documents:
             if document is not None:
-                yield make_manifest(document, label)
+                yield from (make_manifest(obj, label) for obj in granted(document))
 
 
 def make_manifest(obj: Object, label: str = "object") -> Manifest:

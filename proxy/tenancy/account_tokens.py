@@ -19,6 +19,7 @@ from typing import Any
 
 import orjson
 
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.events import follow
@@ -48,15 +49,15 @@ Key = tuple[str, str, str]
 
 
 class AccountTokens:
-    """``shards``: a client with full rights for each."""
+    """``shards``: a client for each, which may impersonate."""
 
     def __init__(self, shards: Mapping[str, Client]) -> None:
-        self._shards = shards
+        self._shards = Identity.ACCOUNT_TOKENS.on_all(shards)
         self._queue: WorkQueue[Key] = WorkQueue(self._reconcile, name="account tokens", workers=2)
         self._informers: dict[str, Informer] = {}
         self._of_account: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
         """Names of Secrets by shard, namespace and account."""
-        for shard, client in shards.items():
+        for shard, client in self._shards.items():
             informer = Informer(client, SECRETS, field_selector=f"type={TYPE}", transform=_slim)
             informer.add_handler(partial(self._secret, shard))
             self._informers[shard] = informer

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from proxy.identities import Identity
 from proxy.kube.client import METADATA_LIST, Client, Object
 from proxy.kube.errors import StatusError
 from proxy.kube.events import follow
@@ -34,10 +35,10 @@ brings a role there, and ten thousand would else be read ten thousand times."""
 
 
 class Aggregation:
-    """``shards``: a client with full rights for each."""
+    """``shards``: a client for each, which may impersonate."""
 
     def __init__(self, shards: Mapping[str, Client]) -> None:
-        self._shards = shards
+        self._shards = Identity.ROLES.on_all(shards)
         self._queue: WorkQueue[Key] = WorkQueue(self._reconcile, name="aggregated roles", workers=2)
         self._resting: dict[Key, float] = {}
         """Until when, by the event loop's clock."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object
 from proxy.kube.errors import StatusError
 from proxy.kube.tally import Tallies
@@ -58,7 +59,7 @@ async def _root(
     while True:
         try:
             await index.wait_synced_with(root_shard)
-            await ensure_root(shards[root_shard], index, root_shard)
+            await ensure_root(Identity.TENANCY.on(shards[root_shard]), index, root_shard)
             break
         except StatusError as error:
             log.warning("workspace root: %s", error)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
@@ -35,13 +36,13 @@ class KubernetesServices:
     """``external_url``: ``https://HOST:PORT`` as clients reach the proxy."""
 
     def __init__(self, shards: Mapping[str, Client], index: WorkspaceIndex, external_url: str) -> None:
-        self._shards = shards
+        self._shards = Identity.SERVICES.on_all(shards)
         self._index = index
         self._objects = objects(external_url)
         self._queue: WorkQueue[str] = WorkQueue(self._reconcile, name="kubernetes services", workers=2)
         self._informers = [
             Informer(client, SERVICES, field_selector=f"metadata.name={NAME}", metadata_only=True, transform=_slim)
-            for client in shards.values()
+            for client in self._shards.values()
         ]
         for informer in self._informers:
             informer.add_handler(self._event)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.informer import Informer
 
@@ -90,7 +91,9 @@ class WorkspaceIndex:
         self._counts: Counter[str] = Counter()
         self._changed = asyncio.Event()
         self._listeners: list[Listener] = []
-        self._informers = {name: self._informer(name, client) for name, client in shards.items()}
+        self._informers = {
+            name: self._informer(name, client) for name, client in Identity.PRESENCE.on_all(shards).items()
+        }
         self._trusted: dict[str, float] = {}
 
     def _informer(self, shard: str, client: Client) -> Informer:

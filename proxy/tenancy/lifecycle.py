@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
@@ -64,7 +65,8 @@ class Lifecycle:
         external_url: str,
         tallies: Tallies | None = None,
     ) -> None:
-        self._shards = shards
+        self._shards = Identity.TENANCY.on_all(shards)
+        self._removers = Identity.REMOVAL.on_all(shards)
         self._index = index
         self._directory = directory
         self._url = external_url.rstrip("/")
@@ -83,7 +85,7 @@ class Lifecycle:
         self._waiting: set[Key] = set()
         """Pairs that no shard may take."""
         self.queue: WorkQueue[Key] = WorkQueue(self._reconcile, name="workspaces", workers=WORKERS, max_delay=10.0)
-        for shard, client in shards.items():
+        for shard, client in self._shards.items():
             for table, resource in (
                 (self._workspaces, api.WORKSPACES),
                 (self._pairs, api.CLUSTER_WORKSPACES),
@@ -401,10 +403,11 @@ class Lifecycle:
         if known is None or known.phase != DELETING:
             patch = {"status": {"phase": DELETING}}
             await ignoring(404, client.patch(LOGICAL_CLUSTERS, token, patch, subresource="status"))
-        children = await content.delete_children(client, token)
+        remover = self._removers[shard]
+        children = await content.delete_children(remover, token)
         if children:
             return [f"workspaces: {children}"]
-        left = await content.remove(client, token)
+        left = await content.remove(remover, token)
         if not left:
             await ignoring(404, client.delete(LOGICAL_CLUSTERS, token))
         return left

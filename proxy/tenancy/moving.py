@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
@@ -71,14 +72,14 @@ class Moving:
     """``root_shard``: where root is."""
 
     def __init__(self, shards: Mapping[str, Client], index: WorkspaceIndex, directory: Shards, root_shard: str) -> None:
-        self._shards = shards
+        self._shards = Identity.MOVING.on_all(shards)
         self._index = index
         self._directory = directory
-        self._root = shards[root_shard]
+        self._root = self._shards[root_shard]
         self._wanted = Informer(self._root, api.MOVES)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         """By token."""
-        self._workers = {name: Workers(client) for name, client in shards.items()}
+        self._workers = {name: Workers(client) for name, client in self._shards.items()}
         self._frozen: dict[str, float] = {}
         """Since when workspaces take no writes, by token (`time.monotonic`)."""
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.flights import Once
@@ -31,10 +32,10 @@ WORKSPACES = 65536
 
 
 class Opener:
-    """``shards``: a client with full rights for each."""
+    """``shards``: a client for each, which may impersonate."""
 
     def __init__(self, shards: Mapping[str, Client]) -> None:
-        self._shards = shards
+        self._shards = Identity.OPENING.on_all(shards)
         self._opened: Once[str] = Once(WORKSPACES)
         """By token: a workspace that moves stays open."""
 

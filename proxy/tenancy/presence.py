@@ -24,6 +24,7 @@ from typing import Protocol
 
 import orjson
 
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object
 from proxy.kube.errors import StatusError
 from proxy.kube.leadership import LEASES, process_identity
@@ -80,7 +81,7 @@ class Presence:
         name: str,
         timing: Timing = Timing(),
     ) -> None:
-        self._shards = shards
+        self._shards = Identity.PRESENCE.on_all(shards)
         self._index = index
         self._requests = requests
         self._name = name

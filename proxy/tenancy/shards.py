@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
@@ -28,12 +29,12 @@ class Shards:
     def __init__(self, names: Iterable[str], index: WorkspaceIndex, client: Client, url: str) -> None:
         self._names = tuple(names)
         self._index = index
-        self._client = client
+        self._client = Identity.TENANCY.on(client)
         self._url = url
         self._coming: Counter[str] = Counter()
         self.stuck: dict[str, str] = {}
         """By shard, what keeps a workspace from being moved away."""
-        self._informer = Informer(client, api.SHARDS)
+        self._informer = Informer(self._client, api.SHARDS)
 
     def on_change(self, changed: Callable[[], None]) -> None:
         """``changed`` is called whenever a ClusterWorkspaceShard is not what it was."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object
 from proxy.kube.informer import Informer
 from proxy.workload.api import CLUSTERS
@@ -40,7 +41,7 @@ async def run(
 
 async def _run(shards: Mapping[str, Client], auto_publish: bool, following: MutableMapping[str, Followed]) -> None:
     async with asyncio.TaskGroup() as group:
-        for shard, client in shards.items():
+        for shard, client in Identity.WORKLOAD.on_all(shards).items():
             clusters = Informer(client, CLUSTERS, transform=_without_managed_fields)
             heartbeats = Heartbeats(client, clusters)
             placement = Placement(client, clusters)

@@ -15,6 +15,7 @@ from asyncio import TaskGroup
 from collections import defaultdict
 from typing import Any
 
+from proxy.identities import Identity
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
@@ -47,6 +48,7 @@ class Negotiation:
         self, client: Client, *, auto_publish: bool, look_again: float = LOOK_AGAIN, settled: float = SETTLED
     ) -> None:
         self._client = client
+        self._objects = Identity.OBJECTS.on(client)
         self._auto_publish = auto_publish
         self._look_again = look_again
         self.shared = SharedTypes(client, settled=settled, look_again=look_again)
@@ -189,7 +191,7 @@ class Negotiation:
         params: dict[str, str | int | None] = {"labelSelector": f"{LABEL}={key.token}", "limit": 1}
         try:
             path = (await self._publisher.resource(key)).path()
-            listed = await self._client.request("GET", path, params=params, accept=METADATA_LIST)
+            listed = await self._objects.request("GET", path, params=params, accept=METADATA_LIST)
         except StatusError as error:
             if error.code != 404:
                 raise

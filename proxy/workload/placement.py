@@ -11,6 +11,7 @@ from asyncio import TaskGroup
 from collections import defaultdict
 from typing import Any, NamedTuple
 
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
@@ -58,8 +59,9 @@ class Placement:
         self._patience = patience
         self._namespaces = Informer(client, NAMESPACES, label_selector=LABEL, transform=_slim)
         self._placements = Informer(client, PLACEMENTS)
-        self._summaries = Summaries(client, self._involved)
-        self._labels = Labels(client, self._summaries)
+        objects = Identity.OBJECTS.on(client)
+        self._summaries = Summaries(objects, self._involved)
+        self._labels = Labels(objects, self._summaries)
         self._clusters_of: dict[str, dict[str, Object]] = defaultdict(dict)
         """Token → plain name → WorkloadCluster."""
         self._placements_of: dict[str, dict[str, Object]] = defaultdict(dict)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 
+from proxy.identities import Identity
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
@@ -43,7 +44,7 @@ class Release:
     """Of one shard. ``clusters``: its WorkloadClusters, followed by somebody else."""
 
     def __init__(self, client: Client, clusters: Informer) -> None:
-        self._client = client
+        self._client = Identity.OBJECTS.on(client)
         self._clusters = clusters
         self._since: dict[str, float] = {}
         """Name on the shard → since when nobody ought to hold for it any more, by `time.monotonic`."""

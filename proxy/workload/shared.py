@@ -23,6 +23,7 @@ from weakref import WeakValueDictionary
 
 import orjson
 
+from proxy.identities import Identity
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
@@ -59,6 +60,7 @@ class SharedTypes:
 
     def __init__(self, client: Client, *, settled: float = SETTLED, look_again: float = LOOK_AGAIN) -> None:
         self._client = client
+        self._objects = Identity.OBJECTS.on(client)
         self._settled = settled
         self._look_again = look_again
         self.bindings = Informer(client, BINDINGS)
@@ -253,7 +255,7 @@ class SharedTypes:
     async def _any(self, resource: Resource, selector: str | None) -> bool:
         params: dict[str, str | int | None] = {"labelSelector": selector, "limit": 1}
         try:
-            listed = await self._client.request("GET", resource.path(), params=params, accept=METADATA_LIST)
+            listed = await self._objects.request("GET", resource.path(), params=params, accept=METADATA_LIST)
         except StatusError as error:
             if error.code != 404:
                 raise

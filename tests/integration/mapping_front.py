@@ -29,6 +29,7 @@ from proxy.mapping.stream import ResponseFilter, patterns, strip_bytes
 from proxy.server.listing import produce_list
 from proxy.server.messages import Forward, Header, Response
 from proxy.shard.control_plane import ControlPlane
+from tests.integration.privileged import privileged_as
 
 
 class Scopes:
@@ -116,11 +117,7 @@ class Front:
     def _ask(
         self, method: str, target: bytes, headers: list[Header], body: bytes, token: str
     ) -> aiohttp.client._RequestContextManager:
-        identity = {
-            "Authorization": f"Bearer {self._bearer}",
-            "Impersonate-User": f"{token}-owner",
-            "Impersonate-Group": "system:masters",
-        }
+        identity = {"Authorization": f"Bearer {self._bearer}", **privileged_as(f"{token}-owner")}
         sent = {key.decode(): value.decode() for key, value in headers} | identity
         url = yarl.URL(self._base + target.decode(), encoded=True)
         timeout = aiohttp.ClientTimeout(total=60)

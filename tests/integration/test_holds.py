@@ -23,6 +23,7 @@ from syncer.kept import above
 from syncer.names import SYNCED_UP, finalizer, is_taken
 from syncer.transform import KEPT_ABOVE
 from tests.integration.eventually import eventually
+from tests.integration.privileged import privileged_as
 from tests.integration.workload_workspace import CONFIGMAPS, WIDGET, Workspace, controllers, gone, reaches, settled
 
 SECRETS = Resource("", "v1", "secrets")
@@ -135,9 +136,8 @@ async def test_its_syncer_lets_go(shard: ControlPlane, workspace: Held) -> None:
     namespace = workspace.mapped("words")
     account = f"system:serviceaccount:{workspace.mapped('default')}:syncer-east"
     await workspace.make("words", CONFIGMAPS, "ConfigMap", "settings", metadata={"finalizers": [OWN]})
-    headers = {"Impersonate-User": account, "Impersonate-Group": "system:masters"}
     none = {"metadata": {"finalizers": [OWN]}}
-    async with shard.client(headers=headers) as syncer:
+    async with shard.client(headers=privileged_as(account)) as syncer:
         released = await syncer.patch(CONFIGMAPS, "settings", none, namespace)
         assert released["metadata"]["finalizers"] == [OWN], "it is not given back at once"
         found = await workspace.client.patch(CONFIGMAPS, "settings", {"data": {"a": "1"}}, namespace)

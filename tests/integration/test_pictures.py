@@ -12,6 +12,7 @@ from proxy.kube.errors import StatusError
 from proxy.mapping.token import LABEL, new_token
 from proxy.shard.control_plane import ControlPlane
 from tests.integration.eventually import eventually
+from tests.integration.privileged import privileged_as
 
 PODS = Resource("", "v1", "pods")
 NAMESPACES = Resource("", "v1", "namespaces", False)
@@ -43,8 +44,7 @@ class Place:
     def user(self, name: str) -> Client:
         mapped = f"system:serviceaccount:{self.token}-default:{name}" if "syncer" in name else f"{self.token}-{name}"
         if name not in self._clients:
-            headers = {"Impersonate-User": mapped, "Impersonate-Group": "system:masters"}
-            self._clients[name] = self._shard.client(headers=headers)
+            self._clients[name] = self._shard.client(headers=privileged_as(mapped))
         return self._clients[name]
 
     async def close(self) -> None:

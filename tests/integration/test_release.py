@@ -19,6 +19,7 @@ from proxy.workload.release import FINALIZER
 from syncer.names import CLUSTER_LABEL, finalizer
 from syncer.role import STATUS
 from tests.integration.eventually import eventually
+from tests.integration.privileged import privileged_as
 from tests.integration.workload_workspace import CONFIGMAPS, Workspace
 
 MINE, OTHER = finalizer("east"), "example.com/other"
@@ -140,11 +141,7 @@ async def test_a_syncer_changes_nothing_but_what_it_holds(shard: ControlPlane, w
     await workspace.client.create(CONFIGMAPS, data, namespace)
 
     def speaking(name: str) -> Client:
-        headers = {
-            "Impersonate-User": f"system:serviceaccount:{namespace}:{name}",
-            "Impersonate-Group": "system:masters",
-        }
-        return shard.client(headers=headers)
+        return shard.client(headers=privileged_as(f"system:serviceaccount:{namespace}:{name}"))
 
     async with speaking("syncer-east") as syncer, speaking("someone") as other:
 

@@ -11,6 +11,7 @@ from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.shard.control_plane import ControlPlane
 from tests.integration.eventually import eventually
+from tests.integration.privileged import privileged_as
 
 LABEL = "0.kcp.dev/w"
 TOKEN = "kabc234xy"
@@ -247,8 +248,7 @@ async def test_tokens_of_accounts_are_not_a_controllers_to_make(shard: ControlPl
         written = {"data": {"token": "eA=="}}
         path = SECRETS.path(f"{TOKEN}-policies", "held")
         for user in ("system:kube-controller-manager", "system:serviceaccount:kube-system:tokens-controller"):
-            headers = {"Impersonate-User": user, "Impersonate-Group": "system:masters"}
-            options: dict[str, Any] = {"headers": headers, "content_type": "application/merge-patch+json"}
+            options: dict[str, Any] = {"headers": privileged_as(user), "content_type": "application/merge-patch+json"}
             await client.request("PATCH", path, body={"data": {"ca.crt": "eA=="}}, **options)
             with pytest.raises(StatusError, match="are made by kcp"):
                 await client.request("PATCH", path, body=written, **options)
@@ -303,8 +303,7 @@ class As(Client):
     """A client that speaks for a user of a workspace, privileged as the proxy's requests are."""
 
     def __init__(self, shard: ControlPlane, user: str) -> None:
-        headers = {"Impersonate-User": user, "Impersonate-Group": "system:masters"}
-        super().__init__(shard.connection, headers=headers)
+        super().__init__(shard.connection, headers=privileged_as(user))
 
 
 @pytest.fixture

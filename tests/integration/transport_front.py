@@ -31,9 +31,10 @@ from proxy.server.settings import Limits, ServerSettings, ShardSettings
 from proxy.shard.addresses import free_port
 from proxy.shard.control_plane import ControlPlane
 from proxy.shard.pki import Authority, KeyPair, private_folder
+from tests.integration.privileged import privileged_as
 
 SHARD = "main"
-IDENTITY = ((b"impersonate-user", b"transport"), (b"impersonate-group", b"system:masters"))
+IDENTITY = tuple((name.lower().encode(), value.encode()) for name, value in privileged_as("transport").items())
 PASSED_ON = frozenset({b"accept", b"content-type"})
 
 

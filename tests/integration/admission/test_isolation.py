@@ -177,7 +177,7 @@ async def test_users_are_who_they_are_in_the_workspace(kcp: Kcp, server: Webhook
 
             await eventually(made)
             forged = {f"Impersonate-Extra-{TICKET}": "x", "Impersonate-User": "robin", "Impersonate-Group": "g"}
-            client._headers |= forged
+            client._headers.update(forged)
             await robot.create(CONFIG_MAPS, {"metadata": {"name": "b"}}, "default")
         infos = [request["userInfo"] for request in server.asked["allow/who"] if request["name"] in ("a", "b")]
         assert infos[0]["username"] == "system:serviceaccount:default:robot"
