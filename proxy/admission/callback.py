@@ -21,6 +21,7 @@ import orjson
 from proxy.admission.calls import Caller
 from proxy.admission.configurations import MUTATING, VALIDATING, Configurations, Configured
 from proxy.admission.dispatch import WITHIN, mutate, validate
+from proxy.admission.evaluator import Evaluating, Evaluator
 from proxy.admission.jsonpatch import Operation, difference
 from proxy.admission.matching import Labels, Matcher
 from proxy.admission.review import GroupVersionResource, Review, answer, review_of
@@ -54,10 +55,10 @@ class Question:
     """What a plugin is asked."""
 
     workspace: Workspace
-    user: User
     review: Review
     matcher: Matcher
     configured: Configured
+    evaluating: Evaluating
     rounds: Rounds = field(default_factory=Rounds)
     began: float = field(default_factory=time.monotonic)
 
@@ -97,6 +98,7 @@ class Callback:
         configurations: Configurations,
         keys: Keys,
         shards: Mapping[str, Client],
+        evaluator: Evaluator,
         mutating: Sequence[Plugin],
         validating: Sequence[Plugin],
     ) -> None:
@@ -106,6 +108,7 @@ class Callback:
         self._configurations = configurations
         self._keys = keys
         self._shards = Identity.ADMISSION.on_all(shards)
+        self._evaluator = evaluator
         self._plugins = {MUTATE: tuple(mutating), VALIDATE: tuple(validating)}
 
     async def reply(self, path: bytes, body: bytes) -> Reply:
@@ -168,7 +171,9 @@ class Callback:
                 for version, _ in shape.versions
             ]
 
-        question = Question(workspace, user, review, Matcher(review, labels_of_namespace, equivalents), configured)
+        evaluating = self._evaluator.of(workspace, user)
+        matcher = Matcher(review, labels_of_namespace, equivalents, evaluating)
+        question = Question(workspace, review, matcher, configured, evaluating)
         for plugin in self._plugins[path]:
             await plugin(question)
         if question.rounds.wanted:

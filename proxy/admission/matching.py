@@ -11,6 +11,7 @@ from typing import Any
 
 from proxy.admission.conditions import hold
 from proxy.admission.configurations import Webhook
+from proxy.admission.evaluator import Evaluating
 from proxy.admission.review import GroupVersionKind, GroupVersionResource, Review
 from proxy.admission.rules import matches
 from proxy.kube.client import Object
@@ -65,9 +66,11 @@ class Matcher:
     """For one request. ``labels_of_namespace()`` is asked at most once, and may raise StatusError."""
 
     def __init__(
-        self, review: Review, labels_of_namespace: Callable[[], Awaitable[Labels]], equivalents: Equivalents
-    ) -> None:
+        self, review: Review, labels_of_namespace: Callable[[], Awaitable[Labels]], equivalents: Equivalents,
+        evaluating: Evaluating,
+    ) -> None:  # fmt: skip
         self._review = review
+        self._evaluating = evaluating
         self._labels_of_namespace = labels_of_namespace
         self._labels: Labels | None = None
         self._equivalents = equivalents
@@ -82,7 +85,7 @@ class Matcher:
         if webhook.said.get("matchConditions"):
             review = self._review
             objects = invocation.seen(review.object), invocation.seen(review.old_object)
-            if not await hold(webhook, review, invocation.request(review), objects):
+            if not await hold(webhook, review, invocation.request(review), objects, self._evaluating):
                 return None
         return invocation
 

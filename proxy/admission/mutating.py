@@ -12,7 +12,6 @@ from proxy.admission.callback import Question
 from proxy.admission.cel.admission import Inputs
 from proxy.admission.cel.values import CelError
 from proxy.admission.configurations import MUTATING_POLICIES, Binding, Policy
-from proxy.admission.evaluator import Evaluator
 from proxy.admission.expressions import NotCompiled
 from proxy.admission.invocations import Invocation, Misconfiguration, about, invocations, namespace_of
 from proxy.admission.jsonpatch import same
@@ -37,9 +36,8 @@ class _Failed(NamedTuple):
 class MutatingPolicies:
     """Of one worker."""
 
-    def __init__(self, params: Params, evaluator: Evaluator, kinds: Kinds) -> None:
+    def __init__(self, params: Params, kinds: Kinds) -> None:
         self._params = params
-        self._evaluator = evaluator
         self._kinds = kinds
 
     async def mutate(self, question: Question) -> None:
@@ -72,11 +70,11 @@ class MutatingPolicies:
     async def _invoke(self, question: Question, found: Invocation, namespace: Any, failed: list[_Failed]) -> bool:
         """Whether one of the policy's mutations was had. Raises StatusError."""
         policy, binding = found.policy, found.binding
-        rounds, review, token = question.rounds, question.review, question.workspace.token
+        rounds, review = question.rounds, question.review
         invoked = rounds.of(NAME)
         inputs = self._inputs(question, found, namespace)
         try:
-            compiled = await self._evaluator.run(token, lambda: _matching(policy, inputs))
+            compiled = await question.evaluating.run(lambda: _matching(policy, inputs))
             if compiled is None:
                 return False
         except (NotCompiled, CelError) as error:
@@ -113,7 +111,7 @@ class MutatingPolicies:
             raise StatusError(503, f"Resource kind {known_as} not found. {why}")
         inputs = self._inputs(question, found, namespace)
         strict = kind.group in NATIVE_GROUPS
-        made = await self._evaluator.run(workspace.token, lambda: compiled.mutate(index, inputs, of, strict=strict))
+        made = await question.evaluating.run(lambda: compiled.mutate(index, inputs, of, strict=strict))
         assert question.review.object is not None
         given = question.review.object.get("apiVersion")
         return made if given is None or made.get("apiVersion") == given else {**made, "apiVersion": given}
@@ -122,7 +120,7 @@ class MutatingPolicies:
         review, seen = question.review, found.seen
         return Inputs(
             seen.seen(review.object), seen.seen(review.old_object), seen.request(review), namespace, found.param,
-            self._evaluator.ask(question),
+            question.evaluating.ask,
         )  # fmt: skip
 
 

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from proxy.admission.callback import Question
 from proxy.admission.cel.admission import Inputs
 from proxy.admission.configurations import POLICIES, Policy
-from proxy.admission.evaluator import Evaluator
 from proxy.admission.expressions import NotCompiled
 from proxy.admission.invocations import Invocation, Misconfiguration, about, invocations, namespace_of
 from proxy.admission.params import Params
@@ -30,9 +29,8 @@ class _Denied(NamedTuple):
 class Policies:
     """Of one worker."""
 
-    def __init__(self, params: Params, evaluator: Evaluator) -> None:
+    def __init__(self, params: Params) -> None:
         self._params = params
-        self._evaluator = evaluator
 
     async def validate(self, question: Question) -> None:
         """Raises StatusError where a policy says no."""
@@ -55,9 +53,9 @@ class Policies:
         review, seen = question.review, found.seen
         inputs = Inputs(
             seen.seen(review.object), seen.seen(review.old_object), seen.request(review), namespace, found.param,
-            self._evaluator.ask(question),
+            question.evaluating.ask,
         )  # fmt: skip
-        return await self._evaluator.run(question.workspace.token, lambda: _evaluated(found.policy, inputs))
+        return await question.evaluating.run(lambda: _evaluated(found.policy, inputs))
 
 
 def _evaluated(policy: Policy, inputs: Inputs) -> Outcome:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from proxy.admission.callback import Question
-from proxy.admission.cel.authorization import Question as Asked
+from proxy.admission.cel.authorization import Question
 from proxy.auth.authorizer import Access, Authorizer
 from proxy.auth.identity import User
 from proxy.discovery import Discovery, Scopes
 from proxy.mapping.paths import RequestInfo
 from proxy.mapping.request import Attributes, attributes_of
+from proxy.tenancy.index import Workspace
 
 T = TypeVar("T", Access, bool)
 
@@ -23,10 +23,8 @@ class Rights:
         self._authorizer = authorizer
         self._discovery = discovery
 
-    async def __call__(self, question: Question, asked: Asked) -> bool:
+    async def __call__(self, workspace: Workspace, user: User, asked: Question) -> bool:
         """Raises StatusError."""
-        workspace = question.workspace
-        user = question.user
         if asked.service_account is not None:
             user = _account(*asked.service_account, workspace.token)
         access = await _settled(self._authorizer.enter(user, workspace))

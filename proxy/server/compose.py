@@ -130,14 +130,15 @@ class Worker:
         webhooks = Webhooks(self._caller)
         params = Params(self._discovery, asking)
         evaluator = Evaluator(Rights(self._authorizer, self._discovery))
-        policies = Policies(params, evaluator)
-        mutating = MutatingPolicies(params, evaluator, Kinds(self._discovery))
+        policies = Policies(params)
+        mutating = MutatingPolicies(params, Kinds(self._discovery))
         callback = Callback(
             index=self.index,
             discovery=self._discovery,
             configurations=self._configurations,
             keys=keys,
             shards=asking,
+            evaluator=evaluator,
             mutating=(mutating.mutate, webhooks.mutate),
             validating=(policies.validate, webhooks.validate),
         )

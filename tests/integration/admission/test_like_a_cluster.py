@@ -91,6 +91,9 @@ CONDITIONS: list[tuple[list[str], Object]] = [
     (["object.data.c == 'b'"], {"failurePolicy": "Ignore"}),
     (["object.data.c == 'b'", "request.resource.resource == 'secrets'"], {}),
     (["request.kind.kind == 'ConfigMap' && !request.dryRun && object.metadata.name.matches('^case-c.*2?')"], {}),
+    (["authorizer.group('').resource('secrets').check('get').allowed()"], {}),
+    (["!authorizer.requestResource.check('create').allowed()"], {}),
+    (["authorizer.serviceAccount('default', 'x').group('').resource('secrets').check('get').allowed()"], {}),
 ]
 CASES = [
     Case("allow", VALIDATING, "allow"),

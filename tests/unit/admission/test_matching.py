@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from proxy.admission.cel.authorization import Question
 from proxy.admission.configurations import MUTATING, VALIDATING, Configured, Webhook
+from proxy.admission.evaluator import Evaluating
 from proxy.admission.matching import Labels, Matcher
 from proxy.admission.review import GroupVersionKind, GroupVersionResource, Review
 from proxy.admission.rules import could_match, matches
+
+THREADS = ThreadPoolExecutor(1)
 
 
 def review(path: str = "apps/v1/deployments", *, namespace: str = "n", sub: str = "") -> Review:
@@ -64,8 +70,12 @@ async def called(asked: Review, **said: Any) -> Any:
     def equivalents(resource: GroupVersionResource) -> list[GroupVersionResource]:
         return [resource._replace(version=version) for version in ("v1", "v2")]
 
+    async def allowed(_: Question) -> bool:
+        return True
+
     hook = Webhook("c/w/0", "w", {"rules": [rule()], **said})
-    return await Matcher(asked, labels, equivalents).invocation(hook)
+    evaluating = Evaluating(asyncio.Lock(), THREADS, allowed)
+    return await Matcher(asked, labels, equivalents, evaluating).invocation(hook)
 
 
 def chosen(**labels: str) -> Any:
