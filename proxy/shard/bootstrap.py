@@ -16,7 +16,7 @@ from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.shard.asking import Asking
 from proxy.shard.manifests import HASH, Manifest, load_manifests
-from proxy.shard.rights import await_rights, is_role
+from proxy.shard.rights import await_rights, is_right, is_role
 
 log = logging.getLogger(__name__)
 
@@ -55,14 +55,15 @@ async def apply_manifests(client: Client, asking: Asking | None = None, *, timeo
         version = await _policy_version(client)
         manifests = [_in_version(manifest, version) for manifest in load_manifests()]
         manifests += asking.manifests() if asking is not None else []
+        rights = [manifest for manifest in manifests if is_right(manifest.obj)]
+        others = [manifest for manifest in manifests if not is_right(manifest.obj)]
         # The label policy goes last: when it is seen to act, those applied before it do too.
-        changed = await _apply_all(client, [manifest for manifest in manifests if not _is_label_policy(manifest)])
-        changed += await _apply_all(client, [manifest for manifest in manifests if _is_label_policy(manifest)])
-        # Whoever begins before its rights count is refused, and waits.
-        await asyncio.gather(
-            await_rights(client, [manifest.name for manifest in manifests if is_role(manifest.obj)], _until),
-            *(_served(client, manifest) for manifest in manifests if manifest.is_crd),
-        )
+        changed = await _apply_all(client, [manifest for manifest in others if not _is_label_policy(manifest)])
+        changed += await _apply_all(client, [manifest for manifest in others if _is_label_policy(manifest)])
+        # CRDs take their time to be served.
+        served = asyncio.gather(*(_served(client, manifest) for manifest in others if manifest.is_crd))
+        granted, _ = await asyncio.gather(_grant(client, rights), served)
+        changed += granted
     if changed:
         log.info("%s: applied %s", client.connection.server, ", ".join(changed))
     return changed
@@ -91,6 +92,13 @@ async def _in_time(client: Client, timeout: float) -> AsyncIterator[None]:
 async def _apply_all(client: Client, manifests: Iterable[Manifest]) -> list[str]:
     results = await asyncio.gather(*(_apply(client, manifest) for manifest in manifests))
     return [name for name in results if name]
+
+
+async def _grant(client: Client, rights: list[Manifest]) -> list[str]:
+    """Until they count: whoever begins before is refused, and waits."""
+    changed = await _apply_all(client, rights)
+    await await_rights(client, [manifest.name for manifest in rights if is_role(manifest.obj)], _until)
+    return changed
 
 
 async def _apply(client: Client, manifest: Manifest) -> str | None:

@@ -64,4 +64,9 @@ async def counts(client: Client, name: str) -> bool:
 
 
 def is_role(obj: Object) -> bool:
-    return obj["kind"] == "ClusterRole" and str(obj["metadata"]["name"]).startswith(PREFIX)
+    return obj["kind"] == "ClusterRole" and is_right(obj)
+
+
+def is_right(obj: Object) -> bool:
+    """A role of a part of kcp, or its binding."""
+    return LABEL in (obj["metadata"].get("labels") or {})
