@@ -15,6 +15,7 @@ from tests.differential.sides import Side
 from tests.differential.step import GUEST, MASTER
 from tests.e2e.workspaces.installation import Installation
 from tests.integration.kcp_process import Kcp
+from tests.wire.neighbour import settle
 
 TOKENS = {MASTER: "master-token", GUEST: "guest-token"}
 TOKEN_FILE = 'master-token,master,1,"system:masters"\nguest-token,guest,2,"dev"\n'
@@ -45,6 +46,7 @@ async def two_sides(folder: Path) -> AsyncIterator[tuple[Side, Side]]:
         with plane.pki.administrator.file.open("a") as known:  # a kube-apiserver reads one file
             known.write(TOKEN_FILE)
         await asyncio.gather(stack.enter_async_context(plane), stack.enter_async_context(kcp))
+        await settle(kcp)
         installation = Installation(kcp.root, folder)
         stack.push_async_callback(installation.close)
         parent = await installation.create("root", "differential", "Organization")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +14,9 @@ from tests.clusters import Cluster, ClusterError
 from tests.clusters.spec import Runtime
 from tests.e2e.ground import Ground, ground
 from tests.leaks import keep
-from tests.wire.monitor import Wire
+from tests.wire.watching import may_come_back, nothing_leaves_a_workspace
+
+__all__ = ["may_come_back", "nothing_leaves_a_workspace"]
 
 HERE = Path(__file__).parent
 
@@ -22,13 +24,6 @@ HERE = Path(__file__).parent
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs physical clusters comes last: they run to the end, and cost a tenth of a core when idle."""
     items.sort(key=lambda item: HERE in item.path.parents and HERE / "workspaces" not in item.path.parents)
-
-
-@pytest.fixture(autouse=True)
-def nothing_leaves_a_workspace(wire: Wire) -> Iterator[None]:
-    """After each test: no workspace's token, and nothing else that shards alone should see, was sent to a client."""
-    yield
-    assert wire.noted() == []
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

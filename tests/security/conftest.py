@@ -9,7 +9,17 @@ import pytest_asyncio
 
 from tests.e2e.workspaces.installation import Installation
 from tests.integration.kcp_process import Kcp
-from tests.security.ground import USERS, Ground, lay
+from tests.security.ground import QUIET, USERS, VICTIM, Ground, lay
+from tests.wire.neighbour import settle
+from tests.wire.watching import nothing_leaves_a_workspace
+
+__all__ = ["nothing_leaves_a_workspace"]
+
+
+@pytest.fixture
+def may_come_back() -> tuple[str, ...]:
+    """The attacker knows the tokens of the victims, and gets back what he writes (Audit-Id, too)."""
+    return tuple(f"the token of {path} in " for path in (VICTIM, QUIET))
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
@@ -19,6 +29,7 @@ async def laid(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ground
     tokens.write_text(USERS)
     async with Kcp(folder / ".kcp", "--token-auth-file", str(tokens)) as kcp:
         installation = Installation(kcp.root, tmp_path_factory.mktemp("clients"))
+        await settle(kcp)
         yield await lay(installation)
         await installation.close()
 

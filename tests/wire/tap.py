@@ -10,6 +10,7 @@ What may be there after all stands in `allowed`.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -22,9 +23,12 @@ from typing import Any
 import httptools
 
 TOKEN = re.compile(rb"(?=(k[a-z2-7]{8}))")
-LABEL = re.compile(rb'(?<!"f:)0\.kcp\.dev/w')
-"""The internal label, but for where managedFields of what kcp's controllers have applied name it: a word of the product
-that is the same everywhere, and tells of nobody."""
+LABEL = re.compile(rb'(?<!"f:)0\.kcp\.dev/w(?!\\*" is reserved)')
+"""The internal label, but for where managedFields of what kcp's controllers have applied name it, or who has written it
+(a webhook of the workspace, say) is told that it is reserved: a word of the product that is the same everywhere, and
+tells of nobody."""
+CANARY = re.compile(rb"canary-([0-9a-f]{8})-[0-9a-f]{8}")
+"""A name that nobody guesses, and that says whose it is: no request of another workspace may be answered with it."""
 CARRIED = 64
 """Bytes of a piece that are looked at once more with the next one."""
 ENCODED = re.compile(rb"eyJ[A-Za-z0-9_-]{16,}")
@@ -38,11 +42,16 @@ NEAR = 80
 def allowed(where: str, own: bool, said: bool) -> bool:
     """An answer may repeat what its request ``said``: what is wrong with it, or the token that is to be reviewed.
 
-    Inside of JSON in base64 a workspace's ``own`` token may stand: claims of a service account's token are signed by
-    the shard, and a continue token says where in the shard's store a list goes on. To know it is of no use. What else
-    may be there: `LABEL`.
+    It may hold canaries of its ``own`` workspace. Inside of JSON in base64 a workspace's ``own`` token may stand:
+    claims of a service account's token are signed by the shard, and a continue token says where in the shard's store
+    a list goes on. To know it is of no use. What else may be there: `LABEL`.
     """
-    return said or (where == "encoded" and own)
+    return said or (where in ("encoded", "canary") and own)
+
+
+def owner_of(path: str) -> str:
+    """What canaries of the workspace at ``path`` have in them."""
+    return hashlib.blake2s(path.encode(), digest_size=4).hexdigest()
 
 
 def decoded(data: bytes) -> Iterator[bytes]:
@@ -116,8 +125,10 @@ class Tap:
         if label is not None and not allowed(where, False, self._said(label[0])):
             self._found("the internal label", where, data, label.start())
         self._tokens(where, data)
+        self._canaries(where, data)
         for text in decoded(data):
             self._tokens("encoded", text)
+            self._canaries("encoded", text)
 
     def _tokens(self, where: str, data: bytes) -> None:
         for match in TOKEN.finditer(data):
@@ -125,14 +136,28 @@ class Tap:
             if path is not None and not allowed(where, self._is_asked(path), self._said(match[1])):
                 self._found(f"the token of {path}", where, data, match.start())
 
+    def _canaries(self, where: str, data: bytes) -> None:
+        for match in CANARY.finditer(data):
+            own = self._asked_of() in (None, match[1].decode())
+            if not allowed("canary", own, self._said(match[0])):
+                self._found("a name of another workspace", where, data, match.start())
+
     def _said(self, word: bytes) -> bool:
         plain = ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), urllib.parse.unquote_to_bytes(self._asked))
         return word in plain or any(word in text for text in decoded(plain))
 
     def _is_asked(self, path: str) -> bool:
         """Whether the request is for that workspace, or, without ``/clusters/``, for who knows which."""
-        _, clusters, rest = self._target.partition("/clusters/")
-        return not clusters or re.split("[/?]", rest, maxsplit=1)[0].replace("%3A", ":") == path
+        return self._path() in ("", path)
+
+    def _asked_of(self) -> str | None:
+        """`owner_of` whom the request is for; None where that is not known."""
+        path = self._path()
+        return owner_of(path) if path else None
+
+    def _path(self) -> str:
+        _, _, rest = self._target.partition("/clusters/")
+        return re.split("[/?]", rest, maxsplit=1)[0].replace("%3A", ":")
 
     def _found(self, what: str, where: str, data: bytes, at: int) -> None:
         near = data[max(0, at - NEAR) : at + NEAR].decode("latin-1")

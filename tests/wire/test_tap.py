@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.wire.tap import Tap
+from tests.wire.tap import Tap, owner_of
 
 OURS, THEIRS = "k3fq7zn2a", "kotherot2"
 WORKSPACES = {OURS: "root:ours", THEIRS: "root:theirs"}
@@ -78,6 +78,7 @@ def test_a_head_is_looked_at_without_a_body() -> None:
 def test_the_internal_label_is_found() -> None:
     assert found(answer(b'{"labels":{"0.kcp.dev/w":"x"}}')) == ["the internal label in body"]
     assert found(answer(b'{"f:labels":{"f:0.kcp.dev/w":{}}}')) == []
+    assert found(answer(b'{"message":"Invalid value: \\"0.kcp.dev/w\\" is reserved"}')) == []
 
 
 def test_claims_may_name_the_own_workspace_alone() -> None:
@@ -92,6 +93,17 @@ def test_an_answer_may_repeat_its_request() -> None:
     assert found(answer(THEIRS.encode()), body=b'{"name":"%b-x"}' % THEIRS.encode()) == []
     assert found(answer(OURS.encode()), body=b'{"token":"x.%b.x"}' % JWT) == []
     assert found(answer(THEIRS.encode()), body=b'{"token":"x.%b.x"}' % JWT) != []
+
+
+@pytest.mark.parametrize("at_once", [1, 10_000])
+def test_a_name_of_another_workspace_is_found(at_once: int) -> None:
+    theirs, ours = (f"canary-{owner_of(path)}-0123abcd" for path in ("root:theirs", "root:ours"))
+    body = b'{"items":[{"name":"%b"},{"name":"%b"}]}' % (theirs.encode(), ours.encode())
+    leak = "a name of another workspace in body"
+    assert set(found(answer(body), at_once=at_once)) == {leak}
+    assert set(found(answer(body), of="root:theirs", at_once=at_once)) == {leak}
+    assert found(answer(ours.encode())) == []
+    assert found(answer(theirs.encode()), query=f"?fieldSelector=metadata.name%3D{theirs}") == []
 
 
 def test_what_is_no_workspace_is_nothing() -> None:

@@ -18,6 +18,7 @@ from tests.e2e.workspaces.twins import RBAC, Api, Twins
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp
 from tests.wire.monitor import Wire
+from tests.wire.neighbour import settle
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
@@ -27,6 +28,7 @@ async def kcp_process(tmp_path_factory: pytest.TempPathFactory, wire: Wire) -> A
     tokens.write_text(TOKEN_FILE)
     async with Kcp(folder / ".kcp", "--token-auth-file", str(tokens), "-v", "5") as process:
         assert wire.listened()
+        await settle(process)
         yield process
 
 

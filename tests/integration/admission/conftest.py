@@ -14,6 +14,10 @@ from proxy.shard.control_plane import ControlPlane, full_cluster
 from tests.integration.admission.side import Side
 from tests.integration.admission.webhook_server import WebhookServer, webhook_server
 from tests.integration.kcp_process import Kcp
+from tests.wire.neighbour import settle
+from tests.wire.watching import may_come_back, nothing_leaves_a_workspace
+
+__all__ = ["may_come_back", "nothing_leaves_a_workspace"]
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
@@ -34,6 +38,7 @@ async def kcp(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kcp]:
     """One worker: what one knows, all know."""
     folder = tmp_path_factory.mktemp("kcp")
     async with Kcp(folder / ".kcp", "--webhook-allow-network", "127.0.0.0/8", "--workers", "1") as kcp:
+        await settle(kcp)
         await kcp.make_workspace("root", "tests", "Organization")
         yield kcp
 
