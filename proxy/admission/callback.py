@@ -20,6 +20,7 @@ import orjson
 
 from proxy.admission.calls import Caller
 from proxy.admission.configurations import MUTATING, VALIDATING, Configurations, Configured
+from proxy.admission.converting import Detours
 from proxy.admission.dispatch import WITHIN, mutate, validate
 from proxy.admission.evaluator import Evaluating, Evaluator
 from proxy.admission.jsonpatch import Operation, difference
@@ -32,10 +33,12 @@ from proxy.discovery import Discovery, Scopes
 from proxy.identities import Identity
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError, not_found
+from proxy.mapping.detours import Detour
 from proxy.mapping.gate import gate
 from proxy.mapping.names import NATIVE_GROUPS
 from proxy.mapping.objects import Context, map_object
 from proxy.mapping.paths import RequestInfo, quote
+from proxy.mapping.scopes import CRDS
 from proxy.mapping.token import LABEL
 from proxy.server.messages import Header, Reply
 from proxy.tenancy.index import Workspace, WorkspaceIndex
@@ -97,6 +100,7 @@ class Callback:
         discovery: Discovery,
         configurations: Configurations,
         keys: Keys,
+        detours: Detours,
         shards: Mapping[str, Client],
         evaluator: Evaluator,
         mutating: Sequence[Plugin],
@@ -109,6 +113,7 @@ class Callback:
         self._keys = keys
         self._shards = Identity.ADMISSION.on_all(shards)
         self._evaluator = evaluator
+        self._detours = detours
         self._plugins = {MUTATE: tuple(mutating), VALIDATE: tuple(validating)}
 
     async def reply(self, path: bytes, body: bytes) -> Reply:
@@ -124,7 +129,7 @@ class Callback:
         before = review.object
         try:
             await self._ask(path, workspace, ticket.asking(), review)
-            patch = self._patch(workspace, raw, before, review) if review.object is not before else []
+            patch = await self._patch(workspace, raw, before, review) if review.object is not before else []
         except StatusError as error:
             refused = {"allowed": False, "status": error.status(), "warnings": review.warnings}
             return Reply(200, [_JSON], answer(uid, **refused))
@@ -182,7 +187,7 @@ class Callback:
                 await plugin(question)
         log.debug("%s: %s took %.3f s", workspace.path, path.decode(), time.monotonic() - question.began)
 
-    def _patch(self, workspace: Workspace, raw: Object, before: Object | None, review: Review) -> list[Operation]:
+    async def _patch(self, workspace: Workspace, raw: Object, before: Object | None, review: Review) -> list[Operation]:
         """What the shard is to change. Both objects are mapped, and only what differs then is told, so that nothing
         changes which is written otherwise on the shard. Raises StatusError for what is not the workspace's to write."""
         verb = _VERBS.get(review.operation, "create")
@@ -190,7 +195,10 @@ class Callback:
             verb, review.resource.group, review.resource.version, review.resource.resource, review.subresource,
             review.namespace, review.name, is_resource=True,
         )  # fmt: skip
-        context = Context(info, workspace.prefix, Scopes(self._discovery, workspace))
+        detour = self._detours.for_writing(workspace.shard) if (info.group, info.resource) == CRDS else None
+        if detour is not None and not isinstance(detour, Detour):
+            detour = await detour
+        context = Context(info, workspace.prefix, Scopes(self._discovery, workspace), detour=detour)
         labelled = LABEL in ((raw["object"].get("metadata") or {}).get("labels") or {})
         mapped = [_mapped(obj, context, labelled) for obj in (before, review.object)]
         patch = difference(mapped[0], mapped[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 ALLOWED, DENIED, FAILED = RESULTS = "allowed", "denied", "failed"
-MUTATING, VALIDATING = TYPES = "mutating", "validating"
+MUTATING, VALIDATING, CONVERTING = TYPES = "mutating", "validating", "converting"
 BOUNDS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 25.0)
 """Seconds; as kube-apiserver's ``apiserver_admission_webhook_admission_duration_seconds``."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-MUTATING, VALIDATING = "mutate.admission.kcp.dev", "validate.admission.kcp.dev"
+from proxy.mapping.detours import ASKING
+
+MUTATING, VALIDATING = ASKING, "validate.admission.kcp.dev"
 """Names of the two webhooks."""
 TICKET = "ticket.kcp.dev"
 """Key of the user's extra in which a request that the shard is to ask about has its ticket."""

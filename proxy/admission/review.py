@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from proxy.kube.client import Object
+from proxy.mapping.detours import without_detours
 from proxy.mapping.stream import strip_bytes
 
 
@@ -50,7 +51,7 @@ class Review:
 
 def review_of(body: bytes, token: str, user: Object) -> tuple[str, Review]:
     """The shard's uid of the question, and what it asks. Raises ValueError, KeyError, TypeError for no question."""
-    request: Object = orjson.loads(strip_bytes(body, token))["request"]
+    request: Object = orjson.loads(strip_bytes(without_detours(body, token), token))["request"]
     kind, resource = request["kind"], request["resource"]
     return request["uid"], Review(
         operation=request["operation"],

@@ -11,7 +11,6 @@ import asyncio
 import base64
 import hashlib
 import hmac
-import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,16 +20,13 @@ import orjson
 from proxy.admission.platform import TICKET
 from proxy.auth.identity import User
 from proxy.identities import Identity
-from proxy.kube.client import Client, Object, Resource
-from proxy.kube.errors import StatusError
+from proxy.kube.client import Client, Object
+from proxy.tenancy.asked import read_key
 
 EXTRA = TICKET.encode()
 """Key of the user's extra."""
 GOOD_FOR = 120.0
 """Seconds, either way, as clocks differ: a kube-apiserver takes 60 for a request."""
-SECRETS = Resource("", "v1", "secrets")
-NAMESPACE, NAME, KEY = "kube-system", "kcp-admission", "key"
-"""Where a shard keeps the key."""
 AGAIN = 5.0
 """Seconds until a key is read again because a ticket does not go with it."""
 
@@ -134,22 +130,3 @@ class Keys:
                 raise
             self._known.pop(shard, None)
             return check(await self.of(shard), signed)
-
-
-async def read_key(client: Client) -> bytes:
-    """Raises StatusError."""
-    made = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": NAME, "namespace": NAMESPACE},
-        "data": {KEY: base64.b64encode(secrets.token_bytes(32)).decode()},
-    }
-    found = await client.find(SECRETS, NAME, NAMESPACE)
-    if found is None:
-        try:
-            found = await client.create(SECRETS, made)
-        except StatusError as error:
-            if error.code != 409:
-                raise
-            found = await client.get(SECRETS, NAME, NAMESPACE)
-    return base64.b64decode(found["data"][KEY])

@@ -19,6 +19,8 @@ class AdmissionSettings:
     """``https://HOST:PORT`` at which shards reach proxies."""
     ca_file: Path | None
     networks: tuple[str, ...]
+    conversions: bool
+    """Whether CRDs of workspaces may have conversion webhooks."""
 
 
 _OPTIONS = [
@@ -40,6 +42,12 @@ _OPTIONS = [
         help="Network in which webhooks of workspaces may be although it is this machine's, or reached by it alone: "
         "127.0.0.0/8, say, for development. Repeatable.",
     ),
+    click.option(
+        "--conversion-webhooks",
+        is_flag=True,
+        help="CRDs of workspaces may have conversion webhooks. While one fails, no namespace of its shard can be "
+        "deleted, as in a cluster: where all workspaces trust each other.",
+    ),
 ]
 
 
@@ -49,7 +57,7 @@ def admission_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def wrapped(**values: Any) -> Any:
         url, ca_file = values.pop("admission_url"), values.pop("admission_ca_file")
-        networks = values.pop("webhook_allow_network")
+        networks, conversions = values.pop("webhook_allow_network"), values.pop("conversion_webhooks")
         if url is not None:
             parts = urlsplit(url)
             if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query:
@@ -61,7 +69,7 @@ def admission_flags(command: Callable[..., Any]) -> Callable[..., Any]:
                 ipaddress.ip_network(network)
             except ValueError as error:
                 raise click.ClickException(f"--webhook-allow-network: {error}") from error
-        return command(**values, admission=AdmissionSettings(url, ca_file, tuple(networks)))
+        return command(**values, admission=AdmissionSettings(url, ca_file, tuple(networks), conversions))
 
     for option in reversed(_OPTIONS):
         wrapped = option(wrapped)

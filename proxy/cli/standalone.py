@@ -107,6 +107,7 @@ class StartSettings:
     admission_ca_file: Path | None
     webhook_networks: tuple[str, ...]
     """Where webhooks of workspaces may be beside everywhere else."""
+    conversion_webhooks: bool
     tls_cert_file: Path | None
     tls_key_file: Path | None
     auto_publish_apis: bool
@@ -191,6 +192,7 @@ class Standalone:
             log_format=settings.log_format,
             log_requests=settings.log_requests,
             webhook_networks=settings.webhook_networks,
+            conversion_webhooks=settings.conversion_webhooks,
             own_addresses=tuple(interface_addresses()),
             run_folder=str(home.run_folder),
             metrics_folder=str(home.run_folder) if settings.metrics else None,

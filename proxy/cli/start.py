@@ -267,6 +267,7 @@ def start(
             admission_url=admission.url,
             admission_ca_file=admission.ca_file,
             webhook_networks=admission.networks,
+            conversion_webhooks=admission.conversions,
             audit=audit,
             shares=shares,
             tls_cert_file=tls_cert_file,

@@ -18,11 +18,12 @@ from proxy.discovery.documents import Document, document
 from proxy.discovery.negotiate import JSON, discovery_form, openapi_form
 from proxy.discovery.openapi import path_of
 from proxy.discovery.schemas import Schemas
-from proxy.discovery.shard import NEGOTIATED, ShardCatalog
+from proxy.discovery.shard import CRDS, NEGOTIATED, ShardCatalog
 from proxy.discovery.view import View
 from proxy.identities import Identity
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
+from proxy.mapping.detours import Converter
 from proxy.mapping.names import NATIVE_GROUPS
 from proxy.mapping.paths import NOT_THERE
 from proxy.server.messages import Reply, Request
@@ -100,6 +101,14 @@ class Discovery:
         if served or (root == "api" and rest):
             return refusal(StatusError(404, NOT_THERE), request)
         return page_not_found()
+
+    def converters(self, shard: str) -> Mapping[str, Converter]:
+        """Conversion webhooks of a shard's workspaces, by the CRD's name there."""
+        return self._shards[shard].catalog.converters
+
+    async def catch_up_crd(self, shard: str, name: str) -> None:
+        """Look at a CRD of a shard itself, before it is said that it is not as somebody says."""
+        await self._shards[shard].catalog.catch_up(CRDS, name)
 
     async def refresh(self, workspace: Place, group: str, version: str, resource: str) -> None:
         """Look at the shard itself before saying that a resource is not there: read your writes, by any worker.

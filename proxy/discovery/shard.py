@@ -16,6 +16,7 @@ from proxy.discovery.view import AGGREGATED, AGGREGATED_BETA, View
 from proxy.kube.client import METADATA, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
+from proxy.mapping.detours import Converter
 from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
 from proxy.mapping.natives import importable
 from proxy.mapping.registrations import GROUP as REGISTRATIONS
@@ -103,6 +104,8 @@ class ShardCatalog:
         self._shapes = Shapes()
         self._own_crds = Holding()
         """The shard's own CRDs (kcp's groups), which are native to workspaces."""
+        self.converters: dict[str, Converter] = {}
+        """Conversion webhooks of workspaces, by the CRD's name."""
         self._shared: dict[str, tuple[Shape, float]] = {}
         """By the CRD's name, with the time of its last change: types that workspaces share."""
         self._bindings = Informer(client, BINDINGS, transform=_slim_binding)
@@ -230,10 +233,14 @@ class ShardCatalog:
         self._native_changed()
 
     def _slim_crd(self, obj: Object) -> Object:
-        return _slim(obj, self._shapes.of(obj))
+        return _slim(obj, (*self._shapes.of(obj), Converter.of(obj)))
 
     def _crd_event(self, kind: str, old: Object | None, new: Object) -> None:
-        token, shape = new["kept"]
+        token, shape, converter = new["kept"]
+        if converter is None or kind == "DELETED":
+            self.converters.pop(new["metadata"]["name"], None)
+        else:
+            self.converters[new["metadata"]["name"]] = converter
         if token is not None:
             self._put(token, new, "crds", None if kind == "DELETED" else shape)
         elif shape.shared_group:

@@ -42,6 +42,8 @@ _RBAC, _AUTHENTICATION, _AUTHORIZATION = "rbac.authorization.k8s.io", "authentic
 _REGISTRATIONS = "admissionregistration.k8s.io"
 _CRDS = ("apiextensions.k8s.io", "customresourcedefinitions")
 _TOKEN_REVIEWS, _TOKEN_REQUESTS = (_AUTHENTICATION, "tokenreviews", ""), ("", "serviceaccounts", "token")
+_DETOUR = r"https://[^/]+/admission/convert/%s/[a-z0-9.-]+/[\w-]{43}/https://.*"
+"""Where alone a shard may send the objects of a workspace's CRD."""
 _BINDINGS = frozenset({(_RBAC, "rolebindings", ""), (_RBAC, "clusterrolebindings", "")})
 _ASKED = frozenset(
     {_TOKEN_REVIEWS[:2], (_AUTHENTICATION, "selfsubjectreviews"), (_AUTHORIZATION, "subjectaccessreviews"),
@@ -86,6 +88,8 @@ def gate(method: bytes, target: bytes, body: bytes, token: str, content_type: by
     if method == b"DELETE":
         return
     if sub == "token" and not _is_about_us(body, content_type, _TOKEN_REQUESTS, prefix):
+        raise _refused()
+    if (native, resource) == _CRDS and not _converts_by_us(body, content_type, token):
         raise _refused()
     if native in _CHECKED_GROUPS and not _is_about_us(body, content_type, (native, inner or resource, ""), prefix):
         raise _refused()
@@ -205,6 +209,35 @@ def _is_about_us(body: bytes, content_type: bytes | None, kind: tuple[str, str, 
     if kind in _BINDINGS and isinstance(content, list):
         return all(_patches_us(operation, prefix) for operation in content)
     return _names_us(content, prefix)
+
+
+def _converts_by_us(body: bytes, content_type: bytes | None, token: str) -> bool:
+    """Whether a CRD's conversion webhook, if it has one, is the proxy, for this workspace."""
+    try:
+        content = _content(body, content_type, SPECIAL[(*_CRDS, "")][1])
+    except ValueError:
+        return False
+    if not isinstance(content, list):
+        return _is_detoured(content, token)
+    return all(_is_detoured(_nested(operation), token) for operation in content if isinstance(operation, dict))
+
+
+def _nested(operation: dict[str, Any]) -> Any:
+    """What an operation of a JSON patch makes, in an otherwise empty object."""
+    value = operation.get("value")
+    for step in reversed(str(operation.get("path")).split("/")[1:]):
+        value = {step: value}
+    return value
+
+
+def _is_detoured(crd: Any, token: str) -> bool:
+    for key in ("spec", "conversion", "webhook", "clientConfig"):
+        crd = crd.get(key) if isinstance(crd, dict) else None
+    if not isinstance(crd, dict):
+        return True
+    url = crd.get("url")
+    detoured = not isinstance(url, str) or re.fullmatch(_DETOUR % token, url) is not None
+    return detoured and crd.get("service") is None
 
 
 def _is_for_us(content: Any, prefix: str) -> bool:

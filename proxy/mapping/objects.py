@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import orjson
 
 from proxy.kube.errors import StatusError
+from proxy.mapping.conversion import map_conversion
+from proxy.mapping.detours import Detour
 from proxy.mapping.names import (
     MAX_NAME,
     NATIVE_GROUPS,
@@ -57,6 +59,8 @@ class Context:
     """False for patches, in which what is absent is not empty."""
     moves: int = 0
     """Of the workspace (`proxy.mapping.revisions`)."""
+    detour: Detour | None = None
+    """How the shard reaches conversion webhooks; None where it cannot."""
 
 
 T = TypeVar("T")
@@ -214,9 +218,10 @@ def _crd(crd: Object, context: Context) -> None:
     if group:
         refuse_native_group(context.info.name or f"*.{group}", group)
         spec["group"] = context.prefix + group
-    conversion = mapping(spec, "conversion") or {}
-    if text(conversion, "strategy") == "Webhook" or conversion.get("webhook"):
-        raise invalid(context, "spec.conversion.strategy", "conversion webhooks are not served in a workspace")
+    conversion = mapping(spec, "conversion")
+    if conversion:
+        name = context.info.name or text(mapping(crd, "metadata") or {}, "name").replace(context.prefix, "")
+        map_conversion(conversion, name, context.prefix[:-1], context.detour)
 
 
 def _event(event: Object, context: Context) -> None:

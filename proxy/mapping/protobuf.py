@@ -52,6 +52,8 @@ _AGGREGATION: Schema = {
     )
 }
 _REFERENCE: Schema = {2: Field("namespace")}
+_CLIENT: Schema = {1: Field("service", {}), 2: Field("caBundle", base64=True), 3: Field("url")}
+_CONVERSION: Schema = {1: Field("strategy"), 2: Field("webhook", {2: Field("clientConfig", _CLIENT)})}
 
 CRD_GROUP, RBAC = "apiextensions.k8s.io", "rbac.authorization.k8s.io"
 AUTHENTICATION, AUTHORIZATION = "authentication.k8s.io", "authorization.k8s.io"
@@ -97,7 +99,7 @@ SPECIAL: dict[tuple[str, str, str], tuple[str, Schema]] = {
     ),
     (CRD_GROUP, "customresourcedefinitions", ""): (
         "CustomResourceDefinition",
-        _OBJECT | {2: Field("spec", {1: Field("group"), 9: Field("conversion", {1: Field("strategy")})})},
+        _OBJECT | {2: Field("spec", {1: Field("group"), 9: Field("conversion", _CONVERSION)})},
     ),
 }
 """By group, resource and subresource, as `objects.RULES`: the kind that a body must be of, and its mapped fields."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from proxy.kube.errors import StatusError
 from proxy.mapping.body import DELETES, map_body
+from proxy.mapping.detours import Detour
 from proxy.mapping.forms import Form, wanted, wanted_stream
 from proxy.mapping.listing import LATEST, Listing, check_token, is_token, make_token
 from proxy.mapping.names import NATIVE_GROUPS, map_api_group, map_crd_name
@@ -84,8 +85,10 @@ def map_request(
     scopes: PrivateScopes,
     attributes: Attributes | None = None,
     moves: int = 0,
+    detour: Detour | None = None,
 ) -> MappedRequest:
-    """``attributes``: `attributes_of` the request, if they are known already; ``moves`` of the workspace.
+    """``attributes``: `attributes_of` the request, if they are known already; ``moves`` of the workspace; ``detour`` of
+    its shard, for CRDs.
 
     Raises StatusError for everything that cannot be mapped without doubt.
     """
@@ -115,7 +118,7 @@ def map_request(
     sent.append((b"accept", asked.accept))
     if info.verb in READ_ONLY:  # a kube-apiserver does not look at the body of a GET
         return MappedRequest(target.encode(), sent, b"", attributes, False, listing, asked.form)
-    context = Context(info, prefix, scopes, complete=info.verb != "patch", moves=moves)
+    context = Context(info, prefix, scopes, complete=info.verb != "patch", moves=moves, detour=detour)
     _may_be_written(context)
     if body or info.verb not in DELETES:
         if _value(headers, b"content-encoding") not in (b"", b"identity"):

@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from typing import TypeAlias
 
+from proxy.mapping.detours import without_urls
 from proxy.mapping.shared import unfinished, without_identities
 from proxy.mapping.token import LABEL
 
@@ -27,6 +28,7 @@ Patterns: TypeAlias = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes]
 
 _STATUS = (b'{"kind":"Status"', b'{\n  "kind": "Status"')
 """How a Status begins; a shard indents those that are not in the form that was asked for."""
+_MESSAGES = (*_STATUS, b'{"type":"ERROR"')
 _LABEL_NAME = LABEL.encode()
 _FIELD = f',"f:{LABEL}":{{}}'.encode()
 _ESCAPED = rb'\\+"' + re.escape(LABEL).encode() + rb'\\+":\\+"k[a-z2-7]{8}\\+"'
@@ -67,6 +69,8 @@ def _remove(data: bytes, patterns: Patterns) -> bytes:
         data = data.replace(field, b"")
     if data.startswith(_STATUS) and _LABEL_NAME in data:
         data = _QUOTED.sub(b"", data)  # a message quotes an object
+    if data.startswith(_MESSAGES):
+        data = without_urls(data)
     # In place of replace(), which looks for all of them twice: a list has thousands.
     return without_identities(b"".join(data.split(prefix)))
 

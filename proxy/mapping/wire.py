@@ -5,6 +5,7 @@ A `Schema` names the fields that matter; everything else is carried over byte by
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,8 @@ class Field:
     map: bool = False
     raw: bool = False
     """A map whose values are messages, carried over as they are; else they are text."""
+    base64: bool = False
+    """Bytes, which JSON writes so."""
 
 
 Schema = dict[int, Field]
@@ -107,7 +110,10 @@ def decode(data: bytes, schema: Schema, depth: int = 0) -> dict[str, Any]:
             key, entry = _entry(content, spec.raw)
             out.setdefault(spec.name, {})[key] = entry
             continue
-        value: Any = _text(content) if spec.schema is None else decode(content, spec.schema, depth + 1)
+        if spec.base64:
+            value: Any = base64.b64encode(content).decode()
+        else:
+            value = _text(content) if spec.schema is None else decode(content, spec.schema, depth + 1)
         if spec.repeated:
             out.setdefault(spec.name, []).append(value)
         elif spec.name in out and spec.schema is not None:
@@ -128,12 +134,14 @@ def encode(data: bytes, schema: Schema, values: dict[str, Any]) -> bytes:
         else:
             out.append(whole)
     for number, spec in schema.items():
-        if spec.name not in values:
+        value = values.get(spec.name)
+        if value is None:
             continue
-        value = values[spec.name]
         before = originals.get(number, [])
         if spec.map:
             out += [field(number, field(1, key.encode()) + _map_value(item)) for key, item in value.items()]
+        elif spec.base64:
+            out.append(field(number, base64.b64decode(value)))
         elif spec.schema is None:
             out += [field(number, item.encode()) for item in (value if spec.repeated else [value])]
         else:

@@ -17,6 +17,8 @@ from proxy.admission.asking import Tickets
 from proxy.admission.callback import Callback, Webhooks
 from proxy.admission.calls import Caller
 from proxy.admission.configurations import Configurations
+from proxy.admission.conversions import Conversions
+from proxy.admission.converting import Detours
 from proxy.admission.evaluator import Evaluator
 from proxy.admission.kinds import Kinds
 from proxy.admission.mutating import MutatingPolicies
@@ -132,11 +134,13 @@ class Worker:
         evaluator = Evaluator(Rights(self._authorizer, self._discovery))
         policies = Policies(params)
         mutating = MutatingPolicies(params, Kinds(self._discovery))
+        self._detours = Detours(asking, new=settings.conversion_webhooks)
         callback = Callback(
             index=self.index,
             discovery=self._discovery,
             configurations=self._configurations,
             keys=keys,
+            detours=self._detours,
             shards=asking,
             evaluator=evaluator,
             mutating=(mutating.mutate, webhooks.mutate),
@@ -155,6 +159,10 @@ class Worker:
             admission=self._admission,
             tickets=Tickets(self._configurations, keys),
             callback=callback,
+            detours=self._detours,
+            conversions=Conversions(
+                index=self.index, discovery=self._discovery, detours=self._detours, shards=asking, caller=self._caller
+            ),
             unready=self.unready,
         )
         self._auditor = make_auditor(settings.audit) if settings.audit else None
@@ -218,6 +226,7 @@ class Worker:
             for part in (self._presence, self._authenticator, self._authorizer, self._discovery, self._classes)
         ]
         tasks.append(asyncio.create_task(self._configurations.run()))
+        tasks.append(asyncio.create_task(self._detours.keep(self._discovery)))
         for part in (self._metrics, self._handover, self._admission):
             if part is not None:
                 tasks.append(asyncio.create_task(part.run()))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache, partial, reduce
 
 from proxy.admission.platform import MUTATING, VALIDATING
+from proxy.mapping.detours import Undetoured
 from proxy.mapping.forms import Form
 from proxy.mapping.reshape import Chain, Indented, JsonOnly, Yaml
 from proxy.mapping.revisions import Outward
@@ -22,11 +23,13 @@ _SHAPES: dict[Form, Callable[[], BodyFilter]] = {
 
 @lru_cache(maxsize=4096)
 def filters(
-    token: str, form: Form, own: bool = False, moves: int = 0, asked: bool = False
+    token: str, form: Form, own: bool = False, moves: int = 0, asked: bool = False, crds: bool = False
 ) -> tuple[Callable[[bytes], bytes], Callable[[], BodyFilter]]:
     """Head and body filters of one workspace. ``own``: of an answer to a user without the proxy's privileges;
-    ``moves`` of the workspace; ``asked``: the shard has asked before it answered."""
+    ``moves`` of the workspace; ``asked``: the shard has asked before it answered; ``crds``: of CRDs."""
     stages: list[Callable[[], BodyFilter]] = [partial(ResponseFilter, patterns(token))]
+    if crds:
+        stages.insert(0, partial(Undetoured, token))
     if own:
         stages.insert(0, _OneGroup)
     if asked:
@@ -85,9 +88,12 @@ def _head(token: bytes, form: Form, lines: bytes) -> bytes:
 _JSON_TYPE = re.compile(rb"^%b: %b(?=\r$)" % (JSON[0], re.escape(JSON[1])), re.MULTILINE | re.IGNORECASE)
 
 
-def shaped(produce: Produce, form: Form, moves: int = 0, asked: bool = False) -> Produce:
-    """The same answer in that form, of a workspace with so many ``moves``; ``asked`` as for `filters`."""
+def shaped(produce: Produce, form: Form, moves: int = 0, asked: bool = False, crds: str = "") -> Produce:
+    """The same answer in that form, of a workspace with so many ``moves``; ``asked`` as for `filters`; ``crds``: token
+    of the workspace whose CRDs it is about."""
     stages: list[Callable[[], BodyFilter]] = [Unwrapped] if asked else []
+    if crds:
+        stages.insert(0, partial(Undetoured, crds))
     if moves:
         stages.append(partial(Outward, moves))
     if form in _SHAPES:

@@ -17,6 +17,8 @@ from typing import Any
 
 from proxy.admission.asking import Tickets
 from proxy.admission.callback import PATHS, Callback
+from proxy.admission.conversions import Conversions
+from proxy.admission.converting import Detours
 from proxy.admission.tickets import EXTRA as TICKET
 from proxy.auth.authenticator import Authenticator, Unauthorized, namespace_of_token
 from proxy.auth.authorizer import Access, Authorizer
@@ -27,11 +29,15 @@ from proxy.auth.impersonation import Impersonation, access_of, impersonation, re
 from proxy.discovery import Classes, Discovery, Scopes
 from proxy.discovery.classes import EXTRA
 from proxy.kube.errors import StatusError
+from proxy.mapping.detours import EXTRA as DETOUR
+from proxy.mapping.detours import PATH as CONVERT
+from proxy.mapping.detours import Detour
 from proxy.mapping.gate import gate_mapped
 from proxy.mapping.names import NATIVE_GROUPS
 from proxy.mapping.paths import RequestInfo, bad_path, parse
 from proxy.mapping.rbac import GROUP as RBAC
 from proxy.mapping.request import READ_ONLY, Attributes, attributes_of, map_request
+from proxy.mapping.scopes import CRDS
 from proxy.mapping.token import token_of
 from proxy.server.admission import Admission
 from proxy.server.leaving import no_writes
@@ -65,8 +71,6 @@ log = logging.getLogger(__name__)
 
 ROOT = "root"
 HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
-CALLBACKS = PATHS | {path + b"?timeout=30s" for path in PATHS}
-"""As a kube-apiserver writes them."""
 ARRIVES_WITHIN = 2.0
 """Seconds that a request waits for a workspace that is between two shards; mostly it takes a few milliseconds."""
 APPEARS_WITHIN = 0.5
@@ -93,6 +97,8 @@ class WorkspaceGateway:
         admission: Admission,
         tickets: Tickets,
         callback: Callback,
+        detours: Detours,
+        conversions: Conversions,
         unready: Callable[[], str | None],
     ) -> None:
         self._index = index
@@ -107,6 +113,8 @@ class WorkspaceGateway:
         self._admission = admission
         self._tickets = tickets
         self._callback = callback
+        self._detours = detours
+        self._conversions = conversions
         self._unready = unready
         self._standing = Standing(index, authenticator, authorizer, discovery)
 
@@ -167,9 +175,13 @@ class WorkspaceGateway:
             health = self._health(target)
             if health is not None:
                 return health
-            if target in CALLBACKS and request.method == b"POST":
-                answered: Reply = yield self._callback.reply(target.partition(b"?")[0], request.body)
+            asks = target.partition(b"?")[0]  # how long there is for an answer stands behind it
+            if asks in PATHS and request.method == b"POST":
+                answered: Reply = yield self._callback.reply(asks, request.body)
                 return answered
+            if target.startswith(CONVERT) and request.method == b"POST":
+                converted: Reply = yield self._conversions.reply(target, request.body)
+                return converted
             path = self._own_workspace(request) or ROOT
         workspace = self._index.get(path)
         record.step = IDENTITY
@@ -355,15 +367,20 @@ class WorkspaceGateway:
         if makes_crd(request, info) and not user.masters:
             limit = self._admission.limits_of(workspace.path).crds
             check_crds(info, workspace.path, discovery.view(workspace).shapes, limit)
+        detour = self._detours.for_writing(workspace.shard) if writes_crd(info) else None
+        if detour is not None and not isinstance(detour, Detour):
+            detour = yield detour
         request.record.step = MAPPING
         mapped = map_request(
             info, workspace.token, method=request.method, headers=request.headers, body=request.body, scopes=scopes,
-            attributes=attributes, moves=workspace.moves,
+            attributes=attributes, moves=workspace.moves, detour=detour,
         )  # fmt: skip
         if group == RBAC and workspace.phase != DELETING and workspace.takes_writes:
             missing = self._roles.missing(workspace)
             if missing is not None:
                 yield missing
+        if detour is not None:
+            mapped.headers.append((EXTRA_HEADER + DETOUR.encode(), detour.bundle.encode()))
         told = self._classes.told(workspace, info, mapped.body) if info.verb in WRITES else None
         if told is not None:
             values = told if isinstance(told, tuple) else (yield told)
@@ -412,6 +429,10 @@ class WorkspaceGateway:
         request.record.step = SHARD
         cluster = yield self._reach.cluster_of(workspace, info)
         return self._reach.forward(request, info, workspace, cluster)
+
+
+def writes_crd(info: RequestInfo) -> bool:
+    return (info.group, info.resource, info.subresource) == (*CRDS, "") and info.verb in WRITES
 
 
 def changes(info: RequestInfo) -> bool:

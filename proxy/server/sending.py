@@ -14,6 +14,7 @@ from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
 from proxy.mapping.paths import RequestInfo
 from proxy.mapping.registrations import is_registration
 from proxy.mapping.request import READ_ONLY, MappedRequest
+from proxy.mapping.scopes import CRDS
 from proxy.mapping.watching import terms_of
 from proxy.server.filters import filters, shaped
 from proxy.server.instead import produce_instead
@@ -56,7 +57,8 @@ class Sending:
             headers.append((b"authorization", endpoint.authorization))
         if request.record.trace is not None:  # of which the transport tells the shard
             headers[:] = [header for header in headers if header[0] not in TRACED]
-        head_filter, body_filter = filters(workspace.token, mapped.form, not privileged, workspace.moves, asks)
+        crds = (info.group, info.resource) == CRDS
+        head_filter, body_filter = filters(workspace.token, mapped.form, not privileged, workspace.moves, asks, crds)
         method = b"GET" if request.method == b"HEAD" else request.method
 
         def forward(target: bytes) -> Forward:
@@ -72,8 +74,9 @@ class Sending:
                 return Forward(workspace.shard, b"GET", target, headers, idempotent=True)
 
             if method == b"DELETE":
-                return shaped(produce_deleted(mapped.listing, forward(mapped.target), page), mapped.form, moves, asks)
-            return shaped(produce_list(mapped.listing, page), mapped.form, moves)
+                deleted = produce_deleted(mapped.listing, forward(mapped.target), page)
+                return shaped(deleted, mapped.form, moves, asks, workspace.token if crds else "")
+            return shaped(produce_list(mapped.listing, page), mapped.form, moves, crds=workspace.token if crds else "")
         if self.left:
             look = mapped.target.partition(b"?")[0]
             if info.subresource:

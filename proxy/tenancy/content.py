@@ -125,9 +125,22 @@ async def _delete_all(client: Client, resource: Resource, token: str) -> int:
             return 0
         raise
     for item in found:
+        if resource == CRDS:
+            await end_conversion(client, item["metadata"]["name"])
         if not item["metadata"].get("deletionTimestamp"):
             await _delete(client, resource, item["metadata"]["name"])
     return len(found)
+
+
+async def end_conversion(client: Client, crd: str) -> None:
+    """From here on, objects of a CRD can be read and deleted whatever its webhook says, or does not say."""
+    is_webhook = {"op": "test", "path": "/spec/conversion/strategy", "value": "Webhook"}
+    none = {"op": "replace", "path": "/spec/conversion", "value": {"strategy": "None"}}
+    try:
+        await client.patch(CRDS, crd, [is_webhook, none], kind="json")
+    except StatusError as error:
+        if error.code not in (404, 409, 422):
+            raise
 
 
 async def _delete_namespaces(client: Client, token: str) -> tuple[list[str], bool]:

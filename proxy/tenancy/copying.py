@@ -21,11 +21,13 @@ import orjson
 
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
+from proxy.mapping.detours import Converter
 from proxy.mapping.names import KCP_GROUPS, MOVED_UIDS, NATIVE_GROUPS
 from proxy.mapping.registrations import STORED_GROUP
 from proxy.mapping.shared import shared_group
 from proxy.mapping.token import LABEL
-from proxy.tenancy.content import AGGREGATED, BINDINGS, CRDS, remove
+from proxy.tenancy.asked import read_detour
+from proxy.tenancy.content import AGGREGATED, BINDINGS, CRDS, end_conversion, remove
 
 AT_ONCE = 8
 """Requests under way at one shard."""
@@ -183,6 +185,8 @@ class Copier:
     async def _write(self, kind: Kind, place: Place, obj: Object, target: Object | None) -> None:
         resource = kind.resource
         body, complete = self._body(resource, obj)
+        if resource == CRDS:
+            await self._on_target(body)
         before = target["metadata"]["resourceVersion"] if target is not None else ""
         try:
             written = await self._create(resource, body) if target is None else None
@@ -206,6 +210,18 @@ class Copier:
             self._changes += 1
         if complete:
             self._copied[resource, place] = _Copied(_version(obj), there)
+
+    async def _on_target(self, crd: Object) -> None:
+        """Its conversion webhook, if it has one, as the target reaches it. Raises StatusError 409 where it cannot."""
+        converter = Converter.of(crd)
+        if converter is None:
+            return
+        detour = await read_detour(self._target)
+        if detour is None:
+            why = "it has a conversion webhook, and that shard does not know where kcp is (kcp start --admission-url)"
+            raise StatusError(409, why)
+        wanted = converter.on(detour)
+        crd["spec"]["conversion"]["webhook"]["clientConfig"] = {"url": wanted.url, "caBundle": wanted.bundle}
 
     def _body(self, resource: Resource, obj: Object) -> tuple[Object, bool]:
         """What is written, and whether all that it refers to has been copied already."""
@@ -357,6 +373,8 @@ async def purge(client: Client, token: str) -> list[str]:
                 lambda item: strip_and_delete(client, kind.resource, item),
             )
 
+    for crd in (await client.list(CRDS, label_selector=selector, accept=METADATA_LIST))["items"]:
+        await end_conversion(client, crd["metadata"]["name"])
     await _each([kind for kind in await kinds_of(client, token) if kind.resource != CRDS], strip)
     return await remove(client, token)
 
@@ -414,7 +432,8 @@ def crd_of(binding: Object) -> str:
 
 def _kind_of(crd: Object) -> Kind | None:
     spec = crd["spec"]
-    for version in spec["versions"]:
+    # In the version in which objects are stored, nothing need be converted.
+    for version in sorted(spec["versions"], key=lambda version: not version["storage"]):
         if version["served"]:
             namespaced = spec["scope"] == "Namespaced"
             resource = Resource(spec["group"], version["name"], spec["names"]["plural"], namespaced)

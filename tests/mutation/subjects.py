@@ -21,7 +21,7 @@ _MAPPING = "tests/unit/mapping"
 
 SUBJECTS: Mapping[str, Subject] = {
     "proxy.mapping.gate": Subject(
-        tests=tuple(f"{_MAPPING}/test_{name}.py" for name in ("gate", "gate_bodies")),
+        tests=tuple(f"{_MAPPING}/test_{name}.py" for name in ("gate", "gate_bodies", "gate_conversions")),
     ),
     **{
         f"proxy.server.{name}": Subject(

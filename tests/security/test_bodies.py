@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from proxy.kube.errors import StatusError
+from proxy.mapping.detours import asked_at
 from tests.integration.eventually import eventually
 from tests.security.ground import DEN, VICTIM, Ground, crd
 
@@ -238,19 +239,27 @@ async def test_custom_resources_in_groups_of_others(ground: Ground, prefixed: bo
             assert answer.status in (400, 403, 422), answer
 
 
-async def test_a_conversion_webhook_is_refused(ground: Ground) -> None:
-    """It would be called by the shard, from inside."""
+async def test_a_conversion_webhook_leads_nowhere_else(ground: Ground) -> None:
+    """The shard would call it from inside: it calls kcp, for that workspace, or the CRD is refused."""
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     body = crd("raid.example.com", "hooks", "Hook")
-    client = {"url": "https://127.0.0.1:1/", "caBundle": ""}
-    service = {"service": {"namespace": f"{ground.prefix}vault", "name": "x"}}
-    for config in (client, service):
+    known = f"https://127.0.0.1:1/admission/convert/{ground.den_token}/hooks.raid.example.com/{'a' * 43}/https://x/"
+    for config in (
+        {"url": "https://127.0.0.1:1/", "caBundle": ""},
+        {"service": {"namespace": f"{ground.prefix}vault", "name": "x"}},
+        {"url": known}, {"url": known.replace(ground.den_token, ground.prefix[:-1])},
+    ):  # fmt: skip
         spec = {"strategy": "Webhook", "webhook": {"clientConfig": config, "conversionReviewVersions": ["v1"]}}
-        answer = await ground.ask(
-            "POST",
-            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
-            {**body, "spec": {**body["spec"], "conversion": spec}},
-        )
-        assert answer.status in (403, 422), answer
+        answer = await ground.ask("POST", path, {**body, "spec": {**body["spec"], "conversion": spec}})
+        assert answer.status in (201, 403, 422), answer
+        if answer.status == 201:
+            name = f"hooks.{ground.den_token}-raid.example.com"
+            on_shard = await ground.kcp.shard.request("GET", f"{path}/{name}")
+            where = on_shard["spec"]["conversion"]["webhook"]["clientConfig"]["url"]
+            assert asked_at(where) is not None
+            assert asked_at(where).token == ground.den_token  # type: ignore[union-attr]
+            assert where.endswith(config["url"])
+            await ground.ask("DELETE", f"{path}/hooks.raid.example.com")
 
 
 async def test_workspace_objects_cannot_be_forged(ground: Ground) -> None:

@@ -19,6 +19,7 @@ from proxy.kube.config import load_kubeconfig
 from proxy.kube.errors import StatusError
 from proxy.mapping.token import LABEL
 from proxy.tenancy.api import WORKSPACES
+from proxy.tenancy.asked import read_key
 from proxy.tenancy.index import LOGICAL_CLUSTERS
 from tests.integration.admission.conftest import fresh
 from tests.integration.admission.side import CONFIG_MAPS, MUTATING, VALIDATING, Object, Said, Side, rule
@@ -196,7 +197,7 @@ async def test_only_shards_are_answered(kcp: Kcp, server: WebhookServer) -> None
         await one.install(VALIDATING, "look", [hook(server, "allow/asked", rule("", "configmaps"))])
         await two.install(VALIDATING, "look", [hook(server, "allow/asked", rule("", "configmaps"))])
         mine, others = await token_of(kcp, one), await token_of(kcp, two)
-        key = await tickets.read_key(client)
+        key = await read_key(client)
         info = user_info(User("somebody", ("g",)))
         good = tickets.sign(key, tickets.Ticket(mine, info)).decode()
         payload, _, mac = good.partition(".")

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from proxy.shard.addresses import free_port
 from proxy.shard.pki import Authority
+from tests.integration.conversion.converting import convert
 
 Object = dict[str, Any]
 
@@ -26,6 +27,8 @@ class WebhookServer:
         self.port = port
         self.bundle = base64.b64encode(authority).decode()
         self.asked: dict[str, list[Object]] = {}
+        self.converted: dict[str, list[Object]] = {}
+        """The same of conversions."""
         self.bodies: list[bytes] = []
         """Of all questions."""
 
@@ -38,8 +41,11 @@ class WebhookServer:
         body = await request.read()
         self.bodies.append(body)
         review = orjson.loads(body)
+        way, _, value = path.partition("/")
+        if review.get("kind") == "ConversionReview":
+            self.converted.setdefault(path, []).append(review["request"])
+            return await convert(way, value, review)
         self.asked.setdefault(path, []).append({**review["request"], "_query": request.query_string})
-        way = path.partition("/")[0]
         answer: Object = {"uid": review["request"]["uid"], "allowed": True}
         match way:
             case "deny":

@@ -14,6 +14,7 @@ from unittest.mock import patch
 import orjson
 import pytest
 
+from proxy.admission.converting import Detours
 from proxy.auth.authorizer import Access
 from proxy.auth.identity import User
 from proxy.kube.errors import StatusError
@@ -57,6 +58,7 @@ def decide(method: str, mapped: MappedRequest, *, left: bool = False, path: str 
         index=cast(Any, yes), authenticator=cast(Any, yes), authorizer=cast(Any, yes), discovery=cast(Any, yes),
         roles=cast(Any, yes), opener=Opener({}), classes=cast(Any, yes), admission=cast(Any, room),
         tickets=cast(Any, SimpleNamespace(needed=lambda *_: False)), callback=cast(Any, yes),
+        detours=Detours({}), conversions=cast(Any, yes),
         endpoints={"main": endpoint}, reach=cast(Any, yes), unready=lambda: None,
     )  # fmt: skip
     name = "" if method == "POST" or mapped.listing else "?watch=1" if b"watch=" in mapped.target else "/x"
