@@ -333,12 +333,10 @@ class Copier:
 
     async def _served(self, name: str) -> None:
         """Until a CRD is."""
-        crd = await self._target.get(CRDS, name)
-        spec = crd["spec"]
-        versions = [version["name"] for version in spec["versions"] if version["served"]]
-        if not versions:
+        kind = _kind_of(await self._target.get(CRDS, name))
+        if kind is None:
             return
-        resource = Resource(spec["group"], versions[0], spec["names"]["plural"])
+        resource = kind.resource
         try:
             async with asyncio.timeout(ESTABLISHED_WITHIN):
                 while True:
