@@ -34,7 +34,7 @@ from proxy.server.settings import ServerSettings, ShardSettings
 from proxy.server.tracing import read_settings
 from proxy.shard.addresses import interface_addresses, is_any, url_host
 from proxy.shard.asking import Asking
-from proxy.shard.bootstrap import BootstrapError, apply_manifests, await_effects
+from proxy.shard.bootstrap import BootstrapError, apply_manifests, await_effects, await_policies, await_roles
 from proxy.shard.commands import EtcdAccess
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from proxy.shard.pki import write_private
@@ -234,14 +234,15 @@ class Standalone:
         replace(server, shards=tuple(shards.values())).write(server_file)
         if settings.metrics is not None:
             self._run("metrics of shards", self._monitoring.shards.run())
-        await asyncio.gather(
-            await_effects(clients[first]), *([self._plane.wait_ready()] if self._plane is not None else [])
-        )
+        await await_policies(clients[first])
         for name in [name for name in shards if name != first]:
             self._run(f"shard {name}", self._prepare_later(name, clients, self._asking(ca_file, name)))
         following.start_controllers()
         write_admin_kubeconfig(settings.kubeconfig_path, url=self.url, ca=ca_file.read_bytes(), token=token)
         self._progress("waiting for the proxy")
+        if self._plane is not None:
+            await self._plane.wait_ready()
+        await await_roles(clients[first])
         await self._await_ready(workers, self._monitoring.root_ready)
         if self._plane is not None:
             await self._plane.start_controllers()

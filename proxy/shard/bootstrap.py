@@ -56,13 +56,15 @@ async def apply_manifests(client: Client, asking: Asking | None = None, *, timeo
         manifests = [_in_version(manifest, version) for manifest in load_manifests()]
         manifests += asking.manifests() if asking is not None else []
         rights = [manifest for manifest in manifests if is_right(manifest.obj)]
-        others = [manifest for manifest in manifests if not is_right(manifest.obj)]
-        # The label policy goes last: when it is seen to act, those applied before it do too.
-        changed = await _apply_all(client, [manifest for manifest in others if not _is_label_policy(manifest)])
-        changed += await _apply_all(client, [manifest for manifest in others if _is_label_policy(manifest)])
+        # The label policy goes last: when it is seen to act, those applied before it do too. While it is missing, most
+        # others are not either, and looking for them takes as long as making them.
+        last = [manifest for manifest in manifests if _is_label_policy(manifest)]
+        new = not any([await _is_there(client, manifest) for manifest in last])
+        changed = await _apply_all(client, [item for item in manifests if item not in (*rights, *last)], new)
+        changed += await _apply_all(client, last, new)
         # CRDs take their time to be served.
-        served = asyncio.gather(*(_served(client, manifest) for manifest in others if manifest.is_crd))
-        granted, _ = await asyncio.gather(_grant(client, rights), served)
+        served = asyncio.gather(*(_served(client, manifest) for manifest in manifests if manifest.is_crd))
+        granted, _ = await asyncio.gather(_grant(client, rights, new), served)
         changed += granted
     if changed:
         log.info("%s: applied %s", client.connection.server, ", ".join(changed))
@@ -70,13 +72,20 @@ async def apply_manifests(client: Client, asking: Asking | None = None, *, timeo
 
 
 async def await_effects(client: Client, *, timeout: float = TIMEOUT) -> None:
-    """The second half of `bootstrap`: policies act, Kubernetes' own roles are there.
+    """The second half of `bootstrap`: policies act, Kubernetes' own roles are there."""
+    await await_policies(client, timeout=timeout)
+    await await_roles(client, timeout=timeout)
 
-    Before it, nothing may be written for a workspace: it would lack its label.
-    """
+
+async def await_policies(client: Client, *, timeout: float = TIMEOUT) -> None:
+    """Before it, nothing may be written for a workspace: it would lack its label."""
     async with _in_time(client, timeout):
         await _policy_acts(client)
-        # Of which workspaces get copies.
+
+
+async def await_roles(client: Client, *, timeout: float = TIMEOUT) -> None:
+    """Those of Kubernetes, of which workspaces get copies when somebody asks for them."""
+    async with _in_time(client, timeout):
         await _until(lambda: client.request("GET", "/readyz/poststarthook/rbac/bootstrap-roles"))
 
 
@@ -89,26 +98,33 @@ async def _in_time(client: Client, timeout: float) -> AsyncIterator[None]:
         raise BootstrapError(f"{client.connection.server}: what a shard needs did not take effect in time") from error
 
 
-async def _apply_all(client: Client, manifests: Iterable[Manifest]) -> list[str]:
-    results = await asyncio.gather(*(_apply(client, manifest) for manifest in manifests))
+async def _apply_all(client: Client, manifests: Iterable[Manifest], new: bool) -> list[str]:
+    """``new``: without a look at what there is."""
+    results = await asyncio.gather(*(_apply(client, manifest, new) for manifest in manifests))
     return [name for name in results if name]
 
 
-async def _grant(client: Client, rights: list[Manifest]) -> list[str]:
+async def _grant(client: Client, rights: list[Manifest], new: bool) -> list[str]:
     """Until they count: whoever begins before is refused, and waits."""
-    changed = await _apply_all(client, rights)
+    changed = await _apply_all(client, rights, new)
     await await_rights(client, [manifest.name for manifest in rights if is_role(manifest.obj)], _until)
     return changed
 
 
-async def _apply(client: Client, manifest: Manifest) -> str | None:
+async def _is_there(client: Client, manifest: Manifest) -> bool:
+    """As it is to be."""
     try:
         existing = await client.get(manifest.resource, manifest.name)
-        if (existing["metadata"].get("annotations") or {}).get(HASH) == manifest.hash:
-            return None
     except StatusError as error:
         if error.code != 404:
             raise
+        return False
+    return bool((existing["metadata"].get("annotations") or {}).get(HASH) == manifest.hash)
+
+
+async def _apply(client: Client, manifest: Manifest, new: bool) -> str | None:
+    if not new and await _is_there(client, manifest):
+        return None
     await _retried(lambda: client.apply(manifest.resource, manifest.obj, manager=MANAGER))
     return str(manifest)
 
