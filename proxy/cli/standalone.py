@@ -34,7 +34,7 @@ from proxy.server.settings import ServerSettings, ShardSettings
 from proxy.server.tracing import read_settings
 from proxy.shard.addresses import interface_addresses, is_any, url_host
 from proxy.shard.asking import Asking
-from proxy.shard.bootstrap import BootstrapError, apply_manifests, await_effects, await_policies, await_roles
+from proxy.shard.bootstrap import BootstrapError, apply_manifests, await_effects, await_policies
 from proxy.shard.commands import EtcdAccess
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from proxy.shard.pki import write_private
@@ -240,12 +240,9 @@ class Standalone:
         following.start_controllers()
         write_admin_kubeconfig(settings.kubeconfig_path, url=self.url, ca=ca_file.read_bytes(), token=token)
         self._progress("waiting for the proxy")
-        if self._plane is not None:
-            await self._plane.wait_ready()
-        await await_roles(clients[first])
         await self._await_ready(workers, self._monitoring.root_ready)
         if self._plane is not None:
-            await self._plane.start_controllers()
+            self._run("controllers of the shard", self._finish(self._plane))
         if full := await self._monitoring.space():
             self._notice(f"etcd: {full}")
         self._run("shards", following.run())
@@ -253,6 +250,14 @@ class Standalone:
         self._run("admission", self._follow_admission(ca_file, clients))
         if settings.client_ca_file is not None:
             self._run("client CAs", self._follow_authorities(settings.client_ca_file, workers))
+
+    async def _finish(self, plane: ControlPlane) -> None:
+        """Nobody has to wait for it: until Kubernetes' own roles are there, who asks for one is told to come again."""
+        try:
+            await plane.wait_ready()
+            await plane.start_controllers()
+        except ProcessError as error:
+            self._notice(str(error))
 
     async def _control(self, clients: Mapping[str, Client]) -> None:
         """All controllers, until cancelled."""

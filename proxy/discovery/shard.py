@@ -32,6 +32,8 @@ NOT_NATIVE = KCP_GROUPS
 """Groups of CRDs of ours."""
 BUILT_IN_EVERY = 60.0
 """Seconds between looks at the resources that are built into the shard: they change when it is upgraded."""
+ROLES_HOOK = "poststarthook/rbac/bootstrap-roles"
+"""What a shard that starts is ready with at last; it has nothing to do with what it serves."""
 SETTLED_AFTER = 5.0
 """Seconds after which a shard's OpenAPI says what its CRDs say; 1 as a rule."""
 NOT_IMPORTED = "NotImported"
@@ -209,11 +211,12 @@ class ShardCatalog:
             except (StatusError, KeyError, TypeError, AttributeError) as error:
                 log.debug("discovery of shard %s: %s", self.name, error)
                 failures += 1
-                await asyncio.sleep(min(0.1 * 2**failures, 10.0) * random.uniform(0.5, 1.0))
+                # Slowly more: a shard that starts is wanted by everybody.
+                await asyncio.sleep(min(0.05 * 1.25 ** min(failures, 50), 10.0) * random.uniform(0.5, 1.0))
 
     async def _read_built_in(self) -> None:
         """Raises StatusError, also while the shard starts: what it lists then is not all that it has."""
-        await self.client.request("GET", "/readyz")
+        await self.client.request("GET", "/readyz", params={"exclude": ROLES_HOOK})
         accept = f"{AGGREGATED},{AGGREGATED_BETA}"
         core, others, version = await asyncio.gather(
             self.client.request("GET", "/api", accept=accept),

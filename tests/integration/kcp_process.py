@@ -97,7 +97,14 @@ class Kcp:
             await self._ready.wait()
         assert self._process is not None
         assert "kcp is ready" in self.output, self.output
+        await eventually(self._complete, timeout=60)
         return self
+
+    async def _complete(self) -> bool:
+        """Whether the shard's controllers run as well: kcp is ready a moment before."""
+        commands = children(self.pid).values()
+        embedded = any("kube-apiserver" in command for command in commands)
+        return not embedded or any("kube-controller-manager" in command for command in commands)
 
     async def kill(self) -> None:
         """Itself; what it has started ends with it."""
