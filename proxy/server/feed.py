@@ -87,8 +87,8 @@ class Owner(Protocol):
         """It has a position now, or a younger one."""
         ...
 
-    def resumed(self) -> None:
-        """A feed goes on that did not for a while."""
+    def began(self) -> None:
+        """A feed was answered, for the first time or again."""
         ...
 
     def again(self, listener: Listener) -> None:
@@ -138,6 +138,11 @@ class Feed:
     @property
     def clients(self) -> int:
         return len(self._listeners) + len(self._ahead)
+
+    @property
+    def answered(self) -> bool:
+        """Whether the shard has agreed to it."""
+        return self._fields is not None
 
     def covers(self, version: int) -> bool:
         """Whether a client with everything up to that version may join."""
@@ -238,14 +243,13 @@ class Feed:
         self._lines = Lines()
         edit = self._forward.head_filter
         self._fields = fields = edit(fields) if edit is not None else fields
-        resumed, self._broken = self._broken, False
+        self._broken = False
         if self._pausing and self._upstream is not None:
             self._upstream.pause()
         for listener in [*self._listeners, *self._ahead]:
             if not listener.begun:
                 listener.begin(fields)
-        if resumed:
-            self._owner.resumed()
+        self._owner.began()
 
     def whole(self, status: int, fields: bytes, body: bytes) -> None:
         if not self._closed:

@@ -117,13 +117,13 @@ class _Subject:
         for other in self.feeds:
             if other is feed:
                 return
-            if other.covers(ring.position):
+            if other.answered and other.covers(ring.position):  # what never begins would end them
                 for listener in feed.take():
                     self._watches.counts[MOVED] += 1
                     other.join(listener)
                 return
 
-    def resumed(self) -> None:
+    def began(self) -> None:
         for feed in self.feeds[1:]:
             self.progressed(feed)
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.kube.errors import StatusError
@@ -256,6 +256,8 @@ class TestJoining:
         late = shard.joins("&resourceVersion=2")
         shard.requests[1].feed.head(200, HEAD)
         shard.requests[1].feed.data(line(3, "BOOKMARK"), False)
+        assert all(stream.open for stream in shard.requests), "nobody goes where the shard may yet refuse"
+        shard.requests[0].feed.head(200, HEAD)
         assert [stream.open for stream in shard.requests] == [True, False]
         assert late.heard == []  # it has not asked for bookmarks
 
@@ -439,6 +441,7 @@ STEPS = st.one_of(
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(STEPS, max_size=30))
+@example([("writes", 1), ("joins", 2, False), ("joins", 3, False), ("flows", 1, 102), ("breaks", 0, True)])
 def test_each_event_once_and_in_order(steps: list[Any]) -> None:
     async def play() -> None:
         shard, listeners = Shard(), list[Listener]()
