@@ -86,7 +86,14 @@ class Api:
             return Answer(answer.status, found, await answer.read())
 
     def _request(
-        self, method: str, path: str, data: bytes | None, headers: dict[str, str], token: str | None
+        self,
+        method: str,
+        path: str,
+        data: bytes | None,
+        headers: dict[str, str],
+        token: str | None,
+        *,
+        within: float | None = 60.0,
     ) -> aiohttp.client._RequestContextManager:
         if self._session is None:
             self._session = aiohttp.ClientSession(auto_decompress=False)
@@ -95,7 +102,7 @@ class Api:
             headers = {**headers, "Authorization": f"Bearer {bearer}"}
         url = URL(self.connection.server + path, encoded=True)
         trust = self._trust if token is None else self._trust_alone
-        timeout = aiohttp.ClientTimeout(60)
+        timeout = aiohttp.ClientTimeout(within)
         return self._session.request(method, url, data=data, headers=headers, ssl=trust, timeout=timeout)
 
     async def watch(
@@ -104,7 +111,7 @@ class Api:
         """Events of a watch as they come, until they are enough or the server ends it."""
         events: list[Any] = []
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        async with asyncio.timeout(within), self._request("GET", path, None, sent, None) as answer:
+        async with asyncio.timeout(within), self._request("GET", path, None, sent, None, within=None) as answer:
             assert answer.status == 200, await answer.read()
             async for line in answer.content:
                 events.append(orjson.loads(line))
