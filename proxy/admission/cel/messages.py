@@ -87,27 +87,32 @@ class Room:
 
 def plain(value: Any, room: Room) -> Any:
     """As an apply configuration has it: messages are objects. Raises CelError for what no object holds."""
+    return _made(value, room, _plain_scalar)
+
+
+def json_of(value: Any, room: Room) -> Any:
+    """As a JSON patch has it. Raises CelError."""
+    return _made(value, room, _json_scalar)
+
+
+def _made(value: Any, room: Room, scalar: Callable[[Any], Any]) -> Any:
     room.take(value)
     if isinstance(value, Message):
-        return {name: plain(field, room) for name, field in value.fields.items()}
+        return {name: _made(field, room, scalar) for name, field in value.fields.items()}
     if type(value) is list:
-        return [plain(item, room) for item in value]
+        return [_made(item, room, scalar) for item in value]
     if type(value) is dict:
-        return {_key(key): plain(item, room) for key, item in value.items()}
+        return {_key(key): _made(item, room, scalar) for key, item in value.items()}
+    return scalar(value)
+
+
+def _plain_scalar(value: Any) -> Any:
     if value is None or isinstance(value, str | bool | int | float):
         return int(value) if isinstance(value, int) and type(value) is not bool else value
     raise CelError(f"a value of type {type_of(value).name} is nothing that an object may hold")
 
 
-def json_of(value: Any, room: Room) -> Any:
-    """As a JSON patch has it. Raises CelError."""
-    room.take(value)
-    if isinstance(value, Message):
-        return {name: json_of(field, room) for name, field in value.fields.items()}
-    if type(value) is list:
-        return [json_of(item, room) for item in value]
-    if type(value) is dict:
-        return {_key(key): json_of(item, room) for key, item in value.items()}
+def _json_scalar(value: Any) -> Any:
     if type(value) is float:
         if not math.isfinite(value):
             raise _no_json(f"google.protobuf.Value cannot have {value}")
