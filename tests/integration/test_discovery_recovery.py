@@ -41,7 +41,7 @@ async def test_life_of_a_shard(tmp_path: Path) -> None:
 async def _life(plane: ControlPlane, client: Client, preparing: asyncio.Task[list[str]]) -> None:
     async with Front(client, PLACE) as front:
         await preparing
-        assert front.discovery.unsynced() == []
+        await until(lambda: not front.discovery.unsynced(), within=30)
         assert {"configmaps", "workloadclusters", "negotiatedapiresources"} <= names(front)
         await client.create(CRDS, crd(PLACE, "widgets", "Widget", "x"))
         await until(lambda: "widgets" in names(front))

@@ -106,13 +106,21 @@ class Api:
         return self._session.request(method, url, data=data, headers=headers, ssl=trust, timeout=timeout)
 
     async def watch(
-        self, path: str, until: Callable[[list[Any]], bool], *, within: float = 20.0, **headers: str
+        self,
+        path: str,
+        until: Callable[[list[Any]], bool],
+        *,
+        within: float = 20.0,
+        opened: Callable[[], object] = lambda: None,
+        **headers: str,
     ) -> list[Any]:
-        """Events of a watch as they come, until they are enough or the server ends it."""
+        """Events of a watch as they come, until they are enough or the server ends it; ``opened`` is called when the
+        server has agreed to it."""
         events: list[Any] = []
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         async with asyncio.timeout(within), self._request("GET", path, None, sent, None, within=None) as answer:
             assert answer.status == 200, await answer.read()
+            opened()
             async for line in answer.content:
                 events.append(orjson.loads(line))
                 if until(events):
