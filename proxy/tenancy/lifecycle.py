@@ -54,6 +54,13 @@ class Key(NamedTuple):
     name: str
 
 
+class _Settled(NamedTuple):
+    """A ClusterWorkspace whose workspace is on a shard, and may be told to be Ready."""
+
+    pair: Object
+    shard: str
+
+
 class Lifecycle:
     """``external_url``: ``https://HOST:PORT`` as clients reach the proxy."""
 
@@ -177,26 +184,44 @@ class Lifecycle:
         return True
 
     async def _ensure(self, key: Key, workspace: Object | None, pair: Object | None, parent: Workspace) -> float | None:
+        url = f"{self._url}/clusters/{parent.path}:{key.name[PREFIX_LENGTH:]}"
+        if workspace is not None and pair is not None:
+            status: dict[str, Any] = pair.get("status") or {}
+            if status.get("phase") == READY and (workspace.get("status") or {}).get("phase") == READY:
+                # Addresses change with the proxy's own; nothing else does once a workspace is Ready.
+                if status.get("baseURL") != url or workspace["status"].get("URL") != url:
+                    await self._write_status(key, url, status)
+                self._told.discard(pair["metadata"]["uid"])
+                return None
+            if pair["metadata"]["uid"] in self._told:
+                return None
+        # Four writes, one after the other, are what its creator waits for: what none of them needs goes beside them.
+        owned = self._grant_owner(key, parent, pair or workspace or {})
+        settled, _ = await asyncio.gather(self._settle(key, workspace, pair, parent), owned)
+        if not isinstance(settled, _Settled):
+            return settled
+        uid, status = settled.pair["metadata"]["uid"], settled.pair.get("status") or {}
+        conditions = api.set_condition(list(status.get("conditions") or ()), api.SCHEDULED, True)
+        conditions = api.set_condition(conditions, api.SHARD_VALID, True)
+        location = {"current": settled.shard, "target": settled.shard}
+        await self._write_status(key, url, {"location": location, "conditions": conditions})
+        self._told.add(uid)
+        self._tallies.created.observe(time.monotonic() - self._heard.pop(uid))
+        return None
+
+    async def _settle(
+        self, key: Key, workspace: Object | None, pair: Object | None, parent: Workspace
+    ) -> _Settled | float | None:
+        """Make what there is to be of it in the parent and on a shard; or say when to look again."""
         client = self._shards[key.shard]
-        name = key.name[PREFIX_LENGTH:]
         if pair is None:
             pair = await self._create_half(client, api.CLUSTER_WORKSPACES, "ClusterWorkspace", workspace)
         if workspace is None:
-            workspace = await self._create_half(client, api.WORKSPACES, "Workspace", pair)
-        kind = pair["spec"]["type"]
-        path = f"{parent.path}:{name}"
-        url = f"{self._url}/clusters/{path}"
+            await self._create_half(client, api.WORKSPACES, "Workspace", pair)
+        kind, uid = pair["spec"]["type"], pair["metadata"]["uid"]
         status: dict[str, Any] = pair.get("status") or {}
-        uid = pair["metadata"]["uid"]
-        if status.get("phase") == READY and (workspace.get("status") or {}).get("phase") == READY:
-            # Addresses change with the proxy's own; nothing else does once a workspace is Ready.
-            if status.get("baseURL") != url or workspace["status"].get("URL") != url:
-                await self._write_status(client, key, url, status)
-            self._told.discard(uid)
-            return None
-        if uid in self._told:
-            return None
-        heard = self._heard.setdefault(uid, time.monotonic())
+        path = f"{parent.path}:{key.name[PREFIX_LENGTH:]}"
+        self._heard.setdefault(uid, time.monotonic())
         if ("", parent.prefix + api.type_name(kind)) not in self._types[key.shard].store:
             message = f'ClusterWorkspaceType "{api.type_name(kind)}" not found in {parent.path}'
             await self._write_waiting(client, key, status, "UnknownType", message)
@@ -212,15 +237,8 @@ class Lifecycle:
                 return UNSCHEDULABLE_AGAIN
             place = await self._place(chosen, path, kind, pair)
         token, shard = place
-        await asyncio.gather(self._initialize(shard, token, kind), self._grant_owner(client, parent, name, pair))
-        conditions = api.set_condition(list(status.get("conditions") or ()), api.SCHEDULED, True)
-        conditions = api.set_condition(conditions, api.SHARD_VALID, True)
-        location = {"current": shard, "target": shard}
-        await self._write_status(client, key, url, {"location": location, "conditions": conditions})
-        self._told.add(uid)
-        self._tallies.created.observe(time.monotonic() - heard)
-        self._heard.pop(uid, None)
-        return None
+        await self._initialize(shard, token, kind)
+        return _Settled(pair, shard)
 
     async def _initialize(self, shard: str, token: str, kind: str) -> None:
         """Make what must be there from the beginning: the types that its children may have are read here, not there."""
@@ -268,11 +286,12 @@ class Lifecycle:
         self._made[pair["metadata"]["uid"]] = (token, shard)
         return token, shard
 
-    async def _grant_owner(self, client: Client, parent: Workspace, name: str, pair: Object) -> None:
+    async def _grant_owner(self, key: Key, parent: Workspace, half: Object) -> None:
         """The creator may enter and administer: a role in the parent that names this one workspace."""
-        owner = (pair["metadata"].get("annotations") or {}).get(api.OWNER)
+        owner = (half["metadata"].get("annotations") or {}).get(api.OWNER)
         if not owner:
             return
+        client, name = self._shards[key.shard], key.name[PREFIX_LENGTH:]
         plain = owner.replace(parent.prefix, "", 1)
         role_name = api.owner_role_name(parent.prefix, name, plain)
         role: Object = {
@@ -283,13 +302,13 @@ class Lifecycle:
                 {
                     "apiGroups": [api.GROUP],
                     "resources": ["clusterworkspaces/content", "workspaces/content"],
-                    "resourceNames": [parent.prefix + name],
+                    "resourceNames": [key.name],
                     "verbs": ["access", "admin"],
                 },
                 {
                     "apiGroups": [api.GROUP],
                     "resources": ["clusterworkspaces", "workspaces"],
-                    "resourceNames": [parent.prefix + name],
+                    "resourceNames": [key.name],
                     "verbs": ["get", "delete"],
                 },
             ],
@@ -306,7 +325,8 @@ class Lifecycle:
             content.create_if_absent(client, api.CLUSTER_ROLE_BINDINGS, binding),
         )
 
-    async def _write_status(self, client: Client, key: Key, url: str, details: Object) -> None:
+    async def _write_status(self, key: Key, url: str, details: Object) -> None:
+        client = self._shards[key.shard]
         await asyncio.gather(
             client.patch(
                 api.CLUSTER_WORKSPACES,

@@ -49,7 +49,7 @@ WHO_MAY: dict[tuple[str, str, str, str], set[Identity]] = {
     ("delete", "", "namespaces", ""): {ME.REMOVAL, ME.MOVING},
     ("create", "authentication.k8s.io", "tokenreviews", ""): {ME.ACCESS, ME.MOVING},
     ("create", RBAC, "clusterroles", ""): {ME.OPENING, ME.TENANCY, ME.MOVING},
-    ("escalate", RBAC, "clusterroles", ""): {ME.OPENING, ME.ROLES, ME.MOVING},
+    ("escalate", RBAC, "clusterroles", ""): {ME.OPENING, ME.TENANCY, ME.ROLES, ME.MOVING},
     ("escalate", RBAC, "roles", ""): {ME.MOVING},
     ("bind", RBAC, "clusterroles", ""): {ME.TENANCY, ME.MOVING},
     ("create", RBAC, "clusterrolebindings", ""): {ME.TENANCY, ME.MOVING},
@@ -126,6 +126,22 @@ OUTSIDE: dict[str, tuple[Identity, str, str, Object | None]] = {
     "the same by who may do most": (
         ME.MOVING, "POST", BINDINGS.path(), bound("k2345abcd-mine", "cluster-admin"),
     ),
+    "a role with other rights": (
+        ME.TENANCY, "POST", ROLES.path(), named(ROLES, "ClusterRole", "k2345abcd-mine", rules=[
+            {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"], "resourceNames": ["k2345abcd-x"]},
+        ]),
+    ),
+    "a role with rights to all workspaces": (
+        ME.TENANCY, "POST", ROLES.path(), named(ROLES, "ClusterRole", "k2345abcd-mine", rules=[
+            {"apiGroups": ["tenancy.kcp.dev"], "resources": ["workspaces/content"], "verbs": ["access"]},
+        ]),
+    ),
+    "a role with rights to another's workspaces": (
+        ME.TENANCY, "POST", ROLES.path(), named(ROLES, "ClusterRole", "k2345abcd-mine", rules=[
+            {"apiGroups": ["tenancy.kcp.dev"], "resources": ["workspaces/content"], "verbs": ["access"],
+             "resourceNames": ["k2345abce-x"]},
+        ]),
+    ),
     "the end of a type of kcp": (ME.REMOVAL, "DELETE", CRDS.path(name="workspaces.tenancy.kcp.dev"), None),
     "another Lease": (ME.PRESENCE, "POST", LEASES.path("kube-system"), named(LEASES, "Lease", "another", spec={})),
     "an event of the shard": (
@@ -143,7 +159,8 @@ async def test_what_is_written_is_in_workspaces(admin: Client, what: str) -> Non
     with pytest.raises(StatusError) as caught:
         await identity.on(admin).request(method, path, body=body, params={"dryRun": "All"}, content_type=kind)
     assert caught.value.code == 403
-    assert re.search(f"{identity.user} (binds roles of|writes in) workspaces alone", caught.value.message)
+    does = "(binds roles of|writes in|gives rights to single)"
+    assert re.search(f"{identity.user} {does} workspaces alone", caught.value.message)
 
 
 async def test_in_workspaces_they_write(admin: Client, place: str) -> None:
