@@ -1,6 +1,7 @@
 """Thousands of workspaces on one shard: ``python -m tests.bench.scale --workspaces 10000``.
 
-They are made, listed, entered at random, watched and deleted; one workspace beside them is measured before and after.
+They are made, listed, entered at random, watched, found again after a restart, and deleted; one workspace beside them
+is measured before and after.
 """
 
 from __future__ import annotations
@@ -92,6 +93,9 @@ async def measure(count: int, at_once: int, entered: int, watched: int, workers:
             async with _took(figures, "watched", watched, system):
                 await _each(chosen[:watched], at_once, lambda name: _watch(system, name))
             await _small(system, figures, "GET, after it")
+            await system.restart()
+            figures.note("kcp start, with them in store", system.ready_seconds, "s")
+            await _small(system, figures, "GET, after that")
             async with _took(figures, "deleted", count, system):
                 await _each(names, at_once, lambda name: system.org.delete(WORKSPACES, name))
                 await _until(lambda: len(following.store) == 1)

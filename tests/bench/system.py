@@ -37,6 +37,7 @@ class System:
         self._folder = tempfile.TemporaryDirectory(prefix="kcp-bench-")
         self.root = Path(self._folder.name) / ".kcp"
         self.ready_seconds = 0.0
+        """From `kcp start` until it says that it is ready."""
         self.token = ""
         self.name = "bench"
         self.peers: dict[str, int] = {}
@@ -45,27 +46,14 @@ class System:
         """Where its metrics are, on loopback."""
 
     async def __aenter__(self) -> Self:
-        port = free_port()
-        self.url = f"https://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "proxy.cli.kcp", "start", "--bind-address", "127.0.0.1"]
-        command += ["--secure-port", str(port), "--root-directory", str(self.root), "--workers", str(self._workers)]
+        self._port = free_port()
+        self.url = f"https://127.0.0.1:{self._port}"
         tokens = Path(self._folder.name) / "tokens.csv"
         tokens.touch(mode=0o600)
         tokens.write_text(f"{USER_TOKEN},{USER},1,dev\n")
-        command += ["--metrics-bind-address", f"127.0.0.1:{self.scraped}"]
-        command += ["--token-auth-file", str(tokens), *self._options]
-        said = Path(self._folder.name) / "said"
-        began = time.perf_counter()
-        with said.open("wb") as out:
-            self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)  # noqa: ASYNC220
-        while "kcp is ready" not in said.read_text():
-            if self.process.poll() is not None:
-                raise RuntimeError(f"kcp start ended: {said.read_text()}")
-            await asyncio.sleep(0.02)
-        self.ready_seconds = time.perf_counter() - began
+        await self._start()
         kubeconfig = self.root / "admin.kubeconfig"
         self.root_client = Client(load_kubeconfig(kubeconfig, "root"))
-        self.shard = Client(load_kubeconfig(self.root / "shard" / "admin.kubeconfig"))
         await self.create_workspace("benchmarks", "Organization")
         self.org = Client(load_kubeconfig(at(kubeconfig, f"{self.url}/clusters/root:benchmarks")))
         await self.create_workspace(self.name, "Universal", self.org)
@@ -75,11 +63,36 @@ class System:
         await grant(self.client, "", "configmaps", "*")
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
-        for client in (self.root_client, self.shard, self.org, self.client):
-            await client.close()
+    async def _start(self) -> None:
+        command = [sys.executable, "-m", "proxy.cli.kcp", "start", "--bind-address", "127.0.0.1"]
+        command += ["--secure-port", str(self._port), "--root-directory", str(self.root)]
+        command += ["--workers", str(self._workers), "--metrics-bind-address", f"127.0.0.1:{self.scraped}"]
+        command += ["--token-auth-file", str(Path(self._folder.name) / "tokens.csv"), *self._options]
+        said = Path(self._folder.name) / "said"
+        began = time.perf_counter()
+        with said.open("wb") as out:
+            self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)  # noqa: ASYNC220
+        while "kcp is ready" not in said.read_text():
+            if self.process.poll() is not None:
+                raise RuntimeError(f"kcp start ended: {said.read_text()}")
+            await asyncio.sleep(0.02)
+        self.ready_seconds = time.perf_counter() - began
+        self.shard = Client(load_kubeconfig(self.root / "shard" / "admin.kubeconfig"))
+
+    async def _end(self) -> None:
+        await self.shard.close()
         self.process.terminate()
-        self.process.wait(10)
+        await asyncio.to_thread(self.process.wait, 60)
+
+    async def restart(self) -> None:
+        """End it in good order and start it again, with all that it has stored; `ready_seconds` is of this start."""
+        await self._end()
+        await self._start()
+
+    async def __aexit__(self, *exc: object) -> None:
+        for client in (self.root_client, self.org, self.client):
+            await client.close()
+        await self._end()
         self._folder.cleanup()
 
     async def create_workspace(self, name: str, kind: str, parent: Client | None = None) -> float:
