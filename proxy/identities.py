@@ -30,6 +30,8 @@ class Identity(StrEnum):
     """Follows webhooks and policies of workspaces, and knows the key of tickets."""
     PARAMETERS = "parameters"
     """Reads any object, for policies that have parameters."""
+    COUNTING = "counting"
+    """Counts what a workspace has."""
     REACHING = "reaching"
     """Looks up where a pod runs."""
     # of controllers

@@ -41,6 +41,7 @@ _OPTIONS = [
     _limit("request-megabytes", "MiB of all bodies of a workspace's requests under way."),
     _limit("unread-megabytes", "MiB of a workspace's answers that clients leave unread."),
     _limit("crds", "CustomResourceDefinitions of a workspace; further ones are forbidden."),
+    _limit("objects", "Objects of all types of a workspace; further ones are forbidden."),
     click.option(
         "--workspace-limits-file",
         "limits_file",

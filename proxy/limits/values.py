@@ -28,6 +28,9 @@ class WorkspaceLimits:
     """Answers that clients leave unread, in MiB: what lies in the proxy for slow readers."""
     crds: int = 500
     """CRDs of its own: each costs the shard a MiB or two."""
+    objects: int = 50_000
+    """All that it has on its shard: a kube-apiserver holds them in memory (0.4 GiB for so many of a KiB), and a
+    workspace with many more could not be moved to another shard (docs/operations.md)."""
     shares: int = 1
     """Of the shard, where workspaces compete for it: who has two gets twice as much."""
 
@@ -47,6 +50,7 @@ class WorkspaceLimits:
             request_megabytes=part(self.request_megabytes),
             unread_megabytes=part(self.unread_megabytes),
             crds=self.crds,
+            objects=self.objects,
             shares=self.shares,
         )
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from proxy.metrics.snapshot import HISTOGRAM, Family, counter, gauge
+from heapq import nlargest
+
+from proxy.metrics.snapshot import HISTOGRAM, MAX, Family, counter, gauge
 from proxy.server.admission import BOUNDS, Admission
+from proxy.server.objects import ObjectLimit
+
+FULLEST = 100
+"""Workspaces of a worker; which of them are shown is decided when workers are added up (`proxy.metrics.busiest`)."""
 
 
 def families_of(admission: Admission) -> list[Family]:
@@ -11,7 +17,7 @@ def families_of(admission: Admission) -> list[Family]:
     return [
         counter(
             "kcp_proxy_limited_requests",
-            "Requests that were refused with 429 because their workspace had too much under way, by what it was.",
+            "Requests refused because their workspace had too much, objects or what is under way, by what it was.",
             "reason",
             values={(reason,): count for reason, count in admission.rejected.items()},
         ),
@@ -37,5 +43,24 @@ def families_of(admission: Admission) -> list[Family]:
                 for shard, queue in queues.items()
                 for state, value in (("taken", queue.taken), ("all", queue.seats))
             },
+        ),
+    ]
+
+
+def objects_of(objects: ObjectLimit) -> list[Family]:
+    fullest = nlargest(FULLEST, objects.known(), key=lambda known: known[1] / max(known[2], 1))
+    return [
+        gauge(
+            "kcp_workspace_objects",
+            "Objects of the busiest workspaces, of those that were counted: then, and what was made since.",
+            "workspace",
+            merge=MAX,
+            values={(path,): count for path, count, _ in fullest},
+        ),
+        counter(
+            "kcp_proxy_object_counts",
+            "How often objects of a workspace were counted.",
+            "result",
+            values={(result,): count for result, count in objects.counts.items()},
         ),
     ]

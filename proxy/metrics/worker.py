@@ -14,11 +14,12 @@ from pathlib import Path
 
 from proxy.admission.counts import BOUNDS, Counts
 from proxy.audit.auditor import Auditor
-from proxy.metrics.limits import families_of
+from proxy.metrics.limits import families_of, objects_of
 from proxy.metrics.requests import RequestMetrics
 from proxy.metrics.snapshot import HISTOGRAM, MAX, Family, Labels, address, counter, encode, gauge
 from proxy.server.admission import Admission
 from proxy.server.handshakes import Handshakes
+from proxy.server.objects import ObjectLimit
 from proxy.server.pool import Pool
 from proxy.server.tunnels import Tunnels
 from proxy.server.watches import Watches
@@ -62,6 +63,7 @@ class WorkerMetrics:
         *,
         requests: RequestMetrics,
         admission: Admission,
+        objects: ObjectLimit,
         index: WorkspaceIndex,
         pools: Iterable[Pool],
         connections: Callable[[], int],
@@ -77,6 +79,7 @@ class WorkerMetrics:
         self._path = path
         self._requests = requests
         self._admission = admission
+        self._objects = objects
         self._index = index
         self._pools = list(pools)
         self._connections = connections
@@ -112,6 +115,7 @@ class WorkerMetrics:
         return [
             *self._requests.families(),
             *families_of(self._admission),
+            *objects_of(self._objects),
             self._lag.family(),
             self._workspaces(),
             self._shards(),

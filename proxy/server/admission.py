@@ -40,8 +40,8 @@ VITAL_MARK = " vital"
 VITAL = frozenset({("coordination.k8s.io", "leases", ""), ("workload.kcp.dev", "workloadclusters", "status")})
 VITAL_LIMITS = WorkspaceLimits(requests_in_flight=16, queued_requests=64, request_megabytes=1)
 """Of each worker."""
-FULL, LATE, RATE, WATCHES, STREAMS, RECEIVED, UNREAD = REASONS = (
-    "queue-full", "time-out", "rate", "watches", "streams", "received-bytes", "unread-bytes"
+FULL, LATE, RATE, WATCHES, STREAMS, RECEIVED, UNREAD, OBJECTS = REASONS = (
+    "queue-full", "time-out", "rate", "watches", "streams", "received-bytes", "unread-bytes", "objects"
 )  # fmt: skip
 BOUNDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0)
 """Seconds."""
@@ -161,6 +161,8 @@ class Admission:
         self._workers = workers
         self._limits = settings.workspace
         self._file = LimitsFile(Path(settings.file)) if settings.file else None
+        self.version = 0
+        """Of what the file says."""
         self.queues = {shard: FairQueue(-(-settings.shard_requests // workers)) for shard in shards}
         self._accounts: dict[str, dict[str, Account]] = {shard: {} for shard in self.queues}
         self.rejected = dict.fromkeys(REASONS, 0)
@@ -204,6 +206,12 @@ class Admission:
             raise self._too_many(request, FULL, "too many requests are waiting")
         self.queued += 1
         return _Later(partial(self._wait, request, slot, turn))
+
+    def leave(self, request: Request) -> None:
+        """It gives back what it has, and enters anew later."""
+        slot, request.slot = request.slot, None
+        if slot is not None:
+            slot.over(request.record)
 
     def _account(self, shard: str, workspace: str, vital: bool) -> Account:
         accounts = self._accounts[shard]
@@ -296,6 +304,7 @@ class Admission:
         """Go by what the file says now."""
         if self._file is None or not self._file.refresh():
             return
+        self.version += 1
         for accounts in self._accounts.values():
             for name, account in accounts.items():
                 if not name.endswith(VITAL_MARK):

@@ -40,9 +40,12 @@ from proxy.kube.networks import Networks
 from proxy.metrics.requests import RequestMetrics
 from proxy.metrics.worker import WorkerMetrics
 from proxy.server.admission import Admission
+from proxy.server.counting import Counter
+from proxy.server.creations import Creations
 from proxy.server.gateway import WorkspaceGateway
 from proxy.server.handover import Handover, instance_of
 from proxy.server.messages import Observer
+from proxy.server.objects import ObjectLimit
 from proxy.server.pool import ShardEndpoint
 from proxy.server.reach import Reach
 from proxy.server.requestlog import RequestLog
@@ -121,6 +124,10 @@ class Worker:
         self._tunnels = Tunnels(instance_of(settings.run_folder))
         self._handover = Handover(self._tunnels, Path(settings.run_folder), name) if settings.run_folder else None
         self._admission = Admission(endpoints, settings.shares)
+        self._creations = Creations(Path(settings.run_folder) if settings.run_folder else None, name)
+        objects = ObjectLimit(
+            self.index, self._admission, self._creations, Counter(clients, self._discovery), settings.shares.workers
+        )
         keys = Keys(asking)
         self._configurations = Configurations(asking)
         self._caller = Caller(
@@ -157,6 +164,7 @@ class Worker:
             endpoints=endpoints,
             reach=Reach(clients, self._tunnels),
             admission=self._admission,
+            objects=objects,
             tickets=Tickets(self._configurations, keys),
             callback=callback,
             detours=self._detours,
@@ -167,7 +175,7 @@ class Worker:
         )
         self._auditor = make_auditor(settings.audit) if settings.audit else None
         counts = RequestMetrics(list(endpoints), busiest=settings.busiest_workspaces)
-        observers: list[Observer] = [counts, self._admission]
+        observers: list[Observer] = [counts, self._admission, objects]
         if self._auditor:
             observers.append(self._auditor)
         under_way = UnderWay(lambda: self._server.fronts())
@@ -184,6 +192,7 @@ class Worker:
                 Path(settings.metrics_folder) / f"{name}.sock",
                 requests=counts,
                 admission=self._admission,
+                objects=objects,
                 index=self.index,
                 pools=self._server.pools,
                 connections=self._server.connections,
@@ -227,7 +236,7 @@ class Worker:
         ]
         tasks.append(asyncio.create_task(self._configurations.run()))
         tasks.append(asyncio.create_task(self._detours.keep(self._discovery)))
-        for part in (self._metrics, self._handover, self._admission):
+        for part in (self._metrics, self._handover, self._admission, self._creations):
             if part is not None:
                 tasks.append(asyncio.create_task(part.run()))
         await self._settle()

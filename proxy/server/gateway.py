@@ -58,6 +58,7 @@ from proxy.server.messages import (
     Reply,
     Request,
 )
+from proxy.server.objects import ObjectLimit, may_make
 from proxy.server.pool import ShardEndpoint
 from proxy.server.quota import check_crds, makes_crd
 from proxy.server.reach import STREAMS, Reach, methods, reached
@@ -95,6 +96,7 @@ class WorkspaceGateway:
         endpoints: Mapping[str, ShardEndpoint],
         reach: Reach,
         admission: Admission,
+        objects: ObjectLimit,
         tickets: Tickets,
         callback: Callback,
         detours: Detours,
@@ -111,6 +113,7 @@ class WorkspaceGateway:
         self._endpoints = endpoints
         self._reach = reach
         self._admission = admission
+        self._objects = objects
         self._tickets = tickets
         self._callback = callback
         self._detours = detours
@@ -167,8 +170,8 @@ class WorkspaceGateway:
         finally:
             flow.close()
 
-    def _flow(self, request: Request) -> Flow:
-        """The whole way of a request; yields what must be awaited."""
+    def _flow(self, request: Request, waited: bool = False) -> Flow:
+        """The whole way of a request; yields what must be awaited. ``waited``: for its workspace to be counted."""
         record = request.record
         path, target = split_workspace(request.target)
         if path is None:
@@ -225,7 +228,7 @@ class WorkspaceGateway:
         if wait is not None:
             yield wait
             record.asked = ()
-            return (yield from self._flow(request))  # nothing that was looked at before need be so now
+            return (yield from self._flow(request, waited))  # nothing that was looked at before need be so now
         wanted = impersonation(request.headers, workspace)
         if wanted is not None:
             record.step = IMPERSONATION
@@ -233,7 +236,7 @@ class WorkspaceGateway:
             record.acting_as = user
         if not info.is_resource:
             return (yield from self._non_resource(request, info, target, user, access, workspace))
-        return (yield from self._resource(request, info, user, access, workspace))
+        return (yield from self._resource(request, info, user, access, workspace, waited))
 
     def _health(self, target: bytes) -> Decision | None:
         plain, _, query = target.partition(b"?")
@@ -325,7 +328,9 @@ class WorkspaceGateway:
         made: Reply = yield reply
         return made
 
-    def _resource(self, request: Request, info: RequestInfo, user: User, access: Access, workspace: Workspace) -> Flow:
+    def _resource(
+        self, request: Request, info: RequestInfo, user: User, access: Access, workspace: Workspace, waited: bool
+    ) -> Flow:
         request.record.step = DISCOVERY
         discovery = self._discovery
         group, version, resource = info.group, info.version, info.resource
@@ -400,6 +405,14 @@ class WorkspaceGateway:
             or (changes(info) and not now.takes_writes)
         ):  # fmt: skip
             raise moving(workspace.path)  # while something was waited for
+        if may_make(request, info):
+            request.record.step = LIMITS
+            room = self._objects.enter(request, info, workspace, user, mapped.target, waited=waited)
+            if room is not None:
+                yield room
+                self._admission.leave(request)
+                request.record.asked = ()
+                return (yield from self._flow(request, waited=True))
         request.record.step = SHARD
         privileged = access is Access.ADMIN or not mapped.own_identity
         endpoint = self._endpoints[workspace.shard]

@@ -94,6 +94,8 @@ class Request:
     """Stands for client certificate and headers, of a GET that came with the same ones on this connection before."""
     slot: Slot | None = None
     """What it has of its workspace's limits, once it was admitted."""
+    making: tuple[int, int] | None = None
+    """Where it is counted if an object is made by it, and how many objects come of that."""
     rest: float = 0.0
     """Seconds for which its connection is not read from after the answer."""
 

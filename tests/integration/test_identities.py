@@ -37,7 +37,7 @@ WHO_MAY: dict[tuple[str, str, str, str], set[Identity]] = {
     ("deletecollection", "", "secrets", ""): set(),
     ("get", "", "secrets", "kube-system"): {ME.PARAMETERS, ME.ACCOUNT_TOKENS, ME.OBJECTS, ME.MOVING},
     ("list", "", "secrets", ""): {
-        ME.PARAMETERS, ME.ACCOUNT_TOKENS, ME.OBJECTS, ME.MOVING, ME.REMOVAL, ME.PUSHING,
+        ME.PARAMETERS, ME.ACCOUNT_TOKENS, ME.OBJECTS, ME.MOVING, ME.REMOVAL, ME.PUSHING, ME.COUNTING,
     },
     ("create", "", "secrets", "kube-system"): {ME.ADMISSION, ME.MOVING},
     ("update", "", "secrets", ""): {ME.MOVING},

@@ -45,13 +45,13 @@ async def kcp(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kcp]:
         for name in USERS:
             await kcp.make_workspace("root:telcops", name)
             async with kcp.client("root:telcops") as parent:
-                await _administers(parent, name)
+                await administers(parent, name)
             async with kcp.client(f"root:telcops:{name}") as client:
                 await asyncio.gather(*(_fill(client, number) for number in range(OBJECTS)))
         yield kcp
 
 
-async def _administers(parent: Client, name: str) -> None:
+async def administers(parent: Client, name: str) -> None:
     content = {"apiGroups": ["tenancy.kcp.dev"], "resources": ["clusterworkspaces/content"], "verbs": ["admin"]}
     await parent.create(ROLES, {"metadata": {"name": name}, "rules": [{**content, "resourceNames": [name]}]})
     role = {"apiGroup": RBAC, "kind": "ClusterRole", "name": name}

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from proxy.admission.counts import Counts
+from proxy.discovery import Discovery
 from proxy.kube.client import Client, Resource
 from proxy.kube.config import Connection
 from proxy.kube.errors import StatusError
@@ -25,7 +26,10 @@ from proxy.metrics.snapshot import Family, add, decode, encode
 from proxy.metrics.worker import WorkerMetrics
 from proxy.metrics.workload import LAGS, cluster_families, import_family
 from proxy.server.admission import Admission
+from proxy.server.counting import Counter
+from proxy.server.creations import Creations
 from proxy.server.handshakes import Handshakes
+from proxy.server.objects import ObjectLimit
 from proxy.server.tunnels import Tunnels
 from proxy.server.watches import Watches
 from proxy.shard.pki import Authority
@@ -50,8 +54,11 @@ def shown(metrics: WorkerMetrics) -> dict[str, float]:
 
 def worker(index: WorkspaceIndex) -> tuple[WorkerMetrics, RequestMetrics]:
     requests = RequestMetrics(["main"], busiest=SHOWN)
+    admission = Admission(["main"], LimitSettings())
+    counter = Counter({}, Discovery({}))
     metrics = WorkerMetrics(
-        Path("unused"), requests=requests, admission=Admission(["main"], LimitSettings()), index=index, pools=(),
+        Path("unused"), requests=requests, admission=admission, index=index, pools=(),
+        objects=ObjectLimit(index, admission, Creations(None, "worker"), counter, 1),
         connections=lambda: 0, handshakes=Handshakes(), tunnels=Tunnels(),
         watches=Watches(lambda forward, sink: None), documents=lambda: 0, unready=lambda: None,
         webhooks=Counts(), auditor=None,

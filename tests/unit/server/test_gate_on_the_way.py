@@ -57,6 +57,7 @@ def decide(method: str, mapped: MappedRequest, *, left: bool = False, path: str 
     made = gateway.WorkspaceGateway(
         index=cast(Any, yes), authenticator=cast(Any, yes), authorizer=cast(Any, yes), discovery=cast(Any, yes),
         roles=cast(Any, yes), opener=Opener({}), classes=cast(Any, yes), admission=cast(Any, room),
+        objects=cast(Any, SimpleNamespace(enter=lambda *_, **__: None)),
         tickets=cast(Any, SimpleNamespace(needed=lambda *_: False)), callback=cast(Any, yes),
         detours=Detours({}), conversions=cast(Any, yes),
         endpoints={"main": endpoint}, reach=cast(Any, yes), unready=lambda: None,

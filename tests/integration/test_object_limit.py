@@ -1,0 +1,219 @@
+"""How many objects a workspace may have, with two workers before a real shard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from proxy.kube.client import METADATA_LIST, Client, Object, Resource
+from proxy.kube.errors import StatusError
+from tests.integration.eventually import eventually
+from tests.integration.kcp_process import Kcp
+from tests.integration.test_limits import USERS, administers, metric
+
+LIMIT = 120
+UNDER_WAY = 4
+"""Requests at once."""
+CONFIGMAPS, SECRETS, EVENTS, RANGES, ACCOUNTS = (
+    Resource("", "v1", plural) for plural in ("configmaps", "secrets", "events", "limitranges", "serviceaccounts")
+)
+NAMESPACES = Resource("", "v1", "namespaces", namespaced=False)
+LEASES = Resource("coordination.k8s.io", "v1", "leases")
+ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", namespaced=False)
+CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)
+WIDGETS = Resource("example.com", "v1", "widgets")
+TIMEOUT = 60
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def kcp(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kcp]:
+    folder = tmp_path_factory.mktemp("objects")
+    tokens = folder / "tokens.csv"
+    tokens.write_text("".join(f"{token},{name},{name}\n" for name, token in USERS.items()))
+    (folder / "limits.yaml").write_text("workspaces: []\n")
+    flags = [f"--workspace-objects={LIMIT}", "--workers=2", f"--token-auth-file={tokens}"]
+    async with Kcp(
+        folder / ".kcp", *flags, f"--workspace-limits-file={folder / 'limits.yaml'}", metrics="127.0.0.1:0"
+    ) as kcp:
+        await kcp.make_workspace("root", "telcops", "Organization")
+        for name in USERS:
+            await kcp.make_workspace("root:telcops", name)
+            async with kcp.client("root:telcops") as parent:
+                await administers(parent, name)
+        yield kcp
+
+
+def tenant(kcp: Kcp, name: str) -> Client:
+    connection = kcp.client(f"root:telcops:{name}").connection
+    return Client(replace(connection, token=USERS[name]))
+
+
+async def objects(client: Client) -> int:
+    """All that the workspace lists."""
+    documents = [await client.request("GET", "/api/v1")]
+    for group in (await client.request("GET", "/apis"))["groups"]:
+        documents.append(await client.request("GET", f"/apis/{group['preferredVersion']['groupVersion']}"))
+    count = 0
+    for document in documents:
+        if document["groupVersion"].startswith("events."):
+            continue
+        root = "/api/v1" if document["groupVersion"] == "v1" else f"/apis/{document['groupVersion']}"
+        for entry in document["resources"]:
+            if "list" in entry["verbs"] and "/" not in entry["name"]:
+                found = await client.request("GET", f"{root}/{entry['name']}", accept=METADATA_LIST)
+                count += len(found["items"] or ())
+    return count
+
+
+async def refusal(client: Client, method: str, path: str, body: Object, kind: str = "application/json") -> StatusError:
+    params = {"fieldManager": "test"} if method == "PATCH" else None
+    with pytest.raises(StatusError) as error:
+        await client.request(method, path, body=body, params=params, content_type=kind)
+    return error.value
+
+
+def named(resource: Resource, kind: str, name: str, **rest: Any) -> Object:
+    return {"apiVersion": resource.api_version, "kind": kind, "metadata": {"name": name}, **rest}
+
+
+async def fill(client: Client, name: str) -> int:
+    """Make objects of several types, in several ways, until one is refused; how many were made."""
+    made = 0
+
+    async def one(number: int) -> None:
+        nonlocal made
+        called = f"{name}-{number}"
+        if number % 6 == 0:
+            await client.create(CONFIGMAPS, named(CONFIGMAPS, "ConfigMap", called), "default")
+        elif number % 6 == 1:
+            await client.create(SECRETS, named(SECRETS, "Secret", called), "default")
+        elif number % 6 == 2:
+            obj = named(CONFIGMAPS, "ConfigMap", called)
+            obj["metadata"]["namespace"] = "default"
+            await client.apply(CONFIGMAPS, obj, manager="test")
+        elif number % 6 == 3:
+            await client.request(
+                "PUT", RANGES.path("default", called), body=named(RANGES, "LimitRange", called, spec={})
+            )
+        elif number % 6 == 4:
+            about = {"kind": "Namespace", "name": "default", "namespace": "default"}
+            event = named(EVENTS, "Event", called, involvedObject=about, reason="x", message="x")
+            await client.create(EVENTS, event, "default")
+        else:
+            await client.create(WIDGETS, named(WIDGETS, "Widget", called), "default")
+        made += 1
+
+    numbers = iter(range(10 * LIMIT))
+
+    async def some() -> None:
+        for number in numbers:
+            await one(number)
+
+    results = await asyncio.gather(*(some() for _ in range(UNDER_WAY)), return_exceptions=True)
+    assert all(isinstance(result, StatusError) and result.code == 403 for result in results), results
+    return made
+
+
+def widgets() -> Object:
+    names = {"plural": "widgets", "kind": "Widget", "singular": "widget", "listKind": "WidgetList"}
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+    spec = {"group": "example.com", "names": names, "scope": "Namespaced", "versions": [version]}
+    return named(CRDS, "CustomResourceDefinition", "widgets.example.com", spec=spec)
+
+
+async def test_a_workspace_that_is_full(kcp: Kcp) -> None:
+    async with tenant(kcp, "noisy") as client, tenant(kcp, "quiet") as other:
+        for one in (client, other):
+            await one.list(ROLES)  # each workspace gets its own: kcp makes them, which shows in the next count
+            await one.create(CRDS, widgets())
+        await client.create(NAMESPACES, named(NAMESPACES, "Namespace", "more"))
+        await client.create(LEASES, named(LEASES, "Lease", "mine", spec={}), "default")
+
+        async def complete() -> bool:
+            """The type is served, and the namespace has what comes with it."""
+            try:
+                await client.list(WIDGETS)
+                await client.get(CONFIGMAPS, "kube-root-ca.crt", "more")
+                await client.get(ACCOUNTS, "default", "more")
+            except StatusError:
+                return False
+            return True
+
+        await eventually(complete, timeout=TIMEOUT)
+        before = await objects(client)
+        made = await fill(client, "a")
+        assert LIMIT - 1 <= before + made <= LIMIT + UNDER_WAY
+        assert await objects(client) == before + made
+
+        path = CONFIGMAPS.path("default")
+        told = await refusal(client, "POST", path, named(CONFIGMAPS, "ConfigMap", "further"))
+        assert (told.code, told.reason) == (403, "Forbidden")
+        assert told.message == (
+            'configmaps "further" is forbidden: exceeded quota of workspace root:telcops:noisy, '
+            f"used: objects={before + made}, limited: objects={LIMIT}"
+        )
+        assert told.details == {"name": "further", "kind": "configmaps"}
+        apply = "application/apply-patch+yaml"
+        told = await refusal(client, "PATCH", f"{path}/new", named(CONFIGMAPS, "ConfigMap", "new"), apply)
+        assert told.message.startswith('configmaps "new" is forbidden: exceeded quota')
+        told = await refusal(client, "PUT", RANGES.path("default", "new"), named(RANGES, "LimitRange", "new", spec={}))
+        assert told.message.startswith('limitranges "new" is forbidden: exceeded quota')
+        told = await refusal(client, "POST", WIDGETS.path("more"), named(WIDGETS, "Widget", "further"))
+        assert told.details == {"name": "further", "group": "example.com", "kind": "widgets"}
+        assert await metric(kcp, 'kcp_proxy_limited_requests_total{reason="objects"}') >= UNDER_WAY
+        assert await metric(kcp, 'kcp_workspace_objects{workspace="root:telcops:noisy"}') >= LIMIT
+
+        # What is there is read, changed and deleted as ever.
+        obj = named(CONFIGMAPS, "ConfigMap", "a-0", data={"k": "v"})
+        await client.request("PUT", f"{path}/a-0", body=obj)
+        obj["metadata"]["namespace"] = "default"
+        assert (await client.apply(CONFIGMAPS, obj, manager="test"))["data"] == {"k": "v"}
+        await client.patch(WIDGETS, "a-5", {"spec": {"k": "v"}}, "default")
+        await client.create(
+            Resource("authorization.k8s.io", "v1", "selfsubjectaccessreviews", namespaced=False),
+            {"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}},
+        )
+        # A neighbour and who runs kcp are not touched.
+        await other.create(CONFIGMAPS, named(CONFIGMAPS, "ConfigMap", "beside"), "default")
+        async with kcp.client("root:telcops:noisy") as boss:
+            await boss.create(CONFIGMAPS, named(CONFIGMAPS, "ConfigMap", "boss"), "default")
+            await boss.delete(CONFIGMAPS, "boss", "default")
+
+        for number in range(0, 60, 6):
+            await client.delete(CONFIGMAPS, f"a-{number}", "default")
+
+        async def room() -> bool:
+            try:
+                await client.create(CONFIGMAPS, named(CONFIGMAPS, "ConfigMap", "again"), "default")
+            except StatusError:
+                return False
+            return True
+
+        await eventually(room, timeout=5)
+        again = await fill(client, "b")
+        assert LIMIT - 1 <= await objects(client) <= LIMIT + UNDER_WAY
+        assert again >= 10 - 1 - UNDER_WAY - 1
+
+
+async def test_a_file_gives_more(kcp: Kcp) -> None:
+    async with tenant(kcp, "quiet") as client:
+        await fill(client, "a")
+        file = kcp.root.parent / "limits.yaml"
+        file.write_text(f"workspaces:\n- {{paths: ['root:telcops:quiet'], objects: {LIMIT + 20}}}\n")
+
+        async def room() -> bool:
+            try:
+                await client.create(SECRETS, named(SECRETS, "Secret", "more"), "default")
+            except StatusError:
+                return False
+            return True
+
+        await eventually(room, timeout=TIMEOUT)
+        await fill(client, "b")
+        assert LIMIT + 19 <= await objects(client) <= LIMIT + 20 + UNDER_WAY
