@@ -31,6 +31,7 @@ from tests.integration.kcp_process import Kcp, run_kcp
 CONFIG_MAPS, SECRETS, ACCOUNTS = (Resource("", "v1", plural) for plural in ("configmaps", "secrets", "serviceaccounts"))
 NAMESPACES = Resource("", "v1", "namespaces", namespaced=False)
 ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", namespaced=False)
+ROLE_BINDINGS = Resource(ROLES.group, "v1", "rolebindings")
 POLICIES, BINDINGS = (
     Resource("admissionregistration.k8s.io", "v1", f"validatingadmission{plural}", namespaced=False)
     for plural in ("policies", "policybindings")
@@ -97,6 +98,7 @@ async def lived(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Path]
                 await bootstrap(client)  # nobody asks before, and is refused
         port = free_port()
         options = ["--no-embedded", "--workers", "1", "--admission-url", f"https://127.0.0.1:{port}"]
+        options += ["--workspace-objects", "90"]  # so few that a workspace is counted before anybody else makes one
         for name, shard in (("us", us), ("eu", eu)):
             options += ["--shard", f"{name}={shard.kubeconfig}"]
         async with Kcp(folder / "kcp", *options, port=port, metrics="127.0.0.1:0") as kcp:
@@ -144,6 +146,13 @@ async def account(team: Client) -> None:
     token = await eventually(filled)
     async with Client(replace(team.connection, token=base64.b64decode(token).decode())) as robot:
         assert await robot.request("GET", "/api")
+        subject = {"kind": "ServiceAccount", "name": "default", "namespace": "default"}
+        role = {"apiGroup": ROLES.group, "kind": "ClusterRole", "name": "edit"}
+        await team.create(
+            ROLE_BINDINGS, named(ROLE_BINDINGS, "RoleBinding", "robot", roleRef=role, subjects=[subject]), "default"
+        )
+        made = named(CONFIG_MAPS, "ConfigMap", "made")
+        await eventually(lambda: robot.create(CONFIG_MAPS, made, "default"), StatusError)
 
 
 async def roles(team: Client) -> None:
