@@ -58,3 +58,8 @@ class Room:
     def used(self, made: int) -> int:
         """Objects that there are, as far as that is known."""
         return (self.counted or 0) + made - self.base
+
+    def told(self) -> int:
+        """The same as somebody is told for whom no room is left: what was counted, and no tally, which may be of two
+        workspaces."""
+        return max(self.counted or 0, self.limit)

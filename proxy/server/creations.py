@@ -1,7 +1,8 @@
 """How many objects were made in each workspace, told among the workers of a kcp by shared memory.
 
 Each worker adds in a file of its own, which the others map as well: nothing is sent or asked, and nobody waits. There
-are only so many places, by a digest of the workspace's token: two workspaces in one place are counted the sooner.
+are only so many places, by a digest of the workspace's token: two workspaces in one place are counted the sooner, and
+none is ever told what stands there.
 A worker that takes another's place goes on with its tallies.
 """
 
@@ -13,7 +14,7 @@ import os
 import zlib
 from pathlib import Path
 
-SLOTS = 8192
+SLOTS = 65536
 SIZE = 8 * SLOTS
 """Bytes."""
 SUFFIX = ".made"

@@ -185,14 +185,13 @@ class ObjectLimit:
 
     def _refused(self, request: Request, info: RequestInfo, room: Room) -> StatusError:
         request.making = None
-        used = room.used(self._creations.made(room.slot))
-        if room.failure or room.counted is None or used < room.limit:
+        if room.failure or room.counted is None or room.used(self._creations.made(room.slot)) < room.limit:
             why = room.failure or "others are counted before"
             message = f"it is not known how many objects workspace {room.path} has: {why}"
             return StatusError(503, message, details={"retryAfterSeconds": 1})
         self._admission.rejected[OBJECTS] += 1
         name = info.name or _name_in(request.body)
-        return exceeded(info, name, room.path, f"objects={used}", f"objects={room.limit}")
+        return exceeded(info, name, room.path, f"objects={room.told()}", f"objects={room.limit}")
 
     def known(self) -> Iterable[tuple[str, int, int]]:
         """Path, objects and limit of the workspaces that were counted."""
