@@ -21,6 +21,12 @@ Handler = Callable[[str, Object | None, Object], None]
 Transform = Callable[[Object], Object]
 
 
+def without_managed_fields(obj: Object) -> Object:
+    """A transform: they are most of a small object, and few ask for them."""
+    obj["metadata"].pop("managedFields", None)
+    return obj
+
+
 class Informer:
     """``store`` maps ``(namespace or "", name)`` to the latest object, ``transform``\\ ed to save memory.
 

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from proxy.identities import Identity
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
-from proxy.kube.informer import Informer
+from proxy.kube.informer import Informer, without_managed_fields
 from proxy.kube.times import parse_time
 from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.token import PREFIX_LENGTH, token_of
@@ -82,7 +82,7 @@ class Fleet(Collector):
         self._queue: WorkQueue[Key] = WorkQueue(self._reconcile, name="pushed clusters", workers=8, max_delay=30.0)
         self._words: WorkQueue[Key] = WorkQueue(self._tell, name="conditions", workers=4, max_delay=30.0)
         for shard, client in self._shards.items():
-            clusters = self._clusters[shard] = Informer(client, CLUSTERS, transform=_slim)
+            clusters = self._clusters[shard] = Informer(client, CLUSTERS, transform=without_managed_fields)
             clusters.add_handler(partial(self._cluster_event, shard))
             # No others are read: a shard's Secrets are everybody's.
             secrets = self._secrets[shard] = Informer(
@@ -295,11 +295,6 @@ class Fleet(Collector):
 
 class _Gone(Exception):
     pass
-
-
-def _slim(obj: Object) -> Object:
-    obj["metadata"].pop("managedFields", None)
-    return obj
 
 
 def _data(obj: Object) -> Object:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from proxy.identities import Identity
 from proxy.kube.client import Client, Object
 from proxy.kube.errors import StatusError
-from proxy.kube.informer import Informer
+from proxy.kube.informer import Informer, without_managed_fields
 from proxy.kube.tally import Tallies
 from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.token import PREFIX_LENGTH, new_token, token_of
@@ -98,7 +98,7 @@ class Lifecycle:
                 (self._pairs, api.CLUSTER_WORKSPACES),
                 (self._types, api.TYPES),
             ):
-                informer = table[shard] = Informer(client, resource)
+                informer = table[shard] = Informer(client, resource, transform=without_managed_fields)
                 informer.add_handler(self._type_event(shard) if table is self._types else self._event(shard))
         index.add_listener(self._index_event)
         directory.on_change(self._try_waiting)

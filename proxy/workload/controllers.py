@@ -7,8 +7,8 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
 from proxy.identities import Identity
-from proxy.kube.client import Client, Object
-from proxy.kube.informer import Informer
+from proxy.kube.client import Client
+from proxy.kube.informer import Informer, without_managed_fields
 from proxy.workload.api import CLUSTERS
 from proxy.workload.clusters import Heartbeats
 from proxy.workload.imports import Negotiation
@@ -42,15 +42,10 @@ async def run(
 async def _run(shards: Mapping[str, Client], auto_publish: bool, following: MutableMapping[str, Followed]) -> None:
     async with asyncio.TaskGroup() as group:
         for shard, client in Identity.WORKLOAD.on_all(shards).items():
-            clusters = Informer(client, CLUSTERS, transform=_without_managed_fields)
+            clusters = Informer(client, CLUSTERS, transform=without_managed_fields)
             heartbeats = Heartbeats(client, clusters)
             placement = Placement(client, clusters)
             release, negotiation = Release(client, clusters), Negotiation(client, auto_publish=auto_publish)
             following[shard] = Followed(clusters, negotiation.imports)
             for part in (clusters, heartbeats, placement, release, negotiation, EndedPods(client)):
                 group.create_task(part.run())
-
-
-def _without_managed_fields(obj: Object) -> Object:
-    obj["metadata"].pop("managedFields", None)
-    return obj
