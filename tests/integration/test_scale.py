@@ -195,7 +195,7 @@ async def test_nothing_grows_with_the_number_of_workspaces(tmp_path: Path) -> No
                 found[f"{user} {target}"] = min(counts)
         return found
 
-    async with asyncio.timeout(45), sides(tmp_path) as side:
+    async with asyncio.timeout(150), sides(tmp_path) as side:
         few = await measured(side)
         await side.many(MANY)
         many = await measured(side)
