@@ -39,6 +39,8 @@ class Identity(StrEnum):
     """Makes workspaces; holds the Lease of the controllers."""
     REMOVAL = "removal"
     """Deletes whatever a workspace holds."""
+    NAMESPACES = "namespaces"
+    """Empties namespaces of workspaces that are being deleted."""
     MOVING = "moving"
     """Copies whatever a workspace holds to another shard."""
     ROLES = "roles"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping, MutableMapping
+from collections.abc import Awaitable, Collection, Mapping, MutableMapping
 from contextlib import suppress
 
 from proxy.identities import Identity
@@ -38,16 +38,18 @@ class Controllers:
         *,
         external_url: str,
         auto_publish: bool,
+        alone: Collection[str],
         tallies: Tallies,
         ready: asyncio.Event,
         following: MutableMapping[str, workload.Followed],
     ) -> None:
-        """``ready`` is set when root and root:default can be entered, ``following`` gets what is
-        known of each shard's physical clusters."""
+        """``alone``: shards that are one API server each; ``ready`` is set when root and root:default can be entered,
+        ``following`` gets what is known of each shard's physical clusters."""
         self._shards = shards
         self._first = first
         self._url = external_url
         self._auto_publish = auto_publish
+        self._alone = alone
         self._tallies = tallies
         self._ready = ready
         self._following = following
@@ -62,6 +64,7 @@ class Controllers:
                 self._shards,
                 external_url=self._url,
                 root_shard=root,
+                alone=self._alone,
                 ready=self._ready,
                 tallies=self._tallies,
             )

@@ -266,6 +266,7 @@ class Standalone:
             next(iter(clients)),
             external_url=self.url,
             auto_publish=self.settings.auto_publish_apis,
+            alone=[EMBEDDED] if self.settings.embedded else [],
             tallies=self._monitoring.tallies,
             ready=self._monitoring.root_ready,
             following=self._followed,

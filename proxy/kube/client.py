@@ -379,9 +379,16 @@ class Client:
         return await self._object("DELETE", resource.path(namespace, name), body=options)
 
     async def delete_collection(
-        self, resource: Resource, namespace: str | None = None, *, label_selector: str | None = None
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        propagation: str | None = None,
     ) -> Object:
-        return await self._object("DELETE", resource.path(namespace), params={"labelSelector": label_selector})
+        """``propagation``: as of `delete`."""
+        params = {"labelSelector": label_selector, "propagationPolicy": propagation}
+        return await self._object("DELETE", resource.path(namespace), params=params)
 
     async def watch(
         self,

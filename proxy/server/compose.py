@@ -21,6 +21,7 @@ from proxy.admission.conversions import Conversions
 from proxy.admission.converting import Detours
 from proxy.admission.evaluator import Evaluator
 from proxy.admission.kinds import Kinds
+from proxy.admission.lifetime import Lifetime
 from proxy.admission.mutating import MutatingPolicies
 from proxy.admission.params import Params
 from proxy.admission.policies import Policies
@@ -141,6 +142,7 @@ class Worker:
         evaluator = Evaluator(Rights(self._authorizer, self._discovery))
         policies = Policies(params)
         mutating = MutatingPolicies(params, Kinds(self._discovery))
+        lifetime = Lifetime(asking)
         self._detours = Detours(asking, new=settings.conversion_webhooks)
         callback = Callback(
             index=self.index,
@@ -150,8 +152,8 @@ class Worker:
             detours=self._detours,
             shards=asking,
             evaluator=evaluator,
-            mutating=(mutating.mutate, webhooks.mutate),
-            validating=(policies.validate, webhooks.validate),
+            mutating=(mutating.mutate, webhooks.mutate, lifetime.look),
+            validating=(policies.validate, webhooks.validate, lifetime.look),
         )
         gateway = WorkspaceGateway(
             index=self.index,

@@ -21,7 +21,7 @@ ISSUER = "https://kubernetes.default.svc"
 """Issuer of service-account tokens, and the only audience that the API server itself accepts."""
 
 SHARD_CONTROLLERS = (
-    "namespace-controller",
+    "namespace-controller",  # of the shard's own; kcp ends those of workspaces
     "garbage-collector-controller",
     "serviceaccount-controller",
     "root-ca-certificate-publisher-controller",
@@ -162,7 +162,8 @@ def kube_controller_manager(
     """A kube-controller-manager, alone (no leader election) and without a port of its own.
 
     ``root_ca`` becomes ConfigMap kube-root-ca.crt of every namespace. Its client may ask often: a new namespace waits
-    for its ServiceAccount and ConfigMap, and one that goes takes some sixty requests.
+    for its ServiceAccount and ConfigMap. Its controllers have accounts of their own, by which policies of the shard
+    know them.
     """
     return [
         str(program),

@@ -9,6 +9,7 @@ from typing import Any
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.mapping.listing import make_token
+from proxy.mapping.shared import without_identities
 from proxy.mapping.token import LABEL, PREFIX_LENGTH
 from proxy.tenancy.api import DEFAULT, GROUP, NAMESPACES, TYPES, TYPES_IN, WORKSPACES, complete
 
@@ -119,25 +120,27 @@ async def own(client: Client, resource: Resource, token: str, *, accept: str | N
 async def _delete_all(client: Client, resource: Resource, token: str) -> int:
     """How many objects there were before this deletion."""
     try:
-        found = await own(client, resource, token, accept=METADATA_LIST)
+        found = await own(client, resource, token, accept=None if resource == CRDS else METADATA_LIST)
     except StatusError as error:
         if error.code in (404, 405):
             return 0
         raise
     for item in found:
         if resource == CRDS:
-            await end_conversion(client, item["metadata"]["name"])
+            await end_conversion(client, item)
         if not item["metadata"].get("deletionTimestamp"):
             await _delete(client, resource, item["metadata"]["name"])
     return len(found)
 
 
-async def end_conversion(client: Client, crd: str) -> None:
+async def end_conversion(client: Client, crd: Object) -> None:
     """From here on, objects of a CRD can be read and deleted whatever its webhook says, or does not say."""
+    if (crd["spec"].get("conversion") or {}).get("strategy") != "Webhook":
+        return
     is_webhook = {"op": "test", "path": "/spec/conversion/strategy", "value": "Webhook"}
     none = {"op": "replace", "path": "/spec/conversion", "value": {"strategy": "None"}}
     try:
-        await client.patch(CRDS, crd, [is_webhook, none], kind="json")
+        await client.patch(CRDS, crd["metadata"]["name"], [is_webhook, none], kind="json")
     except StatusError as error:
         if error.code not in (404, 409, 422):
             raise
@@ -155,9 +158,11 @@ async def _delete_namespaces(client: Client, token: str) -> tuple[list[str], boo
         waiting = [
             condition.get("message", "")
             for condition in (item.get("status") or {}).get("conditions") or ()
-            if condition["status"] == "True" and condition["type"] != "NamespaceDeletionContentFailure"
+            if condition["status"] == "True"
         ]
-        left.append(f"namespace {name[PREFIX_LENGTH:]}" + (f" ({waiting[0]})" if waiting else ""))
+        # Who made the workspace reads it, in another.
+        why = without_identities(waiting[0].replace(f"{token}-", "").encode()).decode() if waiting else ""
+        left.append(f"namespace {name[PREFIX_LENGTH:]}" + (f" ({why})" if why else ""))
     return left, asked
 
 

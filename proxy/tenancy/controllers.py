@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from proxy.identities import Identity
 from proxy.kube.client import Client, Object
@@ -17,6 +17,7 @@ from proxy.tenancy.endpoint import KubernetesServices
 from proxy.tenancy.index import LOGICAL_CLUSTERS, READY, Workspace, WorkspaceIndex
 from proxy.tenancy.lifecycle import Lifecycle, create_logical_cluster
 from proxy.tenancy.moving import Moving
+from proxy.tenancy.namespaces import Namespaces
 from proxy.tenancy.shards import Shards
 
 log = logging.getLogger(__name__)
@@ -29,12 +30,13 @@ async def run(
     *,
     external_url: str,
     root_shard: str,
+    alone: Collection[str] = (),
     index: WorkspaceIndex | None = None,
     ready: asyncio.Event | None = None,
     tallies: Tallies | None = None,
 ) -> None:
-    """Run until cancelled. ``ready`` is set once root and root:default can be entered; ``tallies`` gets what is
-    done."""
+    """Run until cancelled. ``alone``: shards that are one API server each; ``ready`` is set once root and root:default
+    can be entered; ``tallies`` gets what is done."""
     own_index = index or WorkspaceIndex(shards)
     directory = Shards(shards, own_index, shards[root_shard], external_url)
     lifecycle = Lifecycle(shards, own_index, directory, external_url, tallies)
@@ -46,6 +48,7 @@ async def run(
         group.create_task(Moving(shards, own_index, directory, root_shard).run())
         group.create_task(Aggregation(shards).run())
         group.create_task(AccountTokens(shards).run())
+        group.create_task(Namespaces(shards, alone).run())
         group.create_task(KubernetesServices(shards, own_index, external_url).run())
         group.create_task(_root(shards, own_index, root_shard, ready))
 

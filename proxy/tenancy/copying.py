@@ -15,19 +15,18 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.mapping.detours import Converter
-from proxy.mapping.names import KCP_GROUPS, MOVED_UIDS, NATIVE_GROUPS
-from proxy.mapping.registrations import STORED_GROUP
-from proxy.mapping.shared import shared_group
+from proxy.mapping.names import KCP_GROUPS, MOVED_UIDS
 from proxy.mapping.token import LABEL
 from proxy.tenancy.asked import read_detour
-from proxy.tenancy.content import AGGREGATED, BINDINGS, CRDS, end_conversion, remove
+from proxy.tenancy.content import BINDINGS, CRDS, end_conversion, remove
+from proxy.tenancy.kinds import Kind, crd_of, kind_of, kinds_of
 
 AT_ONCE = 8
 """Requests under way at one shard."""
@@ -35,8 +34,6 @@ REMEMBERED = 8
 """uids that a service account keeps of those that it had on other shards: tokens do not live for so many moves."""
 ESTABLISHED_WITHIN = 20.0
 """Seconds until a copied CRD is served."""
-NEEDED = frozenset({"list", "create", "update", "delete"})
-SAME_AS_CORE = ("events.k8s.io", "events")
 ROOT_CA = ("configmaps", "kube-root-ca.crt")
 """A shard's own, in every namespace."""
 LIMITS = frozenset({"limitranges", "resourcequotas"})
@@ -54,27 +51,6 @@ _GIVEN = ("uid", "resourceVersion", "creationTimestamp", "generation", "selfLink
 _JOB_LABELS = ("controller-uid", "batch.kubernetes.io/controller-uid", "job-name", "batch.kubernetes.io/job-name")
 
 T = TypeVar("T")
-
-
-class Kind(NamedTuple):
-    """A resource as the shard serves it."""
-
-    resource: Resource
-    has_status: bool
-
-    @property
-    def rank(self) -> int:
-        """In which order kinds are copied: what others need or name comes first."""
-        group, plural = self.resource.group, self.resource.plural
-        if self.resource == CRDS:
-            return 0
-        if self.resource == BINDINGS:
-            return 1
-        if not self.resource.namespaced and plural != "namespaces":
-            return 2 if group in KCP_GROUPS else 3
-        if plural in LIMITS and not group:
-            return 7
-        return {"namespaces": 4, "serviceaccounts": 5}.get(plural, 6) if not group else 6
 
 
 Place = tuple[str, str]
@@ -107,7 +83,7 @@ class Copier:
     async def run(self, *, last: bool) -> int:
         """One pass; how much it had to change. ``last``: nobody writes to the source any more. Raises StatusError."""
         self._changes = 0
-        kinds = sorted(await kinds_of(self._source, self._token), key=lambda kind: kind.rank)
+        kinds = sorted(await kinds_of(self._source, self._token), key=_rank)
         await self._share_types()
         sources = await _each(kinds, lambda kind: self._list(self._source, kind.resource))
         targets = await _each(kinds, lambda kind: self._list(self._target, kind.resource, metadata=True))
@@ -121,12 +97,12 @@ class Copier:
         }
         rows = list(zip(kinds, sources, targets, strict=True))
         for kind, found, there in rows:
-            if kind.rank == 7 and not last:
+            if _rank(kind) == 7 and not last:
                 continue
             await self._copy_kind(kind, found, there)
         for kind, found, there in reversed(rows):
             # Limits stand in the way of what is still to be copied.
-            kept = {} if kind.rank == 7 and not last else found
+            kept = {} if _rank(kind) == 7 and not last else found
             gone = [obj for place, obj in there.items() if place not in kept]
             await _each(gone, lambda obj, kind=kind: self._delete(kind.resource, obj))  # type: ignore[misc]
         if last:
@@ -322,7 +298,7 @@ class Copier:
         if self._changes:
             return
         for kind, found, there in rows:
-            if kind.rank != 4:
+            if _rank(kind) != 4:
                 continue
             for place, obj in found.items():
                 other = there.get(place)
@@ -333,7 +309,7 @@ class Copier:
 
     async def _served(self, name: str) -> None:
         """Until a CRD is."""
-        kind = _kind_of(await self._target.get(CRDS, name))
+        kind = kind_of(await self._target.get(CRDS, name))
         if kind is None:
             return
         resource = kind.resource
@@ -371,8 +347,8 @@ async def purge(client: Client, token: str) -> list[str]:
                 lambda item: strip_and_delete(client, kind.resource, item),
             )
 
-    for crd in (await client.list(CRDS, label_selector=selector, accept=METADATA_LIST))["items"]:
-        await end_conversion(client, crd["metadata"]["name"])
+    for crd in (await client.list(CRDS, label_selector=selector))["items"]:
+        await end_conversion(client, crd)
     await _each([kind for kind in await kinds_of(client, token) if kind.resource != CRDS], strip)
     return await remove(client, token)
 
@@ -391,52 +367,18 @@ async def strip_and_delete(client: Client, resource: Resource, obj: Object) -> N
             await _ignoring(404, client.patch(resource, name, none, namespace))
 
 
-async def kinds_of(client: Client, token: str) -> list[Kind]:
-    """What objects of the workspace with ``token`` there may be on a shard: native kinds, its own, and those that it
-    shares."""
-    selector = f"{LABEL}={token}"
-    documents = await asyncio.gather(
-        client.request("GET", "/api", accept=AGGREGATED), client.request("GET", "/apis", accept=AGGREGATED)
-    )
-    found: dict[tuple[str, str], Kind] = {}
-    for document in documents:
-        for item in document.get("items") or ():
-            group = item["metadata"].get("name", "")
-            if group not in NATIVE_GROUPS and group != STORED_GROUP:
-                continue
-            for version in item["versions"]:
-                for entry in version.get("resources") or ():
-                    place = (group, entry["resource"])
-                    if place == SAME_AS_CORE or not set(entry["verbs"]) >= NEEDED:
-                        continue
-                    resource = Resource(group, version["version"], place[1], entry["scope"] == "Namespaced")
-                    subresources = {part["subresource"] for part in entry.get("subresources") or ()}
-                    found.setdefault(place, Kind(resource, "status" in subresources))
-    # Discovery tells of a new CRD with some delay, in which there may be objects of it already.
-    crds = (await client.list(CRDS, label_selector=selector))["items"]
-    bindings = (await client.list(BINDINGS, label_selector=selector))["items"]
-    for name in {crd_of(binding) for binding in bindings}:
-        crd = await client.find(CRDS, name)
-        crds += [crd] if crd is not None else []
-    own = [kind for crd in crds if (kind := _kind_of(crd)) is not None]
-    return [*found.values(), Kind(BINDINGS, False), *own]
-
-
-def crd_of(binding: Object) -> str:
-    """Name of the CRD that a TypeBinding binds to."""
-    spec = binding["spec"]
-    return f"{spec['plural']}.{shared_group(spec['identity'], spec['group'])}"
-
-
-def _kind_of(crd: Object) -> Kind | None:
-    spec = crd["spec"]
-    # In the version in which objects are stored, nothing need be converted.
-    for version in sorted(spec["versions"], key=lambda version: not version["storage"]):
-        if version["served"]:
-            namespaced = spec["scope"] == "Namespaced"
-            resource = Resource(spec["group"], version["name"], spec["names"]["plural"], namespaced)
-            return Kind(resource, "status" in (version.get("subresources") or {}))
-    return None
+def _rank(kind: Kind) -> int:
+    """In which order kinds are copied: what others need or name comes first."""
+    group, plural = kind.resource.group, kind.resource.plural
+    if kind.resource == CRDS:
+        return 0
+    if kind.resource == BINDINGS:
+        return 1
+    if not kind.resource.namespaced and plural != "namespaces":
+        return 2 if group in KCP_GROUPS else 3
+    if plural in LIMITS and not group:
+        return 7
+    return {"namespaces": 4, "serviceaccounts": 5}.get(plural, 6) if not group else 6
 
 
 def place_of(obj: Object) -> Place:

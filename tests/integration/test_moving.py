@@ -23,8 +23,8 @@ from proxy.mapping.token import LABEL
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from proxy.tenancy.api import CLUSTER_WORKSPACES, MOVES, WORKSPACES
 from proxy.tenancy.controllers import run
-from proxy.tenancy.copying import kinds_of
 from proxy.tenancy.index import ARRIVED, ARRIVING, COPYING, DEPARTED, FROZEN, LOGICAL_CLUSTERS
+from proxy.tenancy.kinds import kinds_of
 from proxy.tenancy.moves import name_of_move
 from proxy.tenancy.moving import SWITCHED
 from proxy.workload.api import BINDINGS, CLUSTERS, IMPORTS, NEGOTIATED

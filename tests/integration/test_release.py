@@ -12,6 +12,7 @@ import pytest
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.shard.control_plane import ControlPlane
+from proxy.tenancy.namespaces import Namespaces
 from proxy.workload import release
 from proxy.workload.api import CLUSTERS, NAMESPACES
 from proxy.workload.controllers import run
@@ -35,7 +36,8 @@ async def workspace(admin: Client) -> Workspace:
 
 @asynccontextmanager
 async def controllers(client: Client) -> AsyncIterator[None]:
-    task = asyncio.create_task(run({"shard": client}, auto_publish=True))
+    parts = run({"shard": client}, auto_publish=True), Namespaces({"shard": client}, ["shard"]).run()
+    task = asyncio.gather(*parts)
     try:
         yield
     finally:

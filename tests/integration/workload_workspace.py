@@ -10,6 +10,7 @@ from typing import Any
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.mapping.token import new_token
+from proxy.tenancy.namespaces import Namespaces
 from proxy.workload.api import BINDINGS, CLUSTER_LABEL, CLUSTERS, CRDS, IMPORTS, NAMESPACES, stamp
 from proxy.workload.controllers import run
 from proxy.workload.shared import group_of
@@ -162,7 +163,8 @@ async def gone(client: Client, resource: Resource, name: str) -> None:
 
 @asynccontextmanager
 async def controllers(client: Client, *, auto_publish: bool = True) -> AsyncIterator[None]:
-    task = asyncio.create_task(run({"shard": client}, auto_publish=auto_publish))
+    parts = run({"shard": client}, auto_publish=auto_publish), Namespaces({"shard": client}, ["shard"]).run()
+    task = asyncio.gather(*parts)
     try:
         yield
         assert not task.done(), "the controllers have ended"

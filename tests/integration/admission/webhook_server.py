@@ -66,6 +66,8 @@ class WebhookServer:
                 answer |= _patched(orjson.loads(base64.urlsafe_b64decode(path.partition("/")[2])))
             case "slow":
                 await asyncio.sleep(20)
+            case "wait":
+                await asyncio.sleep(float(value))
             case "wrong":
                 answer["uid"] = "another"
             case "error":
