@@ -170,8 +170,9 @@ class WorkspaceGateway:
         finally:
             flow.close()
 
-    def _flow(self, request: Request, waited: bool = False) -> Flow:
-        """The whole way of a request; yields what must be awaited. ``waited``: for its workspace to be counted."""
+    def _flow(self, request: Request, waited: int = 0) -> Flow:
+        """The whole way of a request; yields what must be awaited. ``waited``: how often its
+        workspace was counted for it."""
         record = request.record
         path, target = split_workspace(request.target)
         if path is None:
@@ -329,7 +330,7 @@ class WorkspaceGateway:
         return made
 
     def _resource(
-        self, request: Request, info: RequestInfo, user: User, access: Access, workspace: Workspace, waited: bool
+        self, request: Request, info: RequestInfo, user: User, access: Access, workspace: Workspace, waited: int
     ) -> Flow:
         request.record.step = DISCOVERY
         discovery = self._discovery
@@ -412,7 +413,7 @@ class WorkspaceGateway:
                 yield room
                 self._admission.leave(request)
                 request.record.asked = ()
-                return (yield from self._flow(request, waited=True))
+                return (yield from self._flow(request, waited + 1))
         request.record.step = SHARD
         privileged = access is Access.ADMIN or not mapped.own_identity
         endpoint = self._endpoints[workspace.shard]

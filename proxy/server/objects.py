@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 3.0
 """Seconds that a request waits for a count."""
+MOST_WAITS = 3
+"""Of a request, if others take the room that was found."""
 MOST_WAITING = 512
 """Requests of a workspace that do; what their bodies take is counted as of any under way."""
 AGAIN = 2.0
@@ -98,11 +100,11 @@ class ObjectLimit:
             self._rooms.pop(workspace.token, None)
 
     def enter(
-        self, request: Request, info: RequestInfo, workspace: Workspace, user: User, target: bytes, *, waited: bool
+        self, request: Request, info: RequestInfo, workspace: Workspace, user: User, target: bytes, *, waited: int
     ) -> Awaitable[None] | None:
         """Of a request that `may_make` an object, mapped to ``target``: None if it may go on, else to be awaited first;
-        what was decided meanwhile is to be decided anew (``waited``). Raises StatusError 403, or 503 where it is not
-        known how many there are; so does the awaitable."""
+        what was decided meanwhile is to be decided anew (``waited``: so many times). Raises StatusError 403, or 503
+        where it is not known how many there are; so does the awaitable."""
         room = self._room(workspace)
         if not room.limit:
             return None
@@ -116,13 +118,13 @@ class ObjectLimit:
             if left * LOW < granted and self._may_count(room):
                 self._count_behind(workspace, room)
             return None
-        if not waited:
-            if request.slot is not None:
-                request.slot.free()
-            return self._wait(request, info, workspace, room, target)
-        if info.verb == "create":
+        if waited and info.verb != "create":
+            return None
+        if waited and (waited >= MOST_WAITS or not self._may_count(room)):
             raise self._refused(request, info, room)
-        return None
+        if request.slot is not None:
+            request.slot.free()
+        return self._wait(request, info, workspace, room, target)
 
     def _room(self, workspace: Workspace) -> Room:
         room = self._rooms.get(workspace.token)
@@ -146,7 +148,9 @@ class ObjectLimit:
             self._waiting[token] = waiting + 1
             try:
                 async with asyncio.timeout(PATIENCE):
-                    await self._counted(workspace, room)
+                    # What a count that was under way already has found may be used up when it is done.
+                    while room.left(self._creations.made(room.slot), self._workers) <= 0 and self._may_count(room):
+                        await self._counted(workspace, room)
             except TimeoutError:
                 pass  # others are counted before it
             finally:

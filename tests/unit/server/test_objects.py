@@ -79,10 +79,10 @@ class Rig:
         assert info is not None
         if may_make(request, info):
             user = request.record.user or ALICE
-            wait = self.limit.enter(request, info, WORKSPACE, user, request.target, waited=False)
+            wait = self.limit.enter(request, info, WORKSPACE, user, request.target, waited=0)
             if wait is not None:
                 await wait
-                assert self.limit.enter(request, info, WORKSPACE, user, request.target, waited=True) is None
+                assert self.limit.enter(request, info, WORKSPACE, user, request.target, waited=1) is None
         if status == 201:
             self.counted.there += 1
         request.record.status = status
@@ -159,6 +159,20 @@ async def test_requests_that_wait_share_one_count() -> None:
     rig.counted.done.set()
     await asyncio.gather(*waiting)
     assert rig.counted.asked == 1
+
+
+async def test_what_a_count_under_way_finds_may_be_used_up_when_it_is_done() -> None:
+    """It began behind others, and the room that it found is theirs: it is counted once more."""
+    rig = Rig(limit=1000)
+    rig.counted.done.clear()
+    for _ in range(10):
+        await rig.ask(asked())
+    waiting = asyncio.create_task(rig.ask(asked()))
+    await settle()
+    rig.limit._creations.add(rig.limit._creations.slot(WORKSPACE.token), 1000)
+    rig.counted.done.set()
+    await waiting
+    assert rig.counted.asked == 2
 
 
 async def test_what_is_there_may_be_changed() -> None:
