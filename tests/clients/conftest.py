@@ -16,6 +16,11 @@ from tests.clients.natives import CONTROLLERS
 from tests.clients.side import Side, Sides
 from tests.e2e.workspaces.installation import Installation
 from tests.integration.kcp_process import Kcp
+from tests.wire.monitor import Wire
+from tests.wire.neighbour import settle
+from tests.wire.watching import may_come_back, nothing_leaves_a_workspace
+
+__all__ = ["may_come_back", "nothing_leaves_a_workspace"]
 
 USERS = 'walters-token,walter,7,"shift,system:trusted"\nsystems-token,system:someone,8,shift\n'
 """Whom the plain cluster knows, and kcp by asking it."""
@@ -45,7 +50,7 @@ async def plain(authentication: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def kcp_process(
-    authentication: Path, plain: ControlPlane, tmp_path_factory: pytest.TempPathFactory
+    authentication: Path, plain: ControlPlane, tmp_path_factory: pytest.TempPathFactory, wire: Wire
 ) -> AsyncIterator[Kcp]:
     """It asks the plain cluster about tokens that it does not know."""
     folder = tmp_path_factory.mktemp("kcp")
@@ -59,6 +64,8 @@ async def kcp_process(
         *("--authentication-token-webhook-config-file", str(kubeconfig)),
     )
     async with Kcp(folder / ".kcp", *options) as kcp:
+        assert wire.listened()
+        await settle(kcp)
         yield kcp
 
 

@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from proxy.kube.client import Client
+from proxy.kube.config import load_kubeconfig
 from tests.differential.compare import compare
 from tests.differential.documents import compare_documents
 from tests.differential.ground import two_sides
 from tests.differential.sides import Side
+from tests.wire.monitor import Wire
+from tests.wire.neighbour import PATH, finds_a_planted_leak, token_of
 
 SEEDS = (1002, 1005)
 REQUESTS = 1200
 """Of each seed."""
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("differential")
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def sides(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Side, Side]]:
-    async with two_sides(tmp_path_factory.mktemp("differential")) as sides:
+async def sides(folder: Path) -> AsyncIterator[tuple[Side, Side]]:
+    async with two_sides(folder) as sides:
         yield sides
+
+
+async def test_a_planted_leak_is_found(folder: Path, sides: tuple[Side, Side], wire: Wire) -> None:
+    """What the workspace answers is looked at as well."""
+    root = folder / ".kcp"
+    connection = replace(load_kubeconfig(root / "admin.kubeconfig", "system:admin"), server=sides[1].base)
+    async with Client(connection) as client, Client(load_kubeconfig(root / "shard" / "admin.kubeconfig")) as shard:
+        await finds_a_planted_leak(wire, client, PATH, await token_of(shard, PATH))
 
 
 async def test_documents_are_the_same(sides: tuple[Side, Side]) -> None:

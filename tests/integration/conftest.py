@@ -14,6 +14,9 @@ from proxy.shard.bootstrap import bootstrap
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from tests.integration.mapping_front import Front, Workspace, serve
 from tests.integration.mapping_workspaces import BEFORE, BEHIND, MINE
+from tests.wire.watching import may_come_back, nothing_leaves_a_workspace
+
+__all__ = ["may_come_back", "nothing_leaves_a_workspace"]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

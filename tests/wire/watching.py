@@ -20,4 +20,5 @@ def nothing_leaves_a_workspace(wire: Wire, may_come_back: tuple[str, ...]) -> It
     """After each test: no workspace's token, and nothing else that shards or a neighbour alone should see, was sent to
     a client."""
     yield
-    assert [note for note in wire.noted() if not note.startswith(may_come_back)] == []
+    noted = [note for note in wire.noted() if not note.startswith(may_come_back)]
+    assert not noted, "\n".join(noted)

@@ -26,6 +26,7 @@ from tests.integration.conversion.test_like_a_cluster import made
 from tests.integration.conversion.workspaces import fresh
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp
+from tests.wire.monitor import Wire
 
 NAMESPACES = Resource("", "v1", "namespaces", namespaced=False)
 MERGE = "application/merge-patch+json"
@@ -142,7 +143,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("way", HOSTILE)
-async def test_answers_that_reach_out(kcp: Kcp, server: WebhookServer, way: str) -> None:
+async def test_answers_that_reach_out(kcp: Kcp, server: WebhookServer, way: str, wire: Wire) -> None:
     """They name another workspace, its objects and its label, or are no answers."""
     async with fresh(kcp) as side, fresh(kcp) as victim, shard(kcp) as client:
         token = await token_of(kcp, victim)
@@ -168,6 +169,9 @@ async def test_answers_that_reach_out(kcp: Kcp, server: WebhookServer, way: str)
         assert [item["metadata"]["name"] for item in (await victim.client.list(CONFIG_MAPS, "default"))["items"]] == [
             "a", "kube-root-ca.crt",
         ]  # fmt: skip
+    # What its own webhook has said, or stands in its URL, the workspace is told, and nothing else.
+    repeated = ("the internal label in body", f"the token of root:tests:{victim.name} in body")
+    assert all("%s" in way and note.startswith(repeated) for note in wire.noted())
 
 
 async def test_addresses_that_only_kcp_reaches(kcp: Kcp, server: WebhookServer) -> None:
