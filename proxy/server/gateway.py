@@ -364,7 +364,7 @@ class WorkspaceGateway:
             raise moving(workspace.path)
         opening = self._opener.needed(workspace)
         if opening is not None:
-            yield opening
+            yield from asked_by_kcp(workspace, opening)
         if info.subresource and reached(info):
             return (yield from self._reach_out(request, info, user, access, workspace, attributes))
         left = info.verb in WRITES and discovery.is_left(workspace, group, version, resource)
@@ -375,7 +375,7 @@ class WorkspaceGateway:
             check_crds(info, workspace.path, discovery.view(workspace).shapes, limit)
         detour = self._detours.for_writing(workspace.shard) if writes_crd(info) else None
         if detour is not None and not isinstance(detour, Detour):
-            detour = yield detour
+            detour = yield from asked_by_kcp(workspace, detour)
         request.record.step = MAPPING
         mapped = map_request(
             info, workspace.token, method=request.method, headers=request.headers, body=request.body, scopes=scopes,
@@ -396,7 +396,7 @@ class WorkspaceGateway:
             asks = yield asks
         if asks:
             made = self._tickets.make(workspace, user)
-            ticket = made if isinstance(made, bytes) else (yield made)
+            ticket = made if isinstance(made, bytes) else (yield from asked_by_kcp(workspace, made))
             mapped.headers.append((EXTRA_HEADER + TICKET, ticket))
         request.record.step = GATE
         gate_mapped(request.method, mapped, workspace.token)
@@ -443,6 +443,16 @@ class WorkspaceGateway:
         request.record.step = SHARD
         cluster = yield self._reach.cluster_of(workspace, info)
         return self._reach.forward(request, info, workspace, cluster)
+
+
+def asked_by_kcp(workspace: Workspace, question: Awaitable[Any]) -> Generator[Awaitable[Any], Any, Any]:
+    """What a shard says to kcp itself is not for clients: it has names in it as the shard knows them, and its address.
+    Raises StatusError 503."""
+    try:
+        return (yield question)
+    except StatusError as error:
+        log.warning("shard %s, for workspace %s: %s", workspace.shard, workspace.path, error)
+        raise unavailable(workspace.shard, "kcp could not do there what the request needs") from error
 
 
 def writes_crd(info: RequestInfo) -> bool:

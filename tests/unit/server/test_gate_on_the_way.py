@@ -48,7 +48,7 @@ class Yes:
         return lambda *_: answers.get(name, True)
 
 
-def decide(method: str, mapped: MappedRequest, *, left: bool = False, path: str = "") -> Decision:
+def decide(method: str, mapped: MappedRequest, *, left: bool = False, path: str = "", opener: Any = None) -> Decision:
     """What becomes of a request of a workspace, for which the mapping says ``mapped``."""
     yes = Yes()
     yes.left = left
@@ -56,7 +56,7 @@ def decide(method: str, mapped: MappedRequest, *, left: bool = False, path: str 
     endpoint = ShardEndpoint("main", "h", 1, cast(ssl.SSLContext, None))
     made = gateway.WorkspaceGateway(
         index=cast(Any, yes), authenticator=cast(Any, yes), authorizer=cast(Any, yes), discovery=cast(Any, yes),
-        roles=cast(Any, yes), opener=Opener({}), classes=cast(Any, yes), admission=cast(Any, room),
+        roles=cast(Any, yes), opener=opener or Opener({}), classes=cast(Any, yes), admission=cast(Any, room),
         objects=cast(Any, SimpleNamespace(enter=lambda *_, **__: None)),
         tickets=cast(Any, SimpleNamespace(needed=lambda *_: False)), callback=cast(Any, yes),
         detours=Detours({}), conversions=cast(Any, yes),
@@ -86,6 +86,22 @@ def test_what_leads_elsewhere_is_refused(method: str, target: str) -> None:
     assert isinstance(decision, Reply)
     assert decision.status == 403
     assert b"not confined to the workspace" in decision.body
+
+
+async def test_what_a_shard_says_to_kcp_is_not_for_clients() -> None:
+    """While it starts, it refuses what kcp asks, and names who that is, and the workspace as it knows it."""
+
+    async def opens() -> None:
+        raise StatusError(
+            503, f'https://10.1.2.3:6443 does not let system:kcp:opening work yet: "{TOKEN}" is forbidden'
+        )
+
+    target = mapped(f"/api/v1/namespaces/{P}default/configmaps/x")
+    reply = await cast(Any, decide("GET", target, opener=SimpleNamespace(needed=lambda workspace: opens())))
+    assert reply.status == 503
+    assert (b"retry-after", b"1") in [(name.lower(), value) for name, value in reply.headers]
+    assert b"shard main is not available" in reply.body
+    assert not any(word in reply.body for word in (TOKEN.encode(), b"system:kcp", b"10.1.2.3"))
 
 
 def test_a_list_that_begins_elsewhere_is_refused() -> None:
