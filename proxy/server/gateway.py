@@ -447,10 +447,12 @@ class WorkspaceGateway:
 
 def asked_by_kcp(workspace: Workspace, question: Awaitable[Any]) -> Generator[Awaitable[Any], Any, Any]:
     """What a shard says to kcp itself is not for clients: it has names in it as the shard knows them, and its address.
-    Raises StatusError 503."""
+    Raises StatusError 503, or the shard's own 500 (its etcd is full) where nothing of that is in it."""
     try:
         return (yield question)
     except StatusError as error:
+        if error.code == 500 and workspace.token not in error.message:
+            raise
         log.warning("shard %s, for workspace %s: %s", workspace.shard, workspace.path, error)
         raise unavailable(workspace.shard, "kcp could not do there what the request needs") from error
 
