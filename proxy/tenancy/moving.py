@@ -173,7 +173,8 @@ class Moving:
             except StatusError as error:
                 log.warning("workspace %s moves from shard to shard: %s", workspace.path, error)
                 with suppress(StatusError):
-                    await self._report(workspace, message=str(error))
+                    # In plain names: whoever may read moves is told.
+                    await self._report(workspace, message=str(error).replace(workspace.prefix, ""))
                 await asyncio.sleep(AGAIN)
 
     async def _step(self, workspace: Workspace) -> bool:
