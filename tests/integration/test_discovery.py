@@ -276,7 +276,7 @@ async def test_refresh_of_what_does_not_exist_is_quick(front: Front) -> None:
     await front.discovery.refresh(EMPTY, "nowhere.org", "v1", "things")
     await front.discovery.refresh(EMPTY, "apps", "v1", "deployments")
     await front.discovery.refresh(EMPTY, "storage.k8s.io", "v1", "storageclasses")
-    assert time.monotonic() - began < 0.4
+    assert time.monotonic() - began < 2  # mostly some hundredths; nothing is waited for
     assert not front.discovery.serves(EMPTY, "apps", "v1", "deployments")
 
 

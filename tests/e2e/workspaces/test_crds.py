@@ -123,7 +123,7 @@ async def test_a_definition_is_as_soon_of_use_as_on_a_cluster(twins: Twins) -> N
         assert {*seen.listed[:-1], *seen.made[:-1]} <= TOO_EARLY
     for moment in ("Established", "listed", "made"):
         here, there = (min(seen.after[moment] for seen in side) for side in (workspace, plain))
-        assert here < 2 * there + 0.5, (moment, here, there)
+        assert here < 2 * there + 2, (moment, here, there)
 
 
 NAMES = "NamesAccepted: True NoConflicts"

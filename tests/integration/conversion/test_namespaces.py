@@ -21,8 +21,10 @@ from tests.integration.kcp_process import Kcp
 
 NAMESPACES = Resource("", "v1", "namespaces", namespaced=False)
 HELD = "example.com/held"
-QUICK = 4.0
-"""Seconds: Kubernetes' controller does nothing for 5."""
+UNHINDERED = 30.0
+"""Seconds, on a busy machine too. Who was held up by a webhook that never answers well would wait for ever."""
+SOONER = 9.0
+"""Seconds: less than a webhook may take for an answer."""
 
 
 async def gone(client: Client, name: str, resource: Resource = NAMESPACES) -> bool:
@@ -92,15 +94,13 @@ async def test_a_broken_webhook_keeps_its_own_namespaces_alone(kcp: Kcp, server:
         await third.create(CONFIG_MAPS, {"metadata": {"name": "a"}}, "default")
         await made_namespace(side.client, "held")
         await made_namespace(side.client, "free")
-        await made_namespace(other.client, "more")
-        before = await ended(other.client, "more")
         await broken(side, server, "held")
         await side.client.delete(NAMESPACES, "held")
         await eventually(partial(says, side.client, "held", "NamespaceDeletionContentFailure"))
         await made_namespace(other.client, "more")
-        assert await ended(other.client, "more") < before + 1
-        assert await ended(parent, third.name, WORKSPACES) < QUICK
-        assert await ended(side.client, "free") < QUICK
+        assert await ended(other.client, "more") < UNHINDERED
+        assert await ended(parent, third.name, WORKSPACES) < UNHINDERED
+        assert await ended(side.client, "free") < UNHINDERED
         # What keeps it is said, in the workspace's words, and nobody else says something else.
         said = await said_of(side.client, "held")
         status, reason, message = said["NamespaceDeletionContentFailure"]
@@ -131,7 +131,7 @@ async def test_a_slow_webhook_keeps_its_own_namespaces_alone(kcp: Kcp, server: W
             await side.client.delete(NAMESPACES, name)
         for _ in range(5):
             await made_namespace(other.client, "more")
-            assert await ended(other.client, "more") < QUICK
+            assert await ended(other.client, "more") < SOONER
         good = server.config("convert")
         await side.client.patch(CRDS, CRD, {"spec": {"conversion": {"webhook": {"clientConfig": good}}}})
 
