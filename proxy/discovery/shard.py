@@ -16,6 +16,7 @@ from proxy.discovery.view import AGGREGATED, AGGREGATED_BETA, View
 from proxy.kube.client import METADATA, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
+from proxy.kube.readiness import ROLES_HOOK
 from proxy.mapping.detours import Converter
 from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
 from proxy.mapping.natives import importable
@@ -32,8 +33,6 @@ NOT_NATIVE = KCP_GROUPS
 """Groups of CRDs of ours."""
 BUILT_IN_EVERY = 60.0
 """Seconds between looks at the resources that are built into the shard: they change when it is upgraded."""
-ROLES_HOOK = "poststarthook/rbac/bootstrap-roles"
-"""What a shard that starts is ready with at last; it has nothing to do with what it serves."""
 SETTLED_AFTER = 5.0
 """Seconds after which a shard's OpenAPI says what its CRDs say; 1 as a rule."""
 NOT_IMPORTED = "NotImported"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from proxy.auth.identity import AUTHENTICATED, GROUP_HEADER, USER_HEADER
 from proxy.kube.errors import StatusError
+from proxy.kube.readiness import ROLES_HOOK
 from proxy.server.alive import keepalive
 from proxy.server.exchange import Buffered
 from proxy.server.messages import Forward
@@ -24,6 +25,7 @@ it is not closed at the moment it is taken."""
 MAX_KEPT = 256
 CONNECT, TLS, CLOSED, TIMEOUT = FAILURES = ("connect", "tls", "closed", "timeout")
 CONNECT_TIMEOUT = 10.0
+READY = f"/readyz?exclude={ROLES_HOOK}".encode()
 ASKER = b"kcp-proxy"
 """Name under which a shard is asked whether it is ready."""
 
@@ -136,7 +138,7 @@ class Pool:
         headers = [(USER_HEADER, ASKER), (GROUP_HEADER, AUTHENTICATED.encode())]
         if endpoint.authorization is not None:
             headers.append((b"authorization", endpoint.authorization))
-        question = Forward(self.shard, b"GET", b"/readyz", headers)
+        question = Forward(self.shard, b"GET", READY, headers)
         sink = Buffered()
         try:
             self._begin(await self.open(), question, sink, request_bytes(question, self._host))

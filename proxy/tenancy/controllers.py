@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 
 from proxy.identities import Identity
 from proxy.kube.client import Client, Object
@@ -23,6 +24,9 @@ from proxy.tenancy.shards import Shards
 log = logging.getLogger(__name__)
 
 DEFAULT = f"{api.ROOT}:{api.DEFAULT}"
+FIRST = 5.0
+"""Seconds for which everybody waits until it is known which workspaces there are: where there are thousands, what
+controllers begin with would keep their shard from saying that, to workers too."""
 
 
 async def run(
@@ -43,6 +47,10 @@ async def run(
     async with asyncio.TaskGroup() as group:
         if index is None:
             group.create_task(own_index.run())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST):
+                await own_index.wait_synced_with(root_shard)
+        group.create_task(_root(shards, own_index, root_shard, ready))
         group.create_task(directory.run())
         group.create_task(lifecycle.run())
         group.create_task(Moving(shards, own_index, directory, root_shard).run())
@@ -50,7 +58,6 @@ async def run(
         group.create_task(AccountTokens(shards).run())
         group.create_task(Namespaces(shards, alone).run())
         group.create_task(KubernetesServices(shards, own_index, external_url).run())
-        group.create_task(_root(shards, own_index, root_shard, ready))
 
 
 async def _root(

@@ -23,6 +23,7 @@ from proxy.identities import Identity
 from proxy.kube.client import Client, Object
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
+from proxy.kube.readiness import ROLES_HOOK
 from proxy.kube.tally import tally_for
 from proxy.kube.turns import Turns
 from proxy.mapping.token import token_of
@@ -45,8 +46,6 @@ waited for has been let in, and is about to be written; webhooks that take longe
 (`proxy.admission.lifetime`)."""
 FIRST, LAST, GROWTH = 0.1, 5.0, 1.5
 """Seconds from one look at what is left to the next, at first and at last, and how they grow."""
-ROLES_HOOK = "poststarthook/rbac/bootstrap-roles"
-"""What a shard that starts is ready with at last; it has nothing to do with what it serves."""
 
 
 class Namespaces:
