@@ -11,14 +11,16 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import TypeVar
 
-from proxy.kube.client import Client, Object, Resource
+from proxy.kube.client import Client, Resource
 from proxy.kube.errors import StatusError
 from proxy.shard.asking import Asking
 from proxy.shard.manifests import HASH, Manifest, load_manifests
 from proxy.shard.rights import await_rights, is_right, is_role
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 MANAGER = "kcp"
 """Field manager of everything applied here."""
@@ -113,23 +115,34 @@ async def _grant(client: Client, rights: list[Manifest], new: bool) -> list[str]
 
 async def _is_there(client: Client, manifest: Manifest) -> bool:
     """As it is to be."""
-    try:
-        existing = await client.get(manifest.resource, manifest.name)
-    except StatusError as error:
-        if error.code != 404:
-            raise
-        return False
+    existing = await client.find(manifest.resource, manifest.name)
+    if existing is None or manifest.is_kubernetes_own:
+        return existing is not None
     return bool((existing["metadata"].get("annotations") or {}).get(HASH) == manifest.hash)
 
 
 async def _apply(client: Client, manifest: Manifest, new: bool) -> str | None:
     if not new and await _is_there(client, manifest):
         return None
+    if manifest.is_kubernetes_own:
+        made = await _retried(lambda: _create_missing(client, manifest))
+        return str(manifest) if made else None
     await _retried(lambda: client.apply(manifest.resource, manifest.obj, manager=MANAGER))
     return str(manifest)
 
 
-async def _retried(call: Callable[[], Awaitable[Object]]) -> Object:
+async def _create_missing(client: Client, manifest: Manifest) -> bool:
+    """Whether it was missing."""
+    try:
+        await client.create(manifest.resource, manifest.obj)
+    except StatusError as error:
+        if error.reason != "AlreadyExists":
+            raise
+        return False
+    return True
+
+
+async def _retried(call: Callable[[], Awaitable[T]]) -> T:
     # A server that has only just begun to serve refuses writes until admission has read what it needs.
     for _ in range(100):
         try:

@@ -21,6 +21,9 @@ those are templates."""
 HASH = "internal.kcp.dev/manifest"
 """Annotation with the hash of the manifest that an object was last made from."""
 
+BOOTSTRAPPING = "kubernetes.io/bootstrapping"
+"""Label of what a server makes itself."""
+
 RESOURCES = {
     "CustomResourceDefinition": Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", False),
     "MutatingAdmissionPolicy": Resource("admissionregistration.k8s.io", "v1", "mutatingadmissionpolicies", False),
@@ -54,7 +57,7 @@ class Manifest:
 
     resource: Resource
     obj: Object
-    """With annotation `HASH`."""
+    """With annotation `HASH`, but for Kubernetes' own."""
 
     @property
     def name(self) -> str:
@@ -63,6 +66,11 @@ class Manifest:
     @property
     def hash(self) -> str:
         return str(self.obj["metadata"]["annotations"][HASH])
+
+    @property
+    def is_kubernetes_own(self) -> bool:
+        """One that a server makes itself, later than we need it: made where it is missing, and never changed."""
+        return _is_kubernetes_own(self.obj)
 
     @property
     def is_crd(self) -> bool:
@@ -100,5 +108,10 @@ def make_manifest(obj: Object, label: str = "object") -> Manifest:
         raise ManifestError(f"{label}: {obj.get('apiVersion')} {kind} is not a kind that shards get")
     obj = copy.deepcopy(obj)
     digest = hashlib.sha256(json.dumps(obj, sort_keys=True).encode()).hexdigest()[:24]
-    obj["metadata"].setdefault("annotations", {})[HASH] = digest
+    if not _is_kubernetes_own(obj):
+        obj["metadata"].setdefault("annotations", {})[HASH] = digest
     return Manifest(resource, obj)
+
+
+def _is_kubernetes_own(obj: Object) -> bool:
+    return BOOTSTRAPPING in (obj["metadata"].get("labels") or {})

@@ -46,6 +46,23 @@ async def test_what_an_older_release_applied_is_brought_up_to_date(shard: Contro
         assert (await client.get(levels, "kcp-workspaces"))["spec"]["limited"]["nominalConcurrencyShares"] == 100
 
 
+async def test_what_is_kubernetes_own_is_made_but_never_changed(shard: ControlPlane) -> None:
+    """Who has taken rights from everybody does not get them back from us."""
+    roles = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", False)
+    async with shard.client() as client:
+        whole = await client.get(roles, "system:basic-user")
+        assert not any("kcp" in name for name in whole["metadata"]["annotations"])
+        kept = whole["rules"][:1]
+        await client.patch(roles, "system:basic-user", {"rules": kept})
+        try:
+            assert await bootstrap(client) == []
+            assert (await client.get(roles, "system:basic-user"))["rules"] == kept
+        finally:
+            await client.delete(roles, "system:basic-user")
+        assert await bootstrap(client) == ["ClusterRole system:basic-user"]
+        assert (await client.get(roles, "system:basic-user"))["rules"] == whole["rules"]
+
+
 async def test_users_of_workspaces_have_a_priority_level_of_their_own(shard: ControlPlane) -> None:
     """Not the catch-all, which refuses at a handful of requests at once."""
     path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
