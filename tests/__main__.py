@@ -10,7 +10,12 @@ import asyncio
 import re
 import sys
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
+
+from tests.conftest import FAILED
 
 HERE = Path(__file__).parent
 RUNS = (("integration",), ("e2e",))
@@ -18,9 +23,10 @@ RUNS = (("integration",), ("e2e",))
 started in one run alone."""
 MOVED = ("integration/pushing", "integration/syncing")
 """What the last run has of the others' folders, so that all take about as long."""
-NONE_SELECTED = 5
-"""Pytest's exit code for a run without tests."""
+TESTS_FAILED, NONE_SELECTED = pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED
 _END = re.compile(r"=+ (FAILURES|ERRORS|warnings summary|short test summary info|.*\bin [\d.]+s.*) =+$")
+_BROKEN = "INTERNALERROR>"
+"""What pytest begins a line with when it cannot go on; it has nothing to say at its end then."""
 _CLOSING = re.compile(r"=* ?\d+ .*\bin [\d.]+s\b")
 _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)\b")
 
@@ -32,8 +38,19 @@ def groups() -> list[list[str]]:
     return [*map(list, RUNS), [*(name for name in folders if name not in named), *MOVED]]
 
 
-async def run(folders: list[str], arguments: list[str]) -> tuple[int, Counter[str]]:
-    """One run of pytest: exit code, and how many tests ended how."""
+@dataclass
+class Outcome:
+    """Of one run of pytest."""
+
+    code: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    """How many tests ended how."""
+    failures: list[str] = field(default_factory=list)
+    """A line each."""
+
+
+async def run(folders: list[str], arguments: list[str]) -> Outcome:
+    outcome = Outcome()
     paths = [str(HERE / folder) for folder in folders]
     paths += [f"--ignore={HERE / moved}" for moved in MOVED if moved not in folders]
     process = await asyncio.create_subprocess_exec(
@@ -49,24 +66,32 @@ async def run(folders: list[str], arguments: list[str]) -> tuple[int, Counter[st
         line = raw.decode(errors="replace").rstrip("\n")
         if _CLOSING.match(line):
             closing = line
-        if ending or _END.match(line):
+        if line.startswith(FAILED):
+            outcome.failures.append(line)
+        if ending or _END.match(line) or line.startswith(_BROKEN):
             ending.append(line)
         else:
             print(line, flush=True)
     print("\n".join(ending), flush=True)
-    counts: Counter[str] = Counter()
     for number, how in _COUNT.findall(closing):
-        counts["failed" if how.startswith("error") else how] += int(number)
-    return await process.wait(), counts
+        outcome.counts["failed" if how.startswith("error") else how] += int(number)
+    outcome.code = await process.wait()
+    if outcome.code not in (0, NONE_SELECTED, TESTS_FAILED):
+        broken = [line for line in ending if line.startswith(_BROKEN)][-20:]
+        outcome.failures += [*broken, f"pytest {' '.join(folders)} ended with {outcome.code}"]
+    return outcome
 
 
 async def run_all(arguments: list[str]) -> int:
-    results = await asyncio.gather(*(run(folders, arguments) for folders in groups()))
-    counts = sum((counts for _, counts in results), Counter[str]())
+    outcomes = await asyncio.gather(*(run(folders, arguments) for folders in groups()))
+    counts = sum((outcome.counts for outcome in outcomes), Counter[str]())
+    for outcome in outcomes:
+        for line in outcome.failures:
+            print(line)
     print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
     # With arguments that select tests, a run may have none of them.
-    codes = [code for code, _ in results if code != NONE_SELECTED] or [NONE_SELECTED]
-    return max(codes)
+    codes = {outcome.code for outcome in outcomes}
+    return max(map(abs, codes - {NONE_SELECTED}), default=NONE_SELECTED)
 
 
 if __name__ == "__main__":

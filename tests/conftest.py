@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,19 @@ from tests.wire.monitor import Wire
 # How long an example takes says something of the machine and of what else runs there.
 settings.register_profile("kcp", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kcp")
+
+
+FAILED = "failed: "
+"""A line for each test that fails, as soon as it does: a run that breaks off says nothing at its end."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    terminal = item.config.pluginmanager.get_plugin("terminalreporter")
+    if report.failed and terminal is not None:
+        terminal.write_line(f"\n{FAILED}{item.nodeid} ({report.when}) {''.join(report.longreprtext.splitlines()[-1:])}")
+    return report
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
