@@ -41,6 +41,8 @@ class Identity(StrEnum):
     """Deletes whatever a workspace holds."""
     NAMESPACES = "namespaces"
     """Empties namespaces of workspaces that are being deleted."""
+    QUOTAS = "quotas"
+    """Counts what quotas of workspaces are about."""
     MOVING = "moving"
     """Copies whatever a workspace holds to another shard."""
     ROLES = "roles"

@@ -25,14 +25,14 @@ SHARD_CONTROLLERS = (
     "garbage-collector-controller",
     "serviceaccount-controller",
     "root-ca-certificate-publisher-controller",
-    "resourcequota-controller",
     # They take off what admission puts on: without them no claim, volume or attributes class could ever be deleted.
     "persistentvolumeclaim-protection-controller",
     "persistentvolume-protection-controller",
     "volumeattributesclass-protection-controller",
 )
-"""All that a workspace needs; without the others Deployments and the like stay inert. ClusterRoles are aggregated by a
-controller of ours: that of Kubernetes looks at all roles of a shard whenever one of them changes."""
+"""All that a workspace needs; without the others Deployments and the like stay inert. ClusterRoles are aggregated, and
+quotas kept, by controllers of ours: Kubernetes' look at all roles of a shard whenever one of them changes, and at all
+types."""
 
 SHARD_ADMISSION_OFF = (
     # They look for cluster-wide defaults of one owner, where each workspace has objects of its own.

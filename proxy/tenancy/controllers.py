@@ -19,6 +19,7 @@ from proxy.tenancy.index import LOGICAL_CLUSTERS, READY, Workspace, WorkspaceInd
 from proxy.tenancy.lifecycle import Lifecycle, create_logical_cluster
 from proxy.tenancy.moving import Moving
 from proxy.tenancy.namespaces import Namespaces
+from proxy.tenancy.quotas import Quotas
 from proxy.tenancy.shards import Shards
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ async def run(
         group.create_task(Aggregation(shards).run())
         group.create_task(AccountTokens(shards).run())
         group.create_task(Namespaces(shards, alone).run())
+        group.create_task(Quotas(shards).run())
         group.create_task(KubernetesServices(shards, own_index, external_url).run())
 
 

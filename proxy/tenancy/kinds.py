@@ -10,6 +10,7 @@ import asyncio
 from typing import NamedTuple
 
 from proxy.kube.client import Client, Object, Resource
+from proxy.kube.readiness import ROLES_HOOK
 from proxy.mapping.names import NATIVE_GROUPS
 from proxy.mapping.registrations import STORED_GROUP
 from proxy.mapping.shared import shared_group
@@ -60,6 +61,27 @@ async def native_kinds(client: Client) -> list[Kind]:
                     subresources = {part["subresource"] for part in entry.get("subresources") or ()}
                     found.setdefault(place, Kind(resource, "status" in subresources))
     return list(found.values())
+
+
+class NativeKinds:
+    """Those in namespaces of one shard: read once, for all that ask, and again when the shard was away."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._known: list[Kind] | None = None
+        self._reading = asyncio.Lock()
+
+    async def read(self) -> list[Kind]:
+        """Raises StatusError."""
+        async with self._reading:
+            if self._known is None:
+                # A shard that starts does not tell of all that it has.
+                await self._client.request("GET", "/readyz", params={"exclude": ROLES_HOOK})
+                self._known = [kind for kind in await native_kinds(self._client) if kind.resource.namespaced]
+            return self._known
+
+    def forget(self) -> None:
+        self._known = None
 
 
 async def own_namespaced(client: Client, token: str) -> list[Kind]:

@@ -23,13 +23,12 @@ from proxy.identities import Identity
 from proxy.kube.client import Client, Object
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
-from proxy.kube.readiness import ROLES_HOOK
 from proxy.kube.tally import tally_for
 from proxy.kube.turns import Turns
 from proxy.mapping.token import token_of
 from proxy.tenancy.api import NAMESPACES
 from proxy.tenancy.emptying import Emptying
-from proxy.tenancy.kinds import Kind, native_kinds
+from proxy.tenancy.kinds import NativeKinds
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +70,7 @@ class _Shard:
         self._turns = Turns(AT_ONCE)
         self._converted: WeakValueDictionary[str, Turns] = WeakValueDictionary()
         """By token."""
-        self._native: list[Kind] | None = None
-        self._reading = asyncio.Lock()
+        self._native = NativeKinds(self._client)
         self._ending: dict[str, asyncio.Task[None]] = {}
         """By uid. Each has a task of its own: none waits for what keeps another."""
         self._tally = tally_for(self, "namespaces")
@@ -81,7 +79,7 @@ class _Shard:
             NAMESPACES,
             field_selector="status.phase=Terminating",
             transform=_slim,
-            reconnected=self._forget_native,
+            reconnected=self._native.forget,
         )
         self._informer.add_handler(self._event)
 
@@ -105,7 +103,7 @@ class _Shard:
         client, patient = Identity.NAMESPACES.on(self._shard), Identity.NAMESPACES.on(self._shard)
         converted = self._converted.setdefault(token, Turns(CONVERTED_AT_ONCE))
         client.turn, patient.turn = self._turns.of(token), converted.of(token)
-        namespace = Emptying(name, uid, client, patient, self._native_kinds)
+        namespace = Emptying(name, uid, client, patient, self._native.read)
         try:
             await asyncio.sleep(self._settles)
             await self._until_gone(namespace)
@@ -130,18 +128,6 @@ class _Shard:
                 self._tally.work.observe(time.perf_counter() - began)
             await asyncio.sleep(delay * random.uniform(0.75, 1.25))
             delay = min(delay * GROWTH, LAST)
-
-    async def _native_kinds(self) -> list[Kind]:
-        """The shard's own, in namespaces: read once, for all that ask, and again when the shard was away."""
-        async with self._reading:
-            if self._native is None:
-                # A shard that starts does not tell of all that it has.
-                await self._client.request("GET", "/readyz", params={"exclude": ROLES_HOOK})
-                self._native = [kind for kind in await native_kinds(self._client) if kind.resource.namespaced]
-            return self._native
-
-    def _forget_native(self) -> None:
-        self._native = None
 
 
 def _slim(obj: Object) -> Object:

@@ -38,7 +38,7 @@ async def two_sides(folder: Path) -> AsyncIterator[tuple[Side, Side]]:
     tokens.write_text(TOKEN_FILE)
     tokens.chmod(0o600)
     flags = (f"--token-auth-file={tokens}",)
-    controllers = (*SHARD_CONTROLLERS, "clusterrole-aggregation-controller")
+    controllers = (*SHARD_CONTROLLERS, "clusterrole-aggregation-controller", "resourcequota-controller")
     settings = ControlPlaneSettings(folder=folder / "plain", durable=False, controllers=controllers)
     kcp = Kcp(folder / ".kcp", *flags)
     async with AsyncExitStack() as stack:

@@ -29,7 +29,7 @@ KUBECTL_KCP = (sys.executable, "-c", "from proxy.cli.kubectl_kcp import main; ma
 
 
 def cluster_without_nodes(folder: Path) -> ControlPlane:
-    controllers = (*SHARD_CONTROLLERS, "serviceaccount-token-controller")
+    controllers = (*SHARD_CONTROLLERS, "resourcequota-controller", "serviceaccount-token-controller")
     return ControlPlane(ControlPlaneSettings(folder=folder, durable=False, admission_off=(), controllers=controllers))
 
 

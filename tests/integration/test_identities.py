@@ -38,7 +38,10 @@ WHO_MAY: dict[tuple[str, str, str, str], set[Identity]] = {
     ("get", "", "secrets", "kube-system"): {ME.PARAMETERS, ME.ACCOUNT_TOKENS, ME.OBJECTS, ME.MOVING},
     ("list", "", "secrets", ""): {
         ME.PARAMETERS, ME.ACCOUNT_TOKENS, ME.OBJECTS, ME.MOVING, ME.REMOVAL, ME.NAMESPACES, ME.PUSHING, ME.COUNTING,
+        ME.QUOTAS,
     },
+    ("patch", "", "resourcequotas/status", ""): {ME.QUOTAS, ME.OBJECTS, ME.MOVING},
+    ("patch", "", "resourcequotas", ""): {ME.WORKLOAD, ME.OBJECTS, ME.MOVING},
     ("create", "", "secrets", "kube-system"): {ME.ADMISSION, ME.MOVING},
     ("update", "", "secrets", ""): {ME.MOVING},
     ("patch", "", "secrets", ""): {ME.ACCOUNT_TOKENS, ME.OBJECTS, ME.MOVING},

@@ -267,6 +267,7 @@ async def test_what_needs_care(shards: Shards) -> None:
         assert deployment["status"]["observedGeneration"] == deployment["metadata"]["generation"]
         assert (await client.get(PODS, "p", "default"))["status"]["message"] == "said"
         assert (await client.get(QUOTAS, "few", "default"))["spec"] == {"hard": {"configmaps": "6", "pods": "2"}}
+        await eventually(lambda: counted(client))
 
         # What was learnt from the other shard is told from what comes of this one.
         with pytest.raises(StatusError) as expired:
@@ -388,6 +389,12 @@ async def test_called_off_while_it_cannot_go_on(shards: Shards) -> None:
         assert "move" not in (await us.get(LOGICAL_CLUSTERS, tokens[0]))["spec"]
     async with shards.kcp.client(f"{HERE}:stays") as client:
         await client.create(CONFIGMAPS, named("v1", "ConfigMap", "written"), "default")
+
+
+async def counted(client: Client) -> bool:
+    used = (await client.get(QUOTAS, "few", "default")).get("status", {}).get("used") or {}
+    number = len((await client.list(CONFIGMAPS, "default"))["items"])
+    return set(used) == {"configmaps", "pods"} and used["configmaps"] == str(number)
 
 
 async def filled(client: Client) -> Object | None:

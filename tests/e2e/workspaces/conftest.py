@@ -71,7 +71,8 @@ async def twins(plain: ControlPlane, kcp: Installation) -> AsyncIterator[Twins]:
 async def places(kcp: Installation, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Places]:
     """The admission of a cluster with no more controllers than a shard has, and two workspaces; with a namespace."""
     folder = tmp_path_factory.mktemp("quiet")
-    settings = full_cluster(folder, durable=False, scheduler=False, controllers=SHARD_CONTROLLERS)
+    controllers = (*SHARD_CONTROLLERS, "resourcequota-controller")
+    settings = full_cluster(folder, durable=False, scheduler=False, controllers=controllers)
     async with ControlPlane(settings) as plane:
         paths = [await kcp.fresh("Cluster"), await kcp.fresh("Cluster")]
         one, other = (Api(path, load_kubeconfig(kcp.config(path))) for path in paths)

@@ -113,7 +113,7 @@ async def syncer(kcp_process: Kcp) -> AsyncIterator[SyncerProcess]:
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def physical(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[ControlPlane, ControlPlane]]:
     def settings() -> ControlPlaneSettings:
-        controllers = (*SHARD_CONTROLLERS, "serviceaccount-token-controller")
+        controllers = (*SHARD_CONTROLLERS, "resourcequota-controller", "serviceaccount-token-controller")
         folder = tmp_path_factory.mktemp("physical")
         return ControlPlaneSettings(folder=folder, durable=False, admission_off=(), controllers=controllers)
 

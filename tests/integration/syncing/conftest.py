@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from proxy.shard.commands import SHARD_CONTROLLERS
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from tests.integration.syncer_pair import Pair
 
@@ -18,7 +19,12 @@ from tests.integration.syncer_pair import Pair
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def plane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ControlPlane]:
     """The physical cluster."""
-    settings = ControlPlaneSettings(folder=tmp_path_factory.mktemp("physical"), durable=False, admission_off=())
+    settings = ControlPlaneSettings(
+        folder=tmp_path_factory.mktemp("physical"),
+        durable=False,
+        admission_off=(),
+        controllers=(*SHARD_CONTROLLERS, "resourcequota-controller"),
+    )
     async with ControlPlane(settings) as running:
         yield running
 
