@@ -194,9 +194,11 @@ class Authorizer:
         answer = self._answers.get((workspace.token, (user.name, user.groups), attributes))
         return answer.allowed if answer is not None and _is_current(answer) else None
 
-    def lease(self, user: User, workspace: Workspace, attributes: Attributes) -> Lease | None:
-        """How long it is good that ``user`` may enter ``workspace`` and there do what ``attributes`` say, as `enter`
-        and `allowed` answer without waiting; None if they would not."""
+    def lease(
+        self, user: User, workspace: Workspace, attributes: Attributes, *, any_name: bool = False
+    ) -> Lease | None:
+        """How long it is good that ``user`` may enter ``workspace`` and there do what ``attributes`` say (``any_name``:
+        to every object of the kind), as `enter` and `allowed` answer without waiting; None if they would not."""
         access = self.enter(user, workspace)
         if not isinstance(access, Access) or access is Access.NONE:
             return None
@@ -214,8 +216,10 @@ class Authorizer:
             if known is None:
                 return None
             leases.append(Lease(known.until, (known.epoch,)))
-            if known.rules.allow(attributes):
+            if known.rules.allow(attributes, any_name=any_name):
                 return both(leases)
+        if any_name:
+            return None  # the shard was asked about one
         answer = self._answers.get((workspace.token, (user.name, user.groups), attributes))
         if answer is None or not answer.allowed or not _is_current(answer):
             return None

@@ -33,8 +33,8 @@ class Rules:
         self._resources, self._any_resource_verb = _by_verb(resource_rules, _resource_rule)
         self._urls, self._any_url_verb = _by_verb(non_resource_rules, _url_rule)
 
-    def allow(self, attributes: Attributes) -> bool:
-        """Whether some rule allows what the mapped ``attributes`` ask for."""
+    def allow(self, attributes: Attributes, *, any_name: bool = False) -> bool:
+        """Whether some rule allows what the mapped ``attributes`` ask for; ``any_name``: for every object."""
         verb, group, resource, subresource, _, name, is_resource, path = attributes
         if not is_resource:
             return any(_url_matches(url, path) for urls in self._urls.get(verb, self._any_url_verb) for url in urls)
@@ -47,7 +47,7 @@ class Rules:
                 continue
             if resources is not None and resource not in resources and not (any_parent and any_parent in resources):
                 continue
-            if not names or name in names:
+            if not names or (name in names and not any_name):
                 return True
         return False
 

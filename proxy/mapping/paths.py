@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from proxy.kube.errors import StatusError
 
-_PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_:@!$&'()*+,=~-][A-Za-z0-9._:@!$&'()*+,=~-]*)*/?\Z")
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9._:@!$&'()*+,=~/-]+\Z")
 _PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9._:@!$&'()*+,=~-]+\Z")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _GROUP = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*\Z")
@@ -67,7 +67,8 @@ def parse(method: bytes, target: bytes) -> RequestInfo:
     segments = split_path(path)
     query = parse_query(query_text) if query_text else []
     name = method.decode("latin-1")
-    decoded = "/" + "/".join(segments) + ("/" if path.endswith("/") and segments else "")
+    escaped = "%" in path
+    decoded = "/" + "/".join(segments) + ("/" if path.endswith("/") and segments else "") if escaped else path
     info = RequestInfo(name.lower(), query=query, path=decoded)
     if len(segments) >= 3 and segments[0] == "api":
         _resource(info, "", segments[1], segments[2:], name)
@@ -80,13 +81,13 @@ def split_path(path: str) -> list[str]:
     """Decoded segments of a path. Raises StatusError 400 unless it can be read in one way only."""
     if not path.startswith("/"):
         raise bad_path("it does not begin with a slash")
-    if _PLAIN_PATH.match(path) and "/." not in path:
+    if _PLAIN_PATH.match(path) and "/." not in path and "//" not in path:
         segments = path[1:].split("/")
         if not segments[-1]:
             segments.pop()
     else:
         segments = [_segment(part) for part in path[1:].removesuffix("/").split("/")] if path != "/" else []
-    if any(len(segment) > MAX_SEGMENT for segment in segments):
+    if len(path) > MAX_SEGMENT and any(len(segment) > MAX_SEGMENT for segment in segments):
         raise bad_path("a segment is too long")
     return segments
 

@@ -58,13 +58,9 @@ def strip_bytes(data: bytes, token: str) -> bytes:
 
 
 def _remove(data: bytes, patterns: Patterns) -> bytes:
-    followed, only, selector, last, label, field, prefix = patterns
-    if followed in data:
-        data = data.replace(followed, b"")
+    _, only, selector, _, label, field, prefix = patterns
     if label in data:
-        data = data.replace(only, b"")
-        if label in data:
-            data = data.replace(selector, b"").replace(last, b"").replace(label, b"")
+        data = _without_labels(data.split(label), only.partition(label)[0], selector.partition(label)[0])
     if field in data:
         data = data.replace(field, b"")
     if data.startswith(_STATUS) and _LABEL_NAME in data:
@@ -73,6 +69,26 @@ def _remove(data: bytes, patterns: Patterns) -> bytes:
         data = without_urls(data)
     # In place of replace(), which looks for all of them twice: a list has thousands.
     return without_identities(b"".join(data.split(prefix)))
+
+
+def _without_labels(pieces: list[bytes], only: bytes, selector: bytes) -> bytes:
+    """What is between labels, without what else goes with them; ``only`` and ``selector`` are what stands in front of
+    one in those shapes. One pass for all shapes: a list has a label for each of its objects."""
+    out = []
+    before = pieces[0]
+    for after in pieces[1:]:
+        if after.startswith(b","):
+            after = after[1:]
+        elif after.startswith(b"}") and before.endswith(only):
+            before, after = before[: -len(only)], after[1:]
+        elif after.startswith(b"},") and before.endswith(selector):
+            before, after = before[: -len(selector)], after[2:]
+        elif before.endswith(b","):
+            before = before[:-1]
+        out.append(before)
+        before = after
+    out.append(before)
+    return b"".join(out)
 
 
 def _beginnings(*shapes: str) -> re.Pattern[bytes]:

@@ -13,6 +13,7 @@ import logging
 import urllib.parse
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from proxy.admission.asking import Tickets
@@ -124,7 +125,11 @@ class WorkspaceGateway:
     def decide(self, request: Request) -> Decision | Awaitable[Decision]:
         """As `messages.Gateway`."""
         if request.key:
-            standing = self._standing.find(request)
+            try:
+                standing = self._standing.find(request)
+            except StatusError as error:
+                request.record.step = GATE
+                return refusal(error, request)
             if standing is not None:
                 try:
                     wait = self._admission.enter(request)
@@ -492,15 +497,22 @@ def split_workspace(target: bytes) -> tuple[str | None, bytes]:
     """
     if not target.startswith(CLUSTERS):
         return None, target
-    end = len(target)
-    for mark in (b"/", b"?"):
-        at = target.find(mark, len(CLUSTERS))
-        if at >= 0:
-            end = min(end, at)
-    path = target[len(CLUSTERS) : end].decode("latin-1")
+    end = target.find(b"/", len(CLUSTERS))
+    if end < 0:
+        end = len(target)
+    query = target.find(b"?", len(CLUSTERS), end)
+    if query >= 0:
+        end = query
+    rest = target[end:]
+    return _path_of(target[len(CLUSTERS) : end]), rest if rest.startswith(b"/") else b"/" + rest
+
+
+@lru_cache(maxsize=4096)
+def _path_of(escaped: bytes) -> str:
+    """A workspace's path as the index has it. Raises StatusError 400."""
+    path = escaped.decode("latin-1")
     if "%" in path:
         path = urllib.parse.unquote(path)
     if not path or len(path) > 1024 or not path.isprintable() or not path.isascii() or "/" in path:
         raise bad_path("it names no workspace")
-    rest = target[end:]
-    return path, rest if rest.startswith(b"/") else b"/" + rest
+    return path

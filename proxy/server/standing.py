@@ -6,13 +6,15 @@ workspace and its parent (the same objects in the index), and what the workspace
 with any event that could have changed it, and in no case lasts longer than `AT_MOST`.
 
 Only a plain GET of one object or of one namespace's list stands: its headers and its target, which together are the
-key, are all that decided it.
+key, are all that decided it. Where it was decided for an object of a namespace by rights to all of the kind there, it
+stands for them all: but for the gate, which looks at each, no step asks for a name that is a plain one.
 """
 
 from __future__ import annotations
 
+import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.auth.authenticator import Authenticator
 from proxy.auth.authorizer import Authorizer
@@ -20,6 +22,7 @@ from proxy.auth.identity import User
 from proxy.auth.leases import Lease, both
 from proxy.discovery import Discovery, Scopes
 from proxy.discovery.view import View
+from proxy.mapping.gate import gate
 from proxy.mapping.paths import RequestInfo
 from proxy.mapping.rbac import GROUP as RBAC
 from proxy.mapping.request import attributes_of
@@ -27,10 +30,12 @@ from proxy.server.messages import SHARD, Forward, Request
 from proxy.tenancy.index import Workspace, WorkspaceIndex
 
 MOST = 4096
-"""Decisions that are kept in a worker: about 1 KiB each. The oldest goes first."""
+"""Decisions that a worker keeps for whole targets, and for places: about 1 KiB each. The oldest goes first."""
 AT_MOST = 10.0
 """Seconds."""
 CLUSTERS = b"/clusters/"
+_NAME = re.compile(rb"[a-z0-9][a-z0-9.-]{0,252}")
+"""A name that is written in a path as it is, and means nothing else there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,35 @@ class _Standing:
     lease: Lease
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What stands for all objects of a kind in a namespace: that of one of them, but for its name."""
+
+    one: _Standing
+    path: str
+    """As the client writes it, up to the name."""
+    before: bytes
+    after: bytes
+    """What is around the name in the shard's target."""
+
+    def of(self, name: bytes) -> tuple[Forward, RequestInfo]:
+        """Raises StatusError where the gate does."""
+        one, target = self.one.forward, b"%b%b%b" % (self.before, name, self.after)
+        gate(one.method, target, b"", self.one.workspace.token)
+        forward = Forward(
+            one.shard, one.method, target, one.headers, b"", one.body_filter, one.head_filter,
+            idempotent=one.idempotent, way=one.way,
+        )  # fmt: skip
+        of, plain = self.one.info, name.decode()
+        info = RequestInfo(
+            of.verb, of.group, of.version, of.resource, "", of.namespace, plain, [], True, self.path + plain
+        )
+        return forward, info
+
+
+Key = tuple[bytes, bytes]
+
+
 class Standing:
     """Those of one worker."""
 
@@ -54,38 +88,50 @@ class Standing:
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._discovery = discovery
-        self._kept: dict[tuple[bytes, bytes], _Standing | None] = {}
+        self._kept: dict[Key, _Standing | None] = {}
         """None for what was asked once: most requests come once, and are not worth it."""
+        self._places: dict[Key, _Place | None] = {}
 
     def find(self, request: Request) -> Forward | None:
-        """What was decided for such a request, if it still stands; the record is then as it would have become."""
+        """What was decided for such a request, if it still stands; the record is then as it would have become.
+
+        Raises StatusError where the gate does.
+        """
         kept = self._kept.get((request.key, request.target))
-        if kept is None:
-            return None
-        workspace, parent = kept.workspace, kept.parent
-        index = self._index
-        if (
-            not kept.lease.good(time.monotonic())
-            or index.get(workspace.path) is not workspace
-            or not index.trusted(workspace.shard)
-            or (parent is not None and index.get(parent.path) is not parent)
-            or self._discovery.view(workspace) is not kept.view
-        ):
-            return None
+        if kept is not None and self._stands(kept):
+            forward, info = kept.forward, kept.info
+        else:
+            directory, _, name = request.target.rpartition(b"/")
+            place = self._places.get((request.key, directory))
+            if place is None or _NAME.fullmatch(name) is None or not self._stands(place.one):
+                return None
+            kept = place.one
+            forward, info = place.of(name)
         record = request.record
-        record.workspace, record.shard = workspace.path, workspace.shard
-        record.info, record.user = kept.info, kept.user
+        record.workspace, record.shard = kept.workspace.path, kept.workspace.shard
+        record.info, record.user = info, kept.user
         record.allowed = True
         record.step = SHARD
-        return kept.forward
+        return forward
+
+    def _stands(self, kept: _Standing) -> bool:
+        workspace, parent = kept.workspace, kept.parent
+        index = self._index
+        return (
+            kept.lease.good(time.monotonic())
+            and index.get(workspace.path) is workspace
+            and index.trusted(workspace.shard)
+            and (parent is None or index.get(parent.path) is parent)
+            and self._discovery.view(workspace) is kept.view
+        )
 
     def keep(self, request: Request, forward: Forward) -> None:
         """``forward`` was decided just now, without waiting for anything."""
-        place = (request.key, request.target)
-        if place not in self._kept:
-            if len(self._kept) >= MOST:
-                del self._kept[next(iter(self._kept))]
-            self._kept[place] = None
+        whole = (request.key, request.target)
+        place = (request.key, request.target.rpartition(b"/")[0])
+        asked = _noticed(self._kept, whole)
+        asked_there = _noticed(self._places, place)
+        if not asked and not asked_there:
             return
         record = request.record
         info, user, workspace = record.info, record.user, self._index.get(record.workspace)
@@ -104,4 +150,28 @@ class Standing:
         until = Lease(time.monotonic() + AT_MOST, ())
         parent = self._index.get(workspace.parent) if workspace.parent else None
         view = self._discovery.view(workspace)
-        self._kept[place] = _Standing(forward, info, user, workspace, parent, view, both((credentials, rights, until)))
+        one = _Standing(forward, info, user, workspace, parent, view, both((credentials, rights, until)))
+        if asked:
+            self._kept[whole] = one
+        if asked_there and (of_all := self._authorizer.lease(user, workspace, attributes, any_name=True)) is not None:
+            self._places[place] = _place(replace(one, lease=both((credentials, of_all, until))), request.target)
+
+
+def _noticed(kept: dict[Key, _Standing | None] | dict[Key, _Place | None], key: Key) -> bool:
+    """Whether it was asked before; from now on it was."""
+    if key in kept:
+        return True
+    if len(kept) >= MOST:
+        del kept[next(iter(kept))]
+    kept[key] = None
+    return False
+
+
+def _place(one: _Standing, target: bytes) -> _Place | None:
+    """What stands for the others beside it; None where it is no object of a namespace, or its name no plain one."""
+    info, name = one.info, target.rpartition(b"/")[2]
+    path, mark, query = one.forward.target.partition(b"?")
+    of_namespace = info.verb == "get" and info.namespace and info.resource != "namespaces" and not info.query
+    if not of_namespace or _NAME.fullmatch(name) is None or not path.endswith(b"/" + name):
+        return None
+    return _Place(one, info.path.removesuffix(info.name), path.removesuffix(name), mark + query)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from proxy.kube.client import Client, Resource
 from proxy.kube.errors import StatusError
 from tests.e2e.workspaces.installation import CONFIGMAPS, USERS, WORKSPACES, Installation
@@ -63,6 +65,31 @@ async def test_a_binding_is_deleted(kcp: Installation) -> None:
     await kcp.client(path).delete(CLUSTER_ROLE_BINDINGS, "read")
     await refused(lambda: bob.get(CONFIGMAPS, "one", "default"), 403)
     await refused(lambda: bob.list(CONFIGMAPS, "default"), 403)
+
+
+async def test_others_beside_what_was_read(kcp: Installation) -> None:
+    """What stands for all objects of a namespace ends as what stands for one."""
+    path, bob = await readable(kcp)
+    for name in ("two", "three"):
+        await kcp.client(path).create(CONFIGMAPS, {"metadata": {"name": name}, "data": {"of": name}}, "default")
+    await again_and_again(lambda: bob.get(CONFIGMAPS, "one", "default"))
+    assert (await bob.get(CONFIGMAPS, "two", "default"))["data"] == {"of": "two"}
+    await refused(lambda: bob.get(CONFIGMAPS, "four", "default"), 404)
+    await kcp.client(path).delete(CLUSTER_ROLE_BINDINGS, "read")
+    await refused(lambda: bob.get(CONFIGMAPS, "three", "default"), 403)
+
+
+async def test_others_beside_what_alone_may_be_read(kcp: Installation) -> None:
+    path, bob = await readable(kcp)
+    admin = kcp.client(path)
+    await admin.create(CONFIGMAPS, {"metadata": {"name": "two"}}, "default")
+    await admin.patch(CLUSTER_ROLES, "read", {"rules": [{**READ[0], "verbs": ["get"], "resourceNames": ["one"]}]})
+    await refused(lambda: bob.list(CONFIGMAPS, "default"), 403)
+    await again_and_again(lambda: bob.get(CONFIGMAPS, "one", "default"))
+    for _ in range(3):
+        with pytest.raises(StatusError, match='cannot get resource "configmaps"'):
+            await bob.get(CONFIGMAPS, "two", "default")
+        await bob.get(CONFIGMAPS, "one", "default")
 
 
 async def test_a_role_of_the_namespace_loses_its_verb(kcp: Installation) -> None:

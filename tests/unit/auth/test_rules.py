@@ -81,6 +81,15 @@ def test_url_rules(urls: list[str], path: str, allowed: bool) -> None:
     assert not rules.allow(resource("get", "", "x"))
 
 
+def test_rights_to_some_are_no_rights_to_every_object() -> None:
+    named = Rules([rule("get", "", "pods", names="x")])
+    asked = resource("get", "", "pods", name="x")
+    assert named.allow(asked)
+    assert not named.allow(asked, any_name=True)
+    both = Rules([rule("get", "", "pods", names="x"), rule("get list", "", "pods")])
+    assert both.allow(asked, any_name=True)
+
+
 def test_nothing_allows_nothing() -> None:
     assert not Rules().allow(resource("get", "", "pods"))
     assert not Rules([{"verbs": ["get"]}], [{"verbs": ["get"]}]).allow(resource("get", "", "pods"))

@@ -15,6 +15,7 @@ from proxy.auth.identity import User
 from proxy.auth.tokenfile import TokenFiles
 from proxy.discovery import Discovery
 from proxy.discovery.view import View
+from proxy.kube.errors import StatusError
 from proxy.mapping.paths import parse
 from proxy.server import standing
 from proxy.server.messages import SHARD, Forward, Record, Request
@@ -98,6 +99,79 @@ def test_another_target_or_another_head_is_another_question(ground: Ground) -> N
     ground.keep(asked())
     assert not ground.stands(asked(TARGET + b"?resourceVersion=0"))
     assert not ground.stands(asked(key=b"other"))
+
+
+OTHER = TARGET.replace(b"one", b"an-other.2")
+
+
+def test_it_stands_for_the_others_of_the_namespace(ground: Ground) -> None:
+    forward = Forward(
+        "main", b"GET", b"/api/v1/namespaces/kabcdefgh-default/configmaps/one?pretty=false", [(b"accept", b"x")],
+        body_filter=cast(Any, print), head_filter=cast(Any, repr), idempotent=True,
+    )  # fmt: skip
+    ground.keep(asked(), forward)
+    request = asked(OTHER)
+    found = ground.standing.find(request)
+    assert found == replace(forward, target=forward.target.replace(b"one", b"an-other.2"))
+    record = request.record
+    assert record.info == parse(b"GET", OTHER.removeprefix(b"/clusters/root:team"))
+    assert (record.workspace, record.shard, record.user, record.allowed) == ("root:team", "main", BOSS, True)
+    assert record.step == SHARD
+
+
+@pytest.mark.parametrize(
+    "end", ["one/status", "one?pretty=true", "%6fne", "..", ".x", "", "One", "a_b", "x" * 254, "x;y"]
+)
+def test_it_stands_for_plain_names_alone(ground: Ground, end: str) -> None:
+    ground.keep(asked())
+    assert not ground.stands(asked(TARGET.replace(b"one", end.encode())))
+
+
+@pytest.mark.parametrize("target", [TARGET.removesuffix(b"/one"), TARGET.replace(b"configmaps", b"secrets")])
+def test_it_stands_for_no_list_and_no_other_kind(ground: Ground, target: bytes) -> None:
+    ground.keep(asked())
+    assert not ground.stands(asked(target))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"/clusters/root:team/api/v1/namespaces/one",
+        b"/clusters/root:team/api/v1/namespaces/default/configmaps",
+        b"/clusters/root:team/api/v1/watch/namespaces/default/configmaps/one",
+        b"/clusters/root:team/api/v1/namespaces/default/configmaps/%6fne",
+        b"/clusters/root:team/apis/scheduling.k8s.io/v1/priorityclasses/one",
+    ],
+)
+def test_what_stands_for_itself_alone(ground: Ground, target: bytes) -> None:
+    ground.keep(asked(target))
+    assert not ground.stands(asked(target.rpartition(b"/")[0] + b"/two"))
+
+
+def test_rights_to_one_object_are_no_rights_to_the_others(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Authorizer.lease
+
+    def lease(*given: Any, any_name: bool = False) -> Any:
+        return None if any_name else whole(*given)
+
+    monkeypatch.setattr(Authorizer, "lease", lease)
+    ground.keep(asked())
+    assert ground.stands()
+    assert not ground.stands(asked(OTHER))
+
+
+def test_the_gate_looks_at_each(ground: Ground) -> None:
+    """Were what stands of another workspace."""
+    ground.keep(asked(), replace(FORWARD, target=FORWARD.target.replace(b"kabcdefgh", b"kzzzzzzzz")))
+    with pytest.raises(StatusError, match="not confined to the workspace"):
+        ground.stands(asked(OTHER))
+
+
+def test_what_ends_it_ends_it_for_the_others(ground: Ground) -> None:
+    ground.keep(asked())
+    assert ground.stands(asked(OTHER))
+    ground.views.now = View(())
+    assert not ground.stands(asked(OTHER))
 
 
 def test_the_workspace_changes(ground: Ground) -> None:
