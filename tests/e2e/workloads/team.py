@@ -201,7 +201,7 @@ def deployment(name: str, replicas: int, image: str = REVERSEWORDS) -> dict[str,
 
 
 async def run_syncer(team: Team, kubeconfig: dict[str, Any], seconds: float) -> str:
-    """A syncer as a process, beside the one in the pod; what it says in so many seconds."""
+    """A syncer as a process, beside the one in the pod; what it says in so many seconds from its first line on."""
     folder = team.kcp.folder
     file = folder / f"from-{team.location}.kubeconfig"
     file.write_text(json.dumps(kubeconfig))
@@ -216,9 +216,11 @@ async def run_syncer(team: Team, kubeconfig: dict[str, Any], seconds: float) -> 
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
+    assert process.stdout is not None
+    output = await asyncio.wait_for(process.stdout.readline(), 60)
     try:
         await asyncio.wait_for(process.wait(), seconds)
     except TimeoutError:
         process.terminate()
-    output, _ = await process.communicate()
+    output += (await process.communicate())[0]
     return output.decode()

@@ -23,7 +23,7 @@ NAMESPACES = Resource("", "v1", "namespaces", namespaced=False)
 HELD = "example.com/held"
 UNHINDERED = 30.0
 """Seconds, on a busy machine too. Who was held up by a webhook that never answers well would wait for ever."""
-SOONER = 9.0
+SOONER = 20.0
 """Seconds: less than a webhook may take for an answer."""
 
 
