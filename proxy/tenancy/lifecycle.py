@@ -91,6 +91,8 @@ class Lifecycle:
         """Pairs whose content takes its time to go."""
         self._waiting: set[Key] = set()
         """Pairs that no shard may take."""
+        self._granted: set[str] = set()
+        """Names of the roles of owners that were made for pairs that are not Ready yet."""
         self.queue: WorkQueue[Key] = WorkQueue(self._reconcile, name="workspaces", workers=WORKERS, max_delay=10.0)
         for shard, client in self._shards.items():
             for table, resource in (
@@ -206,6 +208,7 @@ class Lifecycle:
         location = {"current": settled.shard, "target": settled.shard}
         await self._write_status(key, url, {"location": location, "conditions": conditions})
         self._told.add(uid)
+        self._granted.discard(_owner_and_role(parent, key, settled.pair)[1])
         self._tallies.created.observe(time.monotonic() - self._heard.pop(uid))
         return None
 
@@ -288,12 +291,10 @@ class Lifecycle:
 
     async def _grant_owner(self, key: Key, parent: Workspace, half: Object) -> None:
         """The creator may enter and administer: a role in the parent that names this one workspace."""
-        owner = (half["metadata"].get("annotations") or {}).get(api.OWNER)
-        if not owner:
+        owner, role_name = _owner_and_role(parent, key, half)
+        if not owner or role_name in self._granted:
             return
-        client, name = self._shards[key.shard], key.name[PREFIX_LENGTH:]
-        plain = owner.replace(parent.prefix, "", 1)
-        role_name = api.owner_role_name(parent.prefix, name, plain)
+        client = self._shards[key.shard]
         role: Object = {
             "apiVersion": api.CLUSTER_ROLES.api_version,
             "kind": "ClusterRole",
@@ -324,6 +325,7 @@ class Lifecycle:
             content.create_if_absent(client, api.CLUSTER_ROLES, role),
             content.create_if_absent(client, api.CLUSTER_ROLE_BINDINGS, binding),
         )
+        self._granted.add(role_name)
 
     async def _write_status(self, key: Key, url: str, details: Object) -> None:
         client = self._shards[key.shard]
@@ -371,7 +373,7 @@ class Lifecycle:
                 self._leaving.add(key)
                 return max(LOOKS_AGAIN, min(len(self._leaving) / LOOKS, LOOKS_AGAIN_AT_LAST))
         if parent is not None:
-            await self._revoke_owner(client, parent, key.name[PREFIX_LENGTH:], pair or workspace)
+            await self._revoke_owner(key, parent, pair or workspace or {})
         for resource, obj in ((api.CLUSTER_WORKSPACES, pair), (api.WORKSPACES, workspace)):
             if obj is not None:
                 await self._release(client, resource, obj)
@@ -451,10 +453,11 @@ class Lifecycle:
             patch = {"status": {"conditions": conditions}}
             await ignoring(404, client.patch(api.CLUSTER_WORKSPACES, key.name, patch, subresource="status"))
 
-    async def _revoke_owner(self, client: Client, parent: Workspace, name: str, obj: Object | None) -> None:
-        owner = ((obj or {}).get("metadata", {}).get("annotations") or {}).get(api.OWNER)
+    async def _revoke_owner(self, key: Key, parent: Workspace, half: Object) -> None:
+        owner, role = _owner_and_role(parent, key, half)
+        self._granted.discard(role)
         if owner:
-            role = api.owner_role_name(parent.prefix, name, owner.replace(parent.prefix, "", 1))
+            client = self._shards[key.shard]
             await asyncio.gather(
                 ignoring(404, client.delete(api.CLUSTER_ROLE_BINDINGS, role)),
                 ignoring(404, client.delete(api.CLUSTER_ROLES, role)),
@@ -512,6 +515,14 @@ class Lifecycle:
             log.warning("workspace %s: %s", workspace.path, error)
             return False
         return pair is None or pair["metadata"]["uid"] != own["spec"].get("parentUID")
+
+
+def _owner_and_role(parent: Workspace, key: Key, half: Object) -> tuple[str, str]:
+    """Of the pair that ``half`` is of: its creator, as the shard knows him, and the name of his role in the parent;
+    empty where there is none."""
+    owner: str = (half.get("metadata", {}).get("annotations") or {}).get(api.OWNER, "")
+    plain = owner.replace(parent.prefix, "", 1)
+    return owner, api.owner_role_name(parent.prefix, key.name[PREFIX_LENGTH:], plain) if owner else ""
 
 
 async def create_logical_cluster(client: Client, spec: Object) -> str:

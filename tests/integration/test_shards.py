@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from proxy.kube.client import Object, Resource
+from proxy.kube.client import Client, Object, Resource
+from proxy.kube.config import load_kubeconfig
 from proxy.kube.errors import StatusError
 from proxy.shard.addresses import free_port
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
-from proxy.tenancy.api import CLUSTER_WORKSPACES, SCHEDULED, SHARDS, WORKSPACES
+from proxy.tenancy.api import CLUSTER_ROLES, CLUSTER_WORKSPACES, SCHEDULED, SHARDS, WORKSPACES
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp, run_kcp
 
@@ -144,6 +146,27 @@ async def test_selector_and_name(pair: Pair) -> None:
     assert await pair.place("named") == "root"
     await pair.make("nowhere", {"name": "asia"})
     assert await pair.trouble("nowhere") == 'shard "asia" not found'
+
+
+async def _refused_roles(pair: Pair) -> float:
+    """How often the shard of `HERE` was asked to make a role, or its binding, that was there."""
+    async with Client(load_kubeconfig(pair.kcp.root / "shard" / "admin.kubeconfig")) as client:
+        metrics = await client.request("GET", "/metrics")
+    asked = [line for line in metrics.splitlines() if re.match(r"apiserver_request_total\{code=\"409\"", line)]
+    return sum(float(line.rpartition(" ")[2]) for line in asked if 'resource="clusterrole' in line)
+
+
+async def test_looks_at_a_workspace_that_waits_cost_nothing(pair: Pair) -> None:
+    await pair.make("patient", {"selector": {"matchLabels": {"looks": "enough"}}})
+    assert await pair.trouble("patient") == "0/2 shards are available: 2 not selected"
+    before = await _refused_roles(pair)
+    for number in range(5):  # each is a look
+        await pair.label("eu", {"looks": str(number)})
+    await pair.label("eu", {"looks": "enough"})
+    assert await pair.place("patient") == "eu"
+    assert await _refused_roles(pair) == before
+    async with pair.kcp.client(HERE) as client:
+        await client.get(CLUSTER_ROLES, "owner-workspace-patient-admin")
 
 
 async def test_object_of_a_shard_is_made_again(pair: Pair) -> None:
