@@ -55,6 +55,10 @@ class Room:
     def left(self, made: int, workers: int) -> int:
         return self.granted(workers) - made + self.base
 
+    def is_low(self, left: int, workers: int) -> bool:
+        """Whether with ``left`` it is time to count anew."""
+        return left * LOW < self.granted(workers)
+
     def used(self, made: int) -> int:
         """Objects that there are, as far as that is known."""
         return (self.counted or 0) + made - self.base

@@ -63,7 +63,7 @@ from proxy.server.objects import ObjectLimit, may_make
 from proxy.server.pool import ShardEndpoint
 from proxy.server.quota import check_crds, makes_crd
 from proxy.server.reach import STREAMS, Reach, methods, reached
-from proxy.server.replies import no_such_method, refusal, text, unavailable
+from proxy.server.replies import moving, no_such_method, refusal, text, unavailable
 from proxy.server.sending import WRITES, Sending
 from proxy.server.standing import CLUSTERS, Standing
 from proxy.tenancy.index import DELETING, DEPARTED, Workspace, WorkspaceIndex
@@ -469,15 +469,6 @@ def writes_crd(info: RequestInfo) -> bool:
 def changes(info: RequestInfo) -> bool:
     """Whether it changes what a workspace holds; reviews do not."""
     return info.verb not in READ_ONLY and not info.resource.endswith("reviews") and not reached(info)
-
-
-def moving(path: str) -> StatusError:
-    """429 that clients try again: client-go waits as Retry-After says."""
-    return StatusError(
-        429,
-        f'workspace "{path}" is moving to another shard: try again in a moment',
-        details={"retryAfterSeconds": 1},
-    )
 
 
 def health_of_workspace(info: RequestInfo) -> Reply | None:

@@ -22,14 +22,15 @@ import msgspec
 from proxy.auth.identity import User
 from proxy.kube.errors import StatusError
 from proxy.kube.flights import Flights
-from proxy.limits.room import LOW, Room
+from proxy.limits.room import Room
 from proxy.mapping.paths import RequestInfo
 from proxy.server.admission import OBJECTS, Admission
 from proxy.server.counting import Counter
 from proxy.server.creations import Creations
 from proxy.server.messages import Request
 from proxy.server.quota import applies, exceeded
-from proxy.tenancy.index import Workspace, WorkspaceIndex
+from proxy.server.replies import moving
+from proxy.tenancy.index import DEPARTED, Workspace, WorkspaceIndex
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class ObjectLimit:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``workers`` of this kcp."""
+        self._index = index
         self._admission = admission
         self._creations = creations
         self._counter = counter
@@ -112,10 +114,9 @@ class ObjectLimit:
             request.making = room.slot, COME_WITH.get((info.group, info.resource), 1)
         if user.masters:
             return None
-        granted = room.granted(self._workers)
-        left = granted - self._creations.made(room.slot) + room.base
+        left = self._left(room)
         if left > 0:
-            if left * LOW < granted and self._may_count(room):
+            if room.is_low(left, self._workers) and self._may_count(room):
                 self._count_behind(workspace, room)
             return None
         if waited and info.verb != "create":
@@ -136,6 +137,14 @@ class ObjectLimit:
             room.limit = self._admission.limits_of(workspace.path).objects
         return room
 
+    def _left(self, room: Room) -> int:
+        return room.left(self._creations.made(room.slot), self._workers)
+
+    def _has_moved(self, workspace: Workspace) -> bool:
+        """Whether it has moved away from where ``workspace`` says: what it had there is removed."""
+        now = self._index.by_token(workspace.token)
+        return now is not None and (now.shard != workspace.shard or now.stage == DEPARTED)
+
     def _may_count(self, room: Room) -> bool:
         return not (room.full or room.failure) or self._clock() - room.at >= AGAIN
 
@@ -149,7 +158,7 @@ class ObjectLimit:
             try:
                 async with asyncio.timeout(PATIENCE):
                     # What a count that was under way already has found may be used up when it is done.
-                    while room.left(self._creations.made(room.slot), self._workers) <= 0 and self._may_count(room):
+                    while self._left(room) <= 0 and self._may_count(room) and not self._has_moved(workspace):
                         await self._counted(workspace, room)
             except TimeoutError:
                 pass  # others are counted before it
@@ -157,8 +166,8 @@ class ObjectLimit:
                 self._waiting[token] -= 1
                 if not self._waiting[token]:
                     del self._waiting[token]
-        if room.left(self._creations.made(room.slot), self._workers) <= 0:
-            raise self._refused(request, info, room)
+        if self._left(room) <= 0:
+            raise moving(workspace.path) if self._has_moved(workspace) else self._refused(request, info, room)
 
     def _count_behind(self, workspace: Workspace, room: Room) -> None:
         token = workspace.token
@@ -178,6 +187,8 @@ class ObjectLimit:
                 found, workers = await asyncio.gather(
                     self._counter.objects(workspace), self._counter.workers(workspace.shard)
                 )
+                if self._has_moved(workspace):
+                    return
             except StatusError as error:
                 log.warning("objects of workspace %s: %s", workspace.path, error)
                 room.failure = error.message

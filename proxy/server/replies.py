@@ -55,6 +55,15 @@ def no_such_method(info: RequestInfo) -> StatusError:
     return StatusError(405, message, details={"group": info.group, "kind": info.resource})
 
 
+def moving(path: str) -> StatusError:
+    """429 that clients try again: client-go waits as Retry-After says."""
+    return StatusError(
+        429,
+        f'workspace "{path}" is moving to another shard: try again in a moment',
+        details={"retryAfterSeconds": 1},
+    )
+
+
 def unavailable(shard: str, why: str) -> StatusError:
     """503 that clients try again: client-go waits as Retry-After says."""
     return StatusError(503, f"shard {shard} is not available: {why}", details={"retryAfterSeconds": 1})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -17,7 +18,7 @@ from proxy.server.admission import OBJECTS, Admission
 from proxy.server.creations import Creations
 from proxy.server.messages import Record, Request
 from proxy.server.objects import AGAIN, ObjectLimit, may_make
-from proxy.tenancy.index import Workspace
+from proxy.tenancy.index import DEPARTED, Workspace
 from tests.unit.server.conversation import settle
 
 ALICE = User("alice")
@@ -58,6 +59,12 @@ class Counted:
 
 
 class Index:
+    def __init__(self) -> None:
+        self.workspace = WORKSPACE
+
+    def by_token(self, token: str) -> Workspace:
+        return self.workspace
+
     def add_listener(self, listener: Callable[[Workspace, bool], None]) -> None:
         self.tell = listener
 
@@ -173,6 +180,31 @@ async def test_what_a_count_under_way_finds_may_be_used_up_when_it_is_done() -> 
     rig.counted.done.set()
     await waiting
     assert rig.counted.asked == 2
+
+
+async def test_what_is_counted_where_it_is_removed_is_not_believed() -> None:
+    """The workspace moves to another shard while it is counted on the first."""
+    rig = Rig(limit=1000, objects=900)
+    rig.counted.done.clear()
+    for _ in range(9):
+        await rig.ask(asked())
+    await settle()
+    assert rig.counted.asked == 1
+    rig.counted.there = 909
+    rig.index.workspace = replace(WORKSPACE, shard="other")
+    rig.counted.done.set()
+    await settle()
+    assert list(rig.limit.known()) == []
+
+
+@pytest.mark.parametrize("change", [{"shard": "other"}, {"stage": DEPARTED}])
+async def test_nobody_is_refused_for_what_is_not_there_any_more(change: dict[str, str]) -> None:
+    """What a request would change has moved while it was looked up; the client asks again."""
+    rig = Rig(objects=10)
+    await rig.refused(asked())
+    rig.index.workspace = replace(WORKSPACE, **change)  # type: ignore[arg-type]
+    error = await rig.refused(asked("PUT", MAPS + b"/old"))
+    assert (error.code, error.details) == (429, {"retryAfterSeconds": 1})
 
 
 async def test_what_is_there_may_be_changed() -> None:
