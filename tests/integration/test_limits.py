@@ -18,12 +18,9 @@ from proxy.kube.client import Client, Resource
 from tests.bench.load import Connection, Target, connect
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp, run_kcp
+from tests.integration.limited import USERS, limited_kcp, metric
 
 CONFIGMAPS = Resource("", "v1", "configmaps")
-RBAC = "rbac.authorization.k8s.io"
-ROLES = Resource(RBAC, "v1", "clusterroles", namespaced=False)
-BINDINGS = Resource(RBAC, "v1", "clusterrolebindings", namespaced=False)
-USERS = {"noisy": "noisy-token", "quiet": "quiet-token"}
 OBJECTS = 60
 MAPS = "/api/v1/namespaces/default/configmaps"
 ENOUGH = 40
@@ -34,29 +31,12 @@ TIMEOUT = 60
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def kcp(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kcp]:
-    folder = tmp_path_factory.mktemp("limits")
-    tokens = folder / "tokens.csv"
-    tokens.write_text("".join(f"{token},{name},{name}\n" for name, token in USERS.items()))
-    (folder / "limits.yaml").write_text("workspaces: []\n")
     flags = [f"--workspace-{name}={value}" for name, value in FLAGS.items()]
-    flags += ["--workers=1", f"--workspace-limits-file={folder / 'limits.yaml'}", f"--token-auth-file={tokens}"]
-    async with Kcp(folder / ".kcp", *flags, metrics="127.0.0.1:0") as kcp:
-        await kcp.make_workspace("root", "telcops", "Organization")
+    async with limited_kcp(tmp_path_factory.mktemp("limits"), "--workers=1", *flags) as kcp:
         for name in USERS:
-            await kcp.make_workspace("root:telcops", name)
-            async with kcp.client("root:telcops") as parent:
-                await administers(parent, name)
             async with kcp.client(f"root:telcops:{name}") as client:
                 await asyncio.gather(*(_fill(client, number) for number in range(OBJECTS)))
         yield kcp
-
-
-async def administers(parent: Client, name: str) -> None:
-    content = {"apiGroups": ["tenancy.kcp.dev"], "resources": ["clusterworkspaces/content"], "verbs": ["admin"]}
-    await parent.create(ROLES, {"metadata": {"name": name}, "rules": [{**content, "resourceNames": [name]}]})
-    role = {"apiGroup": RBAC, "kind": "ClusterRole", "name": name}
-    subjects = [{"apiGroup": RBAC, "kind": "User", "name": name}]
-    await parent.create(BINDINGS, {"metadata": {"name": name}, "roleRef": role, "subjects": subjects})
 
 
 async def _fill(client: Client, number: int) -> None:
@@ -256,15 +236,6 @@ def _crd(number: int) -> bytes:
     meta = {"name": f"t{number}.example.com"}
     kind = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"}
     return json.dumps({**kind, "metadata": meta, "spec": spec}).encode()
-
-
-async def metric(kcp: Kcp, name: str) -> float:
-    import aiohttp
-
-    url = (kcp.root / "run" / "metrics").read_text().strip()
-    async with aiohttp.ClientSession() as session, session.get(f"{url}/metrics") as response:
-        lines = dict(line.rsplit(" ", 1) for line in (await response.text()).splitlines() if not line.startswith("#"))
-    return float(lines[name])
 
 
 async def test_a_file_with_a_fault_is_refused_in_a_line(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,19 +18,15 @@ from proxy.cli.controlling import LEASE, LEASE_SECONDS, NAMESPACE
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.leadership import LEASES
-from proxy.mapping.token import LABEL
-from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from proxy.tenancy.api import CLUSTER_WORKSPACES, MOVES, WORKSPACES
 from proxy.tenancy.controllers import run
 from proxy.tenancy.index import ARRIVED, ARRIVING, COPYING, DEPARTED, FROZEN, LOGICAL_CLUSTERS
-from proxy.tenancy.kinds import kinds_of
 from proxy.tenancy.moves import name_of_move
-from proxy.tenancy.moving import SWITCHED
 from proxy.workload.api import BINDINGS, CLUSTERS, IMPORTS, NEGOTIATED
 from tests.integration.eventually import eventually
-from tests.integration.kcp_process import Kcp
 from tests.integration.moving_load import Load
-from tests.integration.test_shards import CONFIGMAPS, HERE, Pair
+from tests.integration.test_shards import CONFIGMAPS, HERE
+from tests.integration.two_shards import Shards, two_shards
 
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)
 WIDGETS = Resource("example.com", "v1", "widgets")
@@ -46,67 +41,10 @@ PODS = Resource("", "v1", "pods")
 DEPLOYMENTS = Resource("apps", "v1", "deployments")
 
 
-class Shards(Pair):
-    """Shards ``us`` (with root) and ``eu``, seen from below as well."""
-
-    def __init__(self, kcp: Kcp, us: ControlPlane, eu: ControlPlane) -> None:
-        super().__init__(kcp, eu)
-        self.us = us
-
-    def below(self, shard: str) -> Client:
-        """The administrator's client of a shard itself."""
-        return {"us": self.us, "eu": self.eu}[shard].client()
-
-    async def make_of(self, parent: str, name: str, kind: str, shard: str) -> None:
-        """A workspace, until it is Ready."""
-        await self.kcp.make_workspace(parent, name, kind, shard=shard)
-
-    async def token_of(self, path: str, shard: str) -> str:
-        async with self.below(shard) as client:
-            found = (await client.list(LOGICAL_CLUSTERS, field_selector=f"spec.path={path}"))["items"]
-        assert len(found) == 1
-        return str(found[0]["metadata"]["name"])
-
-    async def switch(self, path: str, shard: str) -> None:
-        """Move a workspace; what is left where it was is removed afterwards."""
-        await self.shard("move", path, shard, "--no-wait")
-        async with self.kcp.client("root") as client:
-
-            async def switched() -> bool:
-                status = (await client.get(MOVES, name_of_move(path))).get("status") or {}
-                return status.get("phase") in SWITCHED
-
-            await eventually(switched)
-
-    async def left(self, shard: str, token: str) -> list[str]:
-        """What a shard has of a workspace."""
-        found = []
-        async with self.below(shard) as client:
-            for kind in await kinds_of(client, token):
-                try:
-                    listed = await client.list(kind.resource, label_selector=f"{LABEL}={token}")
-                except StatusError as error:
-                    if error.code != 404:
-                        raise
-                    continue  # a type that has just gone
-                found += [f"{kind.resource.plural} {item['metadata']['name']}" for item in listed["items"]]
-            if await client.find(LOGICAL_CLUSTERS, token) is not None:
-                found.append("its LogicalCluster")
-        return found
-
-
 @pytest.fixture(scope="module")
 async def shards(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shards]:
-    folder: Path = tmp_path_factory.mktemp("moving")
-    async with (
-        ControlPlane(ControlPlaneSettings(folder=folder / "us", durable=False)) as us,
-        ControlPlane(ControlPlaneSettings(folder=folder / "eu", durable=False)) as eu,
-    ):
-        known = [
-            option for name, shard in (("us", us), ("eu", eu)) for option in ("--shard", f"{name}={shard.kubeconfig}")
-        ]
-        async with Kcp(folder / "kcp", "--no-embedded", *known, "--workers", "2") as kcp:
-            yield Shards(kcp, us, eu)
+    async with two_shards(tmp_path_factory.mktemp("moving"), "--workers", "2") as shards:
+        yield shards
 
 
 @contextlib.asynccontextmanager

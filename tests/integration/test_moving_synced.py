@@ -19,8 +19,9 @@ from proxy.tenancy.moves import COMPLETED, name_of_move
 from tests.integration.eventually import eventually
 from tests.integration.pushing.syncer_process import SETTINGS, SyncerProcess
 from tests.integration.synced import CONFIGMAPS, SECRETS, Synced, cluster_without_nodes, syncer_of
-from tests.integration.test_moving import Shards, shards
+from tests.integration.test_moving import shards
 from tests.integration.test_shards import HERE
+from tests.integration.two_shards import Shards
 
 ACCOUNTS = Resource("", "v1", "serviceaccounts")
 ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterrolebindings", namespaced=False)

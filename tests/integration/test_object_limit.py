@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from proxy.kube.errors import StatusError
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp
-from tests.integration.test_limits import USERS, administers, metric
+from tests.integration.limited import ROLES, USERS, administers, limited_kcp, metric, with_users
+from tests.integration.test_shards import HERE
+from tests.integration.two_shards import Shards, two_shards
 
 LIMIT = 120
 UNDER_WAY = 4
@@ -27,7 +30,6 @@ CONFIGMAPS, SECRETS, EVENTS, RANGES, ACCOUNTS = (
 )
 NAMESPACES = Resource("", "v1", "namespaces", namespaced=False)
 LEASES = Resource("coordination.k8s.io", "v1", "leases")
-ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", namespaced=False)
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)
 WIDGETS = Resource("example.com", "v1", "widgets")
 TIMEOUT = 60
@@ -36,23 +38,12 @@ TIMEOUT = 60
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def kcp(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kcp]:
     folder = tmp_path_factory.mktemp("objects")
-    tokens = folder / "tokens.csv"
-    tokens.write_text("".join(f"{token},{name},{name}\n" for name, token in USERS.items()))
-    (folder / "limits.yaml").write_text("workspaces: []\n")
-    flags = [f"--workspace-objects={LIMIT}", "--workers=2", f"--token-auth-file={tokens}"]
-    async with Kcp(
-        folder / ".kcp", *flags, f"--workspace-limits-file={folder / 'limits.yaml'}", metrics="127.0.0.1:0"
-    ) as kcp:
-        await kcp.make_workspace("root", "telcops", "Organization")
-        for name in USERS:
-            await kcp.make_workspace("root:telcops", name)
-            async with kcp.client("root:telcops") as parent:
-                await administers(parent, name)
+    async with limited_kcp(folder, f"--workspace-objects={LIMIT}", "--workers=2") as kcp:
         yield kcp
 
 
-def tenant(kcp: Kcp, name: str) -> Client:
-    connection = kcp.client(f"root:telcops:{name}").connection
+def tenant(kcp: Kcp, name: str, parent: str = "root:telcops") -> Client:
+    connection = kcp.client(f"{parent}:{name}").connection
     return Client(replace(connection, token=USERS[name]))
 
 
@@ -120,6 +111,12 @@ async def fill(client: Client, name: str) -> int:
     results = await asyncio.gather(*(some() for _ in range(UNDER_WAY)), return_exceptions=True)
     assert all(isinstance(result, StatusError) and result.code == 403 for result in results), results
     return made
+
+
+async def may_make(client: Client, name: str, timeout: float) -> None:
+    """One more object, as soon as there is room for it."""
+    obj = named(CONFIGMAPS, "ConfigMap", name)
+    await eventually(partial(client.create, CONFIGMAPS, obj, "default"), StatusError, timeout=timeout)
 
 
 def widgets() -> Object:
@@ -192,14 +189,7 @@ async def test_a_workspace_that_is_full(kcp: Kcp) -> None:
         for number in range(0, 60, 6):
             await client.delete(CONFIGMAPS, f"a-{number}", "default")
 
-        async def room() -> bool:
-            try:
-                await client.create(CONFIGMAPS, named(CONFIGMAPS, "ConfigMap", "again"), "default")
-            except StatusError:
-                return False
-            return True
-
-        await eventually(room, timeout=5)
+        await may_make(client, "again", timeout=5)
         again = await fill(client, "b")
         assert LIMIT - 1 <= await objects(client) <= LIMIT + UNDER_WAY
         assert again >= 10 - 1 - UNDER_WAY - 1
@@ -211,14 +201,7 @@ async def test_a_file_gives_more(kcp: Kcp) -> None:
         file = kcp.root.parent / "limits.yaml"
         file.write_text(f"workspaces:\n- {{paths: ['root:telcops:quiet'], objects: {LIMIT + 20}}}\n")
 
-        async def room() -> bool:
-            try:
-                await client.create(SECRETS, named(SECRETS, "Secret", "more"), "default")
-            except StatusError:
-                return False
-            return True
-
-        await eventually(room, timeout=TIMEOUT)
+        await may_make(client, "more", timeout=TIMEOUT)
         await fill(client, "b")
         assert LIMIT + 19 <= await objects(client) <= LIMIT + 20 + UNDER_WAY
 
@@ -237,10 +220,8 @@ async def test_a_full_workspace_is_full_after_a_start(kcp: Kcp) -> None:
 
 async def test_several_kcps_divide_what_is_left(tmp_path: Path) -> None:
     """They do not know what the others make, but how many there are."""
-    tokens = tmp_path / "tokens.csv"
-    tokens.write_text("".join(f"{token},{name},{name}\n" for name, token in USERS.items()))
     async with ControlPlane(ControlPlaneSettings(folder=tmp_path / "shard", durable=False)) as shard:
-        options = ["--no-embedded", "--shard", f"eu={shard.kubeconfig}", "--workers=1", f"--token-auth-file={tokens}"]
+        options = ["--no-embedded", "--shard", f"eu={shard.kubeconfig}", "--workers=1", with_users(tmp_path)]
         options += [f"--workspace-objects={LIMIT}"]
         async with Kcp(tmp_path / "a", *options) as one, Kcp(tmp_path / "b", *options) as other:
             await one.make_workspace("root", "telcops", "Organization", timeout=90)
@@ -263,3 +244,44 @@ async def test_several_kcps_divide_what_is_left(tmp_path: Path) -> None:
                 results = await asyncio.gather(make(here, "here"), make(there, "there"), return_exceptions=True)
                 assert all(isinstance(result, StatusError) and result.code == 403 for result in results), results
                 assert LIMIT - 1 <= await objects(here) <= LIMIT + 3
+
+
+async def complete_in(shards: Shards, shard: str, token: str) -> None:
+    """Until the shard itself has made what it makes in namespace ``default``."""
+    async with shards.below(shard) as client:
+        namespace = f"{token}-default"
+        await eventually(partial(client.get, CONFIGMAPS, "kube-root-ca.crt", namespace), StatusError, timeout=TIMEOUT)
+        await eventually(partial(client.get, ACCOUNTS, "default", namespace), StatusError, timeout=TIMEOUT)
+
+
+async def test_a_workspace_moves_with_its_limit(tmp_path: Path) -> None:
+    """Its move makes as many objects on another shard, for which nobody needs room; nothing is counted twice, and what
+    is full stays full."""
+    options = ["--workers=2", f"--workspace-objects={LIMIT}", with_users(tmp_path)]
+    async with two_shards(tmp_path, *options) as shards:
+        path = f"{HERE}:noisy"
+        await shards.make_of(HERE, "noisy", "Universal", "us")
+        token = await shards.token_of(path, "us")
+        async with shards.kcp.client(HERE) as parent:
+            await administers(parent, "noisy")
+        async with tenant(shards.kcp, "noisy", HERE) as client:
+            await client.list(ROLES)
+            await client.create(CRDS, widgets())
+            await eventually(partial(client.list, WIDGETS), StatusError, timeout=TIMEOUT)
+            await complete_in(shards, "us", token)
+            await fill(client, "a")
+            full = await objects(client)
+            assert LIMIT - 1 <= full <= LIMIT + UNDER_WAY
+
+            for number, shard in enumerate(("eu", "us")):  # there and back, with what was known of it before
+                assert (await shards.shard("move", path, shard)).splitlines()[-1] == "Completed"
+                assert await objects(client) == full
+                assert await fill(client, f"full-{number}") == 0
+                path_of_one = RANGES.path("default", "a-3")
+                await client.request("PUT", path_of_one, body=named(RANGES, "LimitRange", "a-3", spec={}))
+
+            await client.delete(SECRETS, "a-1", "default")
+            await client.delete(SECRETS, "a-7", "default")
+            await shards.shard("move", path, "eu")
+            await may_make(client, "again", timeout=TIMEOUT)
+            assert LIMIT - 1 <= await objects(client) + await fill(client, "b") <= LIMIT + UNDER_WAY

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from proxy.kube.client import Resource
 from proxy.shard.addresses import free_port
-from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from tests.integration.admission.side import CONFIG_MAPS, MUTATING, REGISTRATIONS, VALIDATING, Said, Side, rule
 from tests.integration.admission.webhook_server import WebhookServer
 from tests.integration.eventually import eventually
-from tests.integration.kcp_process import Kcp
-from tests.integration.test_moving import Shards
+from tests.integration.two_shards import Shards, two_shards
 
 KINDS = [
     Resource(REGISTRATIONS, "v1", plural, namespaced=False)
@@ -31,18 +28,10 @@ CONSTRAINTS = {
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def shards(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shards]:
-    folder: Path = tmp_path_factory.mktemp("moving")
-    async with (
-        ControlPlane(ControlPlaneSettings(folder=folder / "us", durable=False)) as us,
-        ControlPlane(ControlPlaneSettings(folder=folder / "eu", durable=False)) as eu,
-    ):
-        port = free_port()
-        options = [
-            "--no-embedded", "--shard", f"us={us.kubeconfig}", "--shard", f"eu={eu.kubeconfig}", "--workers", "1",
-            "--admission-url", f"https://127.0.0.1:{port}", "--webhook-allow-network", "127.0.0.0/8",
-        ]  # fmt: skip
-        async with Kcp(folder / "kcp", *options, port=port) as kcp:
-            yield Shards(kcp, us, eu)
+    port = free_port()
+    options = ["--admission-url", f"https://127.0.0.1:{port}", "--webhook-allow-network", "127.0.0.0/8"]
+    async with two_shards(tmp_path_factory.mktemp("moving"), "--workers", "1", *options, port=port) as shards:
+        yield shards
 
 
 async def play(side: Side, name: str) -> list[Said]:

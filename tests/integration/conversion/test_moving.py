@@ -16,7 +16,7 @@ from tests.integration.conversion.converting import CRDS, GROUP, PLACES, SITES, 
 from tests.integration.conversion.test_like_a_cluster import NAME, made
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp
-from tests.integration.test_moving import Shards
+from tests.integration.two_shards import Shards
 
 PATH = "root:tests:webhooks"
 
