@@ -16,6 +16,7 @@ from proxy.tenancy.account_tokens import AccountTokens
 from proxy.tenancy.aggregation import Aggregation
 from proxy.tenancy.endpoint import KubernetesServices
 from proxy.tenancy.index import LOGICAL_CLUSTERS, READY, Workspace, WorkspaceIndex
+from proxy.tenancy.kinds import NativeKinds
 from proxy.tenancy.lifecycle import Lifecycle, create_logical_cluster
 from proxy.tenancy.moving import Moving
 from proxy.tenancy.namespaces import Namespaces
@@ -44,7 +45,8 @@ async def run(
     can be entered; ``tallies`` gets what is done."""
     own_index = index or WorkspaceIndex(shards)
     directory = Shards(shards, own_index, shards[root_shard], external_url)
-    lifecycle = Lifecycle(shards, own_index, directory, external_url, tallies)
+    native = NativeKinds.on_all(shards)
+    lifecycle = Lifecycle(shards, own_index, directory, external_url, native, tallies)
     async with asyncio.TaskGroup() as group:
         if index is None:
             group.create_task(own_index.run())
@@ -54,10 +56,10 @@ async def run(
         group.create_task(_root(shards, own_index, root_shard, ready))
         group.create_task(directory.run())
         group.create_task(lifecycle.run())
-        group.create_task(Moving(shards, own_index, directory, root_shard).run())
+        group.create_task(Moving(shards, own_index, directory, root_shard, native).run())
         group.create_task(Aggregation(shards).run())
         group.create_task(AccountTokens(shards).run())
-        group.create_task(Namespaces(shards, alone).run())
+        group.create_task(Namespaces(shards, alone, native).run())
         group.create_task(Quotas(shards).run())
         group.create_task(KubernetesServices(shards, own_index, external_url).run())
 

@@ -25,8 +25,9 @@ from proxy.mapping.detours import Converter
 from proxy.mapping.names import KCP_GROUPS, MOVED_UIDS
 from proxy.mapping.token import LABEL
 from proxy.tenancy.asked import read_detour
-from proxy.tenancy.content import BINDINGS, CRDS, end_conversion, remove
-from proxy.tenancy.kinds import Kind, crd_of, kind_of, kinds_of
+from proxy.tenancy.content import BINDINGS, CRDS
+from proxy.tenancy.kinds import Kind, NativeKinds, crd_of, kind_of, kinds_of
+from proxy.tenancy.removal import end_conversion, remove
 
 AT_ONCE = 8
 """Requests under way at one shard."""
@@ -68,10 +69,12 @@ class _Copied:
 class Copier:
     """Of the workspace with ``token``."""
 
-    def __init__(self, source: Client, target: Client, token: str) -> None:
+    def __init__(self, source: Client, target: Client, token: str, native: NativeKinds) -> None:
+        """``native``: kinds of the source."""
         self._source = source
         self._target = target
         self._token = token
+        self._native = native
         self._selector = f"{LABEL}={token}"
         self._copied: dict[tuple[Resource, Place], _Copied] = {}
         self._uids: dict[str, str] = {}
@@ -83,7 +86,7 @@ class Copier:
     async def run(self, *, last: bool) -> int:
         """One pass; how much it had to change. ``last``: nobody writes to the source any more. Raises StatusError."""
         self._changes = 0
-        kinds = sorted(await kinds_of(self._source, self._token), key=_rank)
+        kinds = sorted(await kinds_of(self._source, self._token, self._native), key=_rank)
         await self._share_types()
         sources = await _each(kinds, lambda kind: self._list(self._source, kind.resource))
         targets = await _each(kinds, lambda kind: self._list(self._target, kind.resource, metadata=True))
@@ -327,9 +330,9 @@ class Copier:
             raise StatusError(504, f"customresourcedefinition {name} does not come to be served") from error
 
 
-async def purge(client: Client, token: str) -> list[str]:
+async def purge(client: Client, token: str, native: NativeKinds) -> list[str]:
     """Remove a copy of the workspace with ``token`` that nobody is served from, whatever its finalizers wait for: that
-    is done where it is served. As `content.remove`: to be called until the answer is empty."""
+    is done where it is served. As `removal.remove`: to be called until the answer is empty."""
     selector = f"{LABEL}={token}"
 
     async def strip(kind: Kind) -> None:
@@ -349,8 +352,8 @@ async def purge(client: Client, token: str) -> list[str]:
 
     for crd in (await client.list(CRDS, label_selector=selector))["items"]:
         await end_conversion(client, crd)
-    await _each([kind for kind in await kinds_of(client, token) if kind.resource != CRDS], strip)
-    return await remove(client, token)
+    await _each([kind for kind in await kinds_of(client, token, native) if kind.resource != CRDS], strip)
+    return await remove(client, token, native)
 
 
 async def strip_and_delete(client: Client, resource: Resource, obj: Object) -> None:

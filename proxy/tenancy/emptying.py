@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
 
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.mapping.token import token_of
 from proxy.tenancy.api import NAMESPACES, now
-from proxy.tenancy.kinds import Kind, own_namespaced
+from proxy.tenancy.kinds import Kind, NativeKinds, own_namespaced
 from proxy.tenancy.terminating import Left, conditions
 
 FINALIZER = "kubernetes"
@@ -23,11 +22,8 @@ AWAY = frozenset({429, 503, 504})
 class Emptying:
     """Of the namespace ``name`` that has ``uid``: another may have the name by now."""
 
-    def __init__(
-        self, name: str, uid: str, client: Client, patient: Client, native: Callable[[], Awaitable[list[Kind]]]
-    ) -> None:
-        """``patient`` asks about kinds that a webhook of the workspace may keep waiting; ``native``: the namespaced
-        kinds of the shard itself."""
+    def __init__(self, name: str, uid: str, client: Client, patient: Client, native: NativeKinds) -> None:
+        """``patient`` asks about kinds that a webhook of the workspace may keep waiting."""
         self.name = name
         self._uid = uid
         token = token_of(name)
@@ -66,7 +62,7 @@ class Emptying:
         if self._kinds:
             return ""
         try:
-            native, own = await asyncio.gather(self._native(), own_namespaced(self._client, self._token))
+            native, own = await asyncio.gather(self._native.namespaced(), own_namespaced(self._client, self._token))
         except StatusError as error:
             if error.code in AWAY:
                 raise

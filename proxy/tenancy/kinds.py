@@ -1,21 +1,27 @@
 """The kinds of which a workspace may have objects on its shard: native ones, its own CRDs', and those that it shares.
 
 What others have costs nothing here, but for a look at the labels of the shard's CRDs, which its API server has in
-memory.
+memory, and for a document that is read once for all (`NativeKinds`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.readiness import ROLES_HOOK
-from proxy.mapping.names import NATIVE_GROUPS
+from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
 from proxy.mapping.registrations import STORED_GROUP
 from proxy.mapping.shared import shared_group
-from proxy.tenancy.content import AGGREGATED, BINDINGS, CRDS, own
+from proxy.tenancy.content import BINDINGS, CRDS, own
 
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+KEPT = 60.0
+"""Seconds for which what a shard serves itself is believed. It changes with its version, and with kcp's."""
 NEEDED = frozenset({"list", "create", "update", "delete"})
 SAME_AS_CORE = ("events.k8s.io", "events")
 
@@ -29,16 +35,49 @@ class Kind(NamedTuple):
     """Whether a webhook of its workspace may be asked before its objects can be read."""
 
 
-async def kinds_of(client: Client, token: str) -> list[Kind]:
+class NativeKinds:
+    """Those that one shard serves itself: read once, for all that ask, and again when the shard was away."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._known: list[Kind] | None = None
+        self._read = 0.0
+        """When that was, by `time.monotonic`."""
+        self._reading = asyncio.Lock()
+
+    @classmethod
+    def on_all(cls, shards: Mapping[str, Client]) -> dict[str, NativeKinds]:
+        """Of clients that may impersonate."""
+        return {name: cls(client) for name, client in Identity.NAMESPACES.on_all(shards).items()}
+
+    async def all(self) -> list[Kind]:
+        """Raises StatusError."""
+        async with self._reading:
+            if self._known is None or time.monotonic() - self._read > KEPT:
+                # A shard that starts does not tell of all that it has.
+                await self._client.request("GET", "/readyz", params={"exclude": ROLES_HOOK})
+                found = await native_kinds(self._client)
+                if not {kind.resource.group for kind in found} >= KCP_GROUPS:
+                    return found  # nor does one whose types were made a moment ago
+                self._known, self._read = found, time.monotonic()
+            return self._known
+
+    async def namespaced(self) -> list[Kind]:
+        """Those of them in namespaces. Raises StatusError."""
+        return [kind for kind in await self.all() if kind.resource.namespaced]
+
+    def forget(self) -> None:
+        self._known = None
+
+
+async def kinds_of(client: Client, token: str, native: NativeKinds) -> list[Kind]:
     """What objects of the workspace with ``token`` there may be on a shard."""
     # Discovery tells of a new CRD with some delay, in which there may be objects of it already.
-    native, crds, bindings = await asyncio.gather(
-        native_kinds(client), own(client, CRDS, token), own(client, BINDINGS, token)
-    )
+    known, crds, bindings = await asyncio.gather(native.all(), own(client, CRDS, token), own(client, BINDINGS, token))
     for name in {crd_of(binding) for binding in bindings}:
         crd = await client.find(CRDS, name)
         crds += [crd] if crd is not None else []
-    return [*native, Kind(BINDINGS, False), *_of_crds(crds)]
+    return [*known, Kind(BINDINGS, False), *of_crds(crds)]
 
 
 async def native_kinds(client: Client) -> list[Kind]:
@@ -63,37 +102,10 @@ async def native_kinds(client: Client) -> list[Kind]:
     return list(found.values())
 
 
-class NativeKinds:
-    """Those in namespaces of one shard: read once, for all that ask, and again when the shard was away."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._known: list[Kind] | None = None
-        self._reading = asyncio.Lock()
-
-    async def read(self) -> list[Kind]:
-        """Raises StatusError."""
-        async with self._reading:
-            if self._known is None:
-                # A shard that starts does not tell of all that it has.
-                await self._client.request("GET", "/readyz", params={"exclude": ROLES_HOOK})
-                self._known = [kind for kind in await native_kinds(self._client) if kind.resource.namespaced]
-            return self._known
-
-    def forget(self) -> None:
-        self._known = None
-
-
 async def own_namespaced(client: Client, token: str) -> list[Kind]:
     """Those in namespaces that only the workspace with ``token`` has, or that it shares."""
     crds, bindings = await asyncio.gather(own(client, CRDS, token), own(client, BINDINGS, token))
-    found = [kind for kind in _of_crds(crds) if kind.resource.namespaced]
-    for spec in (binding["spec"] for binding in bindings):
-        if spec.get("namespaced"):
-            group = shared_group(spec["identity"], spec["group"])
-            # A binding tells of versions as they are in its CRD, which never changes.
-            found += [Kind(Resource(group, spec["versions"][0]["name"], spec["plural"]), False)]
-    return found
+    return [kind for kind in (*of_crds(crds), *of_bindings(bindings)) if kind.resource.namespaced]
 
 
 def crd_of(binding: Object) -> str:
@@ -102,8 +114,19 @@ def crd_of(binding: Object) -> str:
     return f"{spec['plural']}.{shared_group(spec['identity'], spec['group'])}"
 
 
-def _of_crds(crds: list[Object]) -> list[Kind]:
+def of_crds(crds: list[Object]) -> list[Kind]:
     return [kind for crd in crds if (kind := kind_of(crd)) is not None]
+
+
+def of_bindings(bindings: list[Object]) -> list[Kind]:
+    """As far as can be told of a type without its CRD."""
+    found = []
+    for spec in (binding["spec"] for binding in bindings):
+        group = shared_group(spec["identity"], spec["group"])
+        # A binding tells of versions as they are in its CRD, which never changes.
+        resource = Resource(group, spec["versions"][0]["name"], spec["plural"], bool(spec.get("namespaced")))
+        found.append(Kind(resource, False))
+    return found
 
 
 def kind_of(crd: Object) -> Kind | None:

@@ -20,7 +20,7 @@ from proxy.kube.informer import Informer, without_managed_fields
 from proxy.kube.tally import Tallies
 from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.token import PREFIX_LENGTH, new_token, token_of
-from proxy.tenancy import api, content
+from proxy.tenancy import api, content, removal
 from proxy.tenancy.index import (
     ARRIVED,
     DELETING,
@@ -32,6 +32,7 @@ from proxy.tenancy.index import (
     Workspace,
     WorkspaceIndex,
 )
+from proxy.tenancy.kinds import NativeKinds
 from proxy.tenancy.scheduling import Unschedulable, choose
 from proxy.tenancy.shards import Shards
 
@@ -62,7 +63,7 @@ class _Settled(NamedTuple):
 
 
 class Lifecycle:
-    """``external_url``: ``https://HOST:PORT`` as clients reach the proxy."""
+    """``external_url``: ``https://HOST:PORT`` as clients reach the proxy; ``native``: what each shard serves."""
 
     def __init__(
         self,
@@ -70,12 +71,14 @@ class Lifecycle:
         index: WorkspaceIndex,
         directory: Shards,
         external_url: str,
+        native: Mapping[str, NativeKinds],
         tallies: Tallies | None = None,
     ) -> None:
         self._shards = Identity.TENANCY.on_all(shards)
         self._removers = Identity.REMOVAL.on_all(shards)
         self._index = index
         self._directory = directory
+        self._native = native
         self._url = external_url.rstrip("/")
         self._workspaces: dict[str, Informer] = {}
         self._pairs: dict[str, Informer] = {}
@@ -426,10 +429,10 @@ class Lifecycle:
             patch = {"status": {"phase": DELETING}}
             await ignoring(404, client.patch(LOGICAL_CLUSTERS, token, patch, subresource="status"))
         remover = self._removers[shard]
-        children = await content.delete_children(remover, token)
+        children = await removal.delete_children(remover, token)
         if children:
             return [f"workspaces: {children}"]
-        left = await content.remove(remover, token)
+        left = await removal.remove(remover, token, self._native[shard])
         if not left:
             await ignoring(404, client.delete(LOGICAL_CLUSTERS, token))
         return left

@@ -38,6 +38,7 @@ from proxy.tenancy.index import (
     Workspace,
     WorkspaceIndex,
 )
+from proxy.tenancy.kinds import NativeKinds
 from proxy.tenancy.moves import COMPLETED, FAILED, OVER, PENDING, name_of_move
 from proxy.tenancy.opening import open_workspace
 from proxy.tenancy.presence import Workers
@@ -69,12 +70,20 @@ class CalledOff(Exception):
 
 
 class Moving:
-    """``root_shard``: where root is."""
+    """``root_shard``: where root is; ``native``: what each shard serves."""
 
-    def __init__(self, shards: Mapping[str, Client], index: WorkspaceIndex, directory: Shards, root_shard: str) -> None:
+    def __init__(
+        self,
+        shards: Mapping[str, Client],
+        index: WorkspaceIndex,
+        directory: Shards,
+        root_shard: str,
+        native: Mapping[str, NativeKinds],
+    ) -> None:
         self._shards = Identity.MOVING.on_all(shards)
         self._index = index
         self._directory = directory
+        self._native = native
         self._root = self._shards[root_shard]
         self._wanted = Informer(self._root, api.MOVES)
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -227,7 +236,7 @@ class Moving:
         await self._index.wait_synced()  # all children are known
         self._check(workspace.token, workspace.path)
         token, target = workspace.token, workspace.other
-        copier = Copier(self._shards[workspace.shard], self._shards[target], token)
+        copier = Copier(self._shards[workspace.shard], self._shards[target], token, self._native[workspace.shard])
         with self._directory.coming(target):
             await self._arrive(workspace)
             for _ in range(PASSES):
@@ -321,7 +330,7 @@ class Moving:
         source, token = self._shards[workspace.other], workspace.token
         await self._index.wait_synced()
         await self._adopt_children(workspace)
-        await self._purge(source, token)
+        await self._purge(workspace.other, token)
         await _ignoring_404(source.delete(LOGICAL_CLUSTERS, token))
         while await source.find(LOGICAL_CLUSTERS, token) is not None:  # noqa: ASYNC110
             await asyncio.sleep(CLEAN_AGAIN)
@@ -349,7 +358,7 @@ class Moving:
             workspace = await self._set(workspace, {"move": {"stage": COPYING}})
         if workspace is None or workspace.stage != COPYING:
             return
-        await self._remove_copy(self._shards[workspace.other], token)
+        await self._remove_copy(workspace.other, token)
         move = self._move_of(workspace)
         if move is not None:
             await self._tell(move, phase=FAILED, message=why)
@@ -362,15 +371,15 @@ class Moving:
                 return
         now = await self._shards[copy.shard].find(LOGICAL_CLUSTERS, copy.token)
         if now is not None and (now["spec"].get("move") or {}).get("stage") == ARRIVING:
-            await self._remove_copy(self._shards[copy.shard], copy.token)
+            await self._remove_copy(copy.shard, copy.token)
 
-    async def _remove_copy(self, client: Client, token: str) -> None:
-        await self._purge(client, token)
-        await _ignoring_404(client.delete(LOGICAL_CLUSTERS, token))
+    async def _remove_copy(self, shard: str, token: str) -> None:
+        await self._purge(shard, token)
+        await _ignoring_404(self._shards[shard].delete(LOGICAL_CLUSTERS, token))
 
-    async def _purge(self, client: Client, token: str) -> None:
+    async def _purge(self, shard: str, token: str) -> None:
         delay = CLEAN_AGAIN
-        while await purge(client, token):
+        while await purge(self._shards[shard], token, self._native[shard]):
             await asyncio.sleep(delay)
             delay = min(delay * 1.5, AGAIN)
 

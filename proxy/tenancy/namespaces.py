@@ -48,10 +48,13 @@ FIRST, LAST, GROWTH = 0.1, 5.0, 1.5
 
 
 class Namespaces:
-    """``shards``: a client for each, which may impersonate. ``alone``: which of them are one API server."""
+    """``shards``: a client for each, which may impersonate. ``alone``: which of them are one API server. ``native``:
+    what each serves, which is forgotten here when one was away."""
 
-    def __init__(self, shards: Mapping[str, Client], alone: Collection[str]) -> None:
-        self._shards = [_Shard(client, SETTLES_ALONE if name in alone else SETTLES) for name, client in shards.items()]
+    def __init__(self, shards: Mapping[str, Client], alone: Collection[str], native: Mapping[str, NativeKinds]) -> None:
+        self._shards = [
+            _Shard(client, SETTLES_ALONE if name in alone else SETTLES, native[name]) for name, client in shards.items()
+        ]
 
     async def run(self) -> None:
         """Follow and act until cancelled."""
@@ -63,14 +66,14 @@ class Namespaces:
 class _Shard:
     """Namespaces of one shard."""
 
-    def __init__(self, shard: Client, settles: float) -> None:
+    def __init__(self, shard: Client, settles: float, native: NativeKinds) -> None:
         self._shard = shard
         self._client = Identity.NAMESPACES.on(shard)
         self._settles = settles
         self._turns = Turns(AT_ONCE)
         self._converted: WeakValueDictionary[str, Turns] = WeakValueDictionary()
         """By token."""
-        self._native = NativeKinds(self._client)
+        self._native = native
         self._ending: dict[str, asyncio.Task[None]] = {}
         """By uid. Each has a task of its own: none waits for what keeps another."""
         self._tally = tally_for(self, "namespaces")
@@ -79,7 +82,7 @@ class _Shard:
             NAMESPACES,
             field_selector="status.phase=Terminating",
             transform=_slim,
-            reconnected=self._native.forget,
+            reconnected=native.forget,
         )
         self._informer.add_handler(self._event)
 
@@ -103,7 +106,7 @@ class _Shard:
         client, patient = Identity.NAMESPACES.on(self._shard), Identity.NAMESPACES.on(self._shard)
         converted = self._converted.setdefault(token, Turns(CONVERTED_AT_ONCE))
         client.turn, patient.turn = self._turns.of(token), converted.of(token)
-        namespace = Emptying(name, uid, client, patient, self._native.read)
+        namespace = Emptying(name, uid, client, patient, self._native)
         try:
             await asyncio.sleep(self._settles)
             await self._until_gone(namespace)

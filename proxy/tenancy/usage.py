@@ -50,7 +50,7 @@ class Types:
         """None where the workspace with ``token`` has no such type. ``keep``: somebody will say when its CRD changes.
         Raises StatusError."""
         if is_native(counted):
-            native = await self._native.read()
+            native = await self._native.namespaced()
             return next((kind for kind in native if (kind.resource.group, kind.resource.plural) == counted), None)
         if not counted.group.startswith(f"{token}-") and plain_group(counted.group) is None:
             return None

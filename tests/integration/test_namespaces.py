@@ -20,6 +20,7 @@ from proxy.mapping.shared import shared_group
 from proxy.mapping.token import new_token
 from proxy.shard.control_plane import ControlPlane
 from proxy.tenancy.content import BINDINGS, CRDS
+from proxy.tenancy.kinds import NativeKinds
 from proxy.tenancy.namespaces import Namespaces
 from tests.integration.admission.side import VALIDATING
 from tests.integration.admission.webhook_server import webhook_server
@@ -34,7 +35,7 @@ KUBERNETES = "system:serviceaccount:kube-system:namespace-controller"
 
 @asynccontextmanager
 async def controller(client: Client, *alone: str) -> AsyncIterator[None]:
-    running = asyncio.create_task(Namespaces({"shard": client}, alone).run())
+    running = asyncio.create_task(Namespaces({"shard": client}, alone, NativeKinds.on_all({"shard": client})).run())
     try:
         yield
     finally:

@@ -12,6 +12,7 @@ import pytest
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.shard.control_plane import ControlPlane
+from proxy.tenancy.kinds import NativeKinds
 from proxy.tenancy.namespaces import Namespaces
 from proxy.workload import release
 from proxy.workload.api import CLUSTERS, NAMESPACES
@@ -36,7 +37,8 @@ async def workspace(admin: Client) -> Workspace:
 
 @asynccontextmanager
 async def controllers(client: Client) -> AsyncIterator[None]:
-    parts = run({"shard": client}, auto_publish=True), Namespaces({"shard": client}, ["shard"]).run()
+    shards = {"shard": client}
+    parts = run(shards, auto_publish=True), Namespaces(shards, ["shard"], NativeKinds.on_all(shards)).run()
     task = asyncio.gather(*parts)
     try:
         yield

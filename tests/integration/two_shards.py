@@ -12,7 +12,7 @@ from proxy.mapping.token import LABEL
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from proxy.tenancy.api import MOVES
 from proxy.tenancy.index import LOGICAL_CLUSTERS
-from proxy.tenancy.kinds import kinds_of
+from proxy.tenancy.kinds import NativeKinds, kinds_of
 from proxy.tenancy.moves import name_of_move
 from proxy.tenancy.moving import SWITCHED
 from tests.integration.eventually import eventually
@@ -56,7 +56,7 @@ class Shards(Pair):
         """What a shard has of a workspace."""
         found = []
         async with self.below(shard) as client:
-            for kind in await kinds_of(client, token):
+            for kind in await kinds_of(client, token, NativeKinds(client)):
                 try:
                     listed = await client.list(kind.resource, label_selector=f"{LABEL}={token}")
                 except StatusError as error:

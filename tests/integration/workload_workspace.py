@@ -10,6 +10,7 @@ from typing import Any
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.mapping.token import new_token
+from proxy.tenancy.kinds import NativeKinds
 from proxy.tenancy.namespaces import Namespaces
 from proxy.workload.api import BINDINGS, CLUSTER_LABEL, CLUSTERS, CRDS, IMPORTS, NAMESPACES, stamp
 from proxy.workload.controllers import run
@@ -163,7 +164,8 @@ async def gone(client: Client, resource: Resource, name: str) -> None:
 
 @asynccontextmanager
 async def controllers(client: Client, *, auto_publish: bool = True) -> AsyncIterator[None]:
-    parts = run({"shard": client}, auto_publish=auto_publish), Namespaces({"shard": client}, ["shard"]).run()
+    shards = {"shard": client}
+    parts = run(shards, auto_publish=auto_publish), Namespaces(shards, ["shard"], NativeKinds.on_all(shards)).run()
     task = asyncio.gather(*parts)
     try:
         yield
