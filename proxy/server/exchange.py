@@ -289,9 +289,11 @@ class Assembly:
         self._client.send(forward, sink)
         try:
             return await sink.result
+        except asyncio.CancelledError:
+            sink.cancel()
+            raise
         finally:
             self._answer.record.shard_seconds += time.perf_counter() - asked
-            sink.cancel()
             del sink  # or a failure, the frame that it came from, and the sink would know each other in a circle
 
     async def start(self, status: int, headers: list[Header]) -> None:
