@@ -17,7 +17,7 @@ from cachetools import LRUCache, TTLCache
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from proxy.auth.asking import TOKEN_REVIEWS, ask
+from proxy.auth.asking import ask
 from proxy.auth.identity import ANONYMOUS, AUTHENTICATED, User, authenticated
 from proxy.auth.leases import Lease
 from proxy.auth.moved import MovedTokens
@@ -28,6 +28,7 @@ from proxy.identities import Identity
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
 from proxy.kube.flights import Flights
+from proxy.kube.reviews import TOKEN_REVIEWS
 from proxy.mapping.names import DEFAULT_AUDIENCE, SERVICE_ACCOUNT
 from proxy.tenancy.index import Workspace
 

@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 import orjson
 from cachetools import LRUCache
 
-from proxy.auth.asking import ACCESS_REVIEWS, RULES_REVIEWS, ask
+from proxy.auth.asking import ask
 from proxy.auth.identity import AUTHENTICATED, User, mapped_identity
 from proxy.auth.leases import FOR_GOOD, Epoch, Lease, both
 from proxy.auth.rules import Rules
@@ -27,6 +27,7 @@ from proxy.identities import Identity
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.events import follow
 from proxy.kube.flights import Flights
+from proxy.kube.reviews import ACCESS_REVIEWS, RULES_REVIEWS
 from proxy.mapping.request import Attributes
 from proxy.mapping.token import token_of
 from proxy.tenancy.index import Workspace

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from proxy.auth.asking import KINDS, TOKEN_REVIEWS
 from proxy.auth.identity import User, authenticated
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
+from proxy.kube.reviews import TOKEN_REVIEWS, question
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +28,7 @@ class TokenWebhook:
 
     async def review(self, token: bytes) -> User | None:
         """Whose token it is, None for nobody's. Raises StatusError 503 where that cannot be asked."""
-        body = {
-            "apiVersion": TOKEN_REVIEWS.api_version,
-            "kind": KINDS[TOKEN_REVIEWS.plural],
-            "metadata": {},
-            "spec": {"token": token.decode("latin-1")},
-        }
+        body = {"metadata": {}, **question(TOKEN_REVIEWS, {"token": token.decode("latin-1")})}
         try:
             review = await self._server.request("POST", "", body=body, timeout=TIMEOUT)
         except StatusError as error:

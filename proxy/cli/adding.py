@@ -20,14 +20,13 @@ from proxy.cli.shards import CONTEXT, SHARDS, shard
 from proxy.kube.client import Client
 from proxy.kube.config import ConfigError, Connection, load_kubeconfig, write_kubeconfig
 from proxy.kube.errors import StatusError
+from proxy.kube.reviews import may_do_everything
 from proxy.server.settings import ServerSettings
 from proxy.shard.pki import private_folder
 
 FOLLOWED_WITHIN = 120.0
 """Seconds for a kcp that runs to take up a shard, or to leave one."""
 POLL = 0.3
-REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-EVERYTHING = {"verb": "*", "group": "*", "resource": "*"}
 
 Command = Callable[..., Any]
 
@@ -138,14 +137,9 @@ def remove(local: Local, name: str) -> None:
 
 async def _check_rights(connection: Connection) -> None:
     """Raises StatusError, click.ClickException for a user who may not do everything there."""
-    body = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": EVERYTHING},
-    }
     async with Client(connection, user_agent="kcp") as client:
-        review = await client.request("POST", REVIEWS, body=body)
-    if not (review.get("status") or {}).get("allowed"):
+        allowed = await may_do_everything(client)
+    if not allowed:
         raise click.ClickException(f"the kubeconfig's user may not do everything at {connection.server}, as kcp must")
 
 

@@ -22,6 +22,7 @@ from proxy.cli.installation import TIMEOUT, Installation, NotThere
 from proxy.kube.client import Client
 from proxy.kube.config import ConfigError
 from proxy.kube.errors import StatusError
+from proxy.kube.reviews import may_do_everything
 from proxy.metrics.certificates import Certificates
 from proxy.server.settings import ShardSettings
 from proxy.shard.manifests import load_manifests
@@ -169,7 +170,7 @@ async def shard(kcp: Installation, settings: ShardSettings) -> list[Finding]:
     try:
         version = await client.request("GET", "/version", timeout=TIMEOUT)
         await client.request("GET", "/readyz", timeout=TIMEOUT)
-        rights = await _may_do_all(client)
+        rights = await may_do_everything(client, timeout=TIMEOUT)
         missing = await _missing_rights(client) if rights else []
     except StatusError as error:
         log = kcp.root / "log" / "kube-apiserver.log"
@@ -198,14 +199,6 @@ def _version(answer: object) -> tuple[int, int]:
         return int(value["major"]), int(str(value["minor"]).rstrip("+"))
     except (KeyError, ValueError):
         return (0, 0)
-
-
-async def _may_do_all(client: Client) -> bool:
-    spec = {"resourceAttributes": {"verb": "*", "group": "*", "resource": "*"}}
-    body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
-    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-    answer = await client.request("POST", path, body=body, timeout=TIMEOUT)
-    return bool(answer["status"]["allowed"])
 
 
 async def _missing_rights(client: Client) -> list[str]:

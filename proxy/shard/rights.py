@@ -14,10 +14,10 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from proxy.identities import GROUP, Identity
 from proxy.kube.client import Client, Object, Resource
+from proxy.kube.reviews import ACCESS_REVIEWS, status_of
 
 RBAC = "rbac.authorization.k8s.io"
 ROLES = Resource(RBAC, "v1", "clusterroles", namespaced=False)
-REVIEWS = Resource("authorization.k8s.io", "v1", "subjectaccessreviews", namespaced=False)
 PREFIX = "kcp:"
 """Of the names of such roles; that of the identity follows."""
 LABEL = "internal.kcp.dev/rights-of"
@@ -58,9 +58,7 @@ async def counts(client: Client, name: str) -> bool:
     identity, _, digest = name.removeprefix(PREFIX).partition(":")
     about = {"path": MARK + digest, "verb": "get"}
     spec = {"user": Identity(identity).user, "groups": [GROUP], "nonResourceAttributes": about}
-    review = {"apiVersion": REVIEWS.api_version, "kind": "SubjectAccessReview", "spec": spec}
-    answer = await client.request("POST", REVIEWS.path(), body=review)
-    return bool(answer["status"].get("allowed"))
+    return bool((await status_of(client, ACCESS_REVIEWS, spec)).get("allowed"))
 
 
 def is_role(obj: Object) -> bool:

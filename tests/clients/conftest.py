@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from proxy.auth.asking import TOKEN_REVIEWS
+from proxy.kube.reviews import TOKEN_REVIEWS
 from proxy.shard.control_plane import ControlPlane, full_cluster
 from tests.clients.natives import CONTROLLERS
 from tests.clients.side import Side, Sides

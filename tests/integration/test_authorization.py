@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from proxy.auth.asking import ACCESS_REVIEWS, ask
+from proxy.auth.asking import ask
 from proxy.auth.authorizer import Access, Authorizer, access_review
 from proxy.auth.identity import AUTHENTICATED, User
 from proxy.kube.client import Client
+from proxy.kube.reviews import ACCESS_REVIEWS
 from proxy.mapping.paths import RequestInfo
 from proxy.mapping.request import Attributes, attributes_of
 from proxy.mapping.scopes import NoCRDs

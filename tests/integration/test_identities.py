@@ -12,11 +12,12 @@ from proxy.cli.doctor import _missing_rights
 from proxy.identities import GROUP, Identity
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
+from proxy.kube.reviews import ACCESS_REVIEWS, status_of
 from proxy.mapping.token import new_token
 from proxy.shard.bootstrap import apply_manifests
 from proxy.shard.control_plane import ControlPlane
 from proxy.shard.manifests import load_manifests
-from proxy.shard.rights import PREFIX, REVIEWS, ROLES
+from proxy.shard.rights import PREFIX, ROLES
 from tests.integration.eventually import eventually
 
 RBAC = "rbac.authorization.k8s.io"
@@ -80,8 +81,7 @@ async def allowed(client: Client, identity: Identity, verb: str, group: str, res
     if resource.startswith("/"):
         attributes = {"nonResourceAttributes": {"path": resource, "verb": verb}}
     spec = {"user": identity.user, "groups": [GROUP, "system:authenticated"], **attributes}
-    review = {"apiVersion": REVIEWS.api_version, "kind": "SubjectAccessReview", "spec": spec}
-    return bool((await client.request("POST", REVIEWS.path(), body=review))["status"].get("allowed"))
+    return bool((await status_of(client, ACCESS_REVIEWS, spec)).get("allowed"))
 
 
 @pytest.mark.parametrize("asked", WHO_MAY, ids=" ".join)
