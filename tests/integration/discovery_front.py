@@ -25,6 +25,7 @@ from proxy.mapping.request import map_request
 from proxy.mapping.stream import strip_bytes
 from proxy.server.messages import Reply, Request
 from proxy.server.replies import page_not_found, refusal
+from tests.wire.inside import looked_at
 
 HOP = frozenset({"transfer-encoding", "content-length", "connection", "content-encoding"})
 
@@ -56,7 +57,7 @@ class Front:
         self._follow = asyncio.create_task(self.discovery.run())
         await asyncio.wait_for(self.discovery.wait_synced(), 30)
         self._session = aiohttp.ClientSession(auto_decompress=True)
-        app = web.Application(client_max_size=2**22)
+        app = web.Application(client_max_size=2**22, middlewares=[looked_at(self.places)])
         app.router.add_route("*", "/clusters/{token}{rest:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()

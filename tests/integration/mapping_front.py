@@ -29,7 +29,9 @@ from proxy.mapping.stream import ResponseFilter, patterns, strip_bytes
 from proxy.server.listing import produce_list
 from proxy.server.messages import Forward, Header, Response
 from proxy.shard.control_plane import ControlPlane
+from tests.integration.mapping_workspaces import BEFORE, BEHIND, MINE
 from tests.integration.privileged import privileged_as
+from tests.wire.inside import looked_at
 
 
 class Scopes:
@@ -161,7 +163,7 @@ class Front:
 async def serve(shard: ControlPlane) -> AsyncIterator[Front]:
     async with aiohttp.ClientSession(auto_decompress=False) as session:
         front = Front(shard, session)
-        app = web.Application(client_max_size=4 << 20)
+        app = web.Application(client_max_size=4 << 20, middlewares=[looked_at((BEFORE, MINE, BEHIND))])
         app.router.add_route("*", "/{tail:.*}", front.handle)
         runner = web.AppRunner(app, shutdown_timeout=1)
         await runner.setup()

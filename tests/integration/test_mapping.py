@@ -27,6 +27,13 @@ from tests.integration.mapping_workspaces import (
 )
 
 
+@pytest.fixture
+def may_come_back() -> tuple[str, ...]:
+    """Discovery is the whole shard's here: the front has none of its own."""
+    documents = ("apis?", "openapi/v3?")
+    return tuple(f"the token of {token} in body, GET /{each}" for token in (BEFORE, BEHIND) for each in documents)
+
+
 async def test_kubectl_creates_with_protobuf_and_sees_plain_names(mine: Workspace, front: Front, admin: Client) -> None:
     front.content_types.clear()
     created = [
