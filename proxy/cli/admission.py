@@ -45,8 +45,8 @@ _OPTIONS = [
     click.option(
         "--conversion-webhooks",
         is_flag=True,
-        help="CRDs of workspaces may have conversion webhooks. While one fails, no namespace of its shard can be "
-        "deleted, as in a cluster: where all workspaces trust each other.",
+        help="CRDs of workspaces may have conversion webhooks. A slow one holds up the garbage collection of its whole "
+        "shard, for minutes: where workspaces trust each other so far.",
     ),
 ]
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import math
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -76,8 +75,8 @@ class _Quota:
         self.needs = {need.type: need for need in needs(spec)}
         self.due = set(self.needs)
         """Types to be looked at."""
-        self.whole = math.inf
-        """When all of them are, by `time.monotonic`."""
+        self.again: dict[Type, float] = {}
+        """When they are to be looked at once more, by `time.monotonic`."""
         self.rests = 0.0
         """Until when it is left alone, by the same."""
 
@@ -122,7 +121,7 @@ class _Shard:
             self._set(key, _Quota(new["spec"]))
             self._queue.add(key)
         elif old is None or old["status"] != new["status"]:
-            self._look_again(key, known, RESYNC)
+            self._look_again(key, known, known.needs, RESYNC)
 
     def _set(self, key: Key, quota: _Quota | None) -> None:
         token = _token(key)
@@ -154,11 +153,10 @@ class _Shard:
         self._types.forget_all()
         self._queue.retry()
 
-    def _look_again(self, key: Key, quota: _Quota, seconds: float) -> None:
+    def _look_again(self, key: Key, quota: _Quota, types: Iterable[Type], seconds: float) -> None:
         at = time.monotonic() + seconds
-        if at < quota.whole:
-            quota.whole = at
-            self._queue.add_after(key, seconds)
+        quota.again |= {each: min(at, quota.again.get(each, at)) for each in types}
+        self._queue.add_after(key, seconds)
 
     def _touch(self, keys: Iterable[Key], counted: Type) -> None:
         """Quotas that name that type have to look at it."""
@@ -213,9 +211,8 @@ class _Shard:
         began = time.monotonic()
         if began < quota.rests:
             return quota.rests - began
-        if quota.whole <= began:
-            quota.whole, quota.due = math.inf, set(quota.needs)
-        due, quota.due = quota.due, set()
+        due, quota.due = quota.due | {each for each, at in quota.again.items() if at <= began}, set()
+        quota.again = {each: at for each, at in quota.again.items() if each not in due}
         client = Identity.QUOTAS.on(self._shard)
         client.turn = self._turns.of(_token(key))
         try:
@@ -228,7 +225,7 @@ class _Shard:
             return AGAIN
         ended = time.monotonic()
         quota.rests = ended + max(REST, RESTS * (ended - began))
-        return max(quota.whole - ended, 0.0) if quota.whole < math.inf else None
+        return max(min(quota.again.values()) - ended, 0.0) if quota.again else None
 
     async def _ready(self, client: Client, key: Key, quota: _Quota, due: set[Type]) -> dict[Type, Kind | None]:
         """What is to be counted here and now. Its changes are told from now on, or everything once more when that has
@@ -290,7 +287,7 @@ class _Shard:
                 amounts |= usage.amounts
                 if usage.until is not None:
                     left = usage.until - datetime.datetime.now(datetime.UTC)
-                    self._look_again(key, quota, max(left.total_seconds(), 0.0) + 0.1)
+                    self._look_again(key, quota, quota.needs, max(left.total_seconds(), 0.0) + 0.1)
         patch = changes(found, amounts)
         if patch is not None:
             try:
@@ -298,7 +295,7 @@ class _Shard:
             except StatusError as error:
                 if error.code != 404:
                     raise
-            self._look_again(key, quota, SETTLES)
+            self._look_again(key, quota, kinds, SETTLES)
         for usage in usages:
             if isinstance(usage, BaseException):
                 raise usage

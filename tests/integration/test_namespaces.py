@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from proxy.tenancy.namespaces import Namespaces
 from tests.integration.admission.side import VALIDATING
 from tests.integration.admission.webhook_server import webhook_server
 from tests.integration.eventually import eventually
+from tests.integration.running import running
 
 NAMESPACES = Resource("", "v1", "namespaces", namespaced=False)
 CONFIG_MAPS, PODS, SERVICES = (Resource("", "v1", plural) for plural in ("configmaps", "pods", "services"))
@@ -33,15 +34,8 @@ LATE: Object = {"metadata": {"generateName": "late"}}
 KUBERNETES = "system:serviceaccount:kube-system:namespace-controller"
 
 
-@asynccontextmanager
-async def controller(client: Client, *alone: str) -> AsyncIterator[None]:
-    running = asyncio.create_task(Namespaces({"shard": client}, alone, NativeKinds.on_all({"shard": client})).run())
-    try:
-        yield
-    finally:
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
+def controller(client: Client, *alone: str) -> AbstractAsyncContextManager[None]:
+    return running(Namespaces({"shard": client}, alone, NativeKinds.on_all({"shard": client})).run())
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from proxy.tenancy import quotas
 from proxy.tenancy.content import CRDS
 from proxy.tenancy.quotas import QUOTAS, Quotas
 from tests.integration.eventually import eventually
+from tests.integration.running import running
 from tests.integration.test_namespaces import CONFIG_MAPS, PODS, SERVICES, complete, config_map, make, widgets
 
 SECRETS = Resource("", "v1", "secrets")
@@ -30,15 +31,8 @@ SOON = 1.0
 NOWHERE = "https://127.0.0.1:9"
 
 
-@asynccontextmanager
-async def controller(client: Client) -> AsyncIterator[None]:
-    running = asyncio.create_task(Quotas({"shard": client}).run())
-    try:
-        yield
-    finally:
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
+def controller(client: Client) -> AbstractAsyncContextManager[None]:
+    return running(Quotas({"shard": client}).run())
 
 
 @pytest.fixture
