@@ -18,6 +18,7 @@ import orjson
 from proxy.admission.calls import Caller, CallError
 from proxy.admission.converting import Detours
 from proxy.admission.counts import ALLOWED, CONVERTING, FAILED
+from proxy.admission.patience import Impatient, Patience
 from proxy.discovery import Discovery, Scopes
 from proxy.kube.client import Object
 from proxy.kube.errors import StatusError
@@ -63,6 +64,7 @@ class Conversions:
         self._detours = detours
         self._shards = shards
         self._caller = caller
+        self._patience = Patience()
         self._resting: dict[str, tuple[float, str]] = {}
         """By URL: until when, and what was said."""
 
@@ -121,7 +123,11 @@ class Conversions:
         if began < until:
             raise Failed(said)
         try:
-            answer = await self._caller.post(token, converter.config(), question, WITHIN)
+            async with self._patience.turn(token):
+                left = WITHIN - (time.monotonic() - began)
+                answer = await self._caller.post(token, converter.config(), question, left)
+        except Impatient:
+            raise Failed(f'Post "{converter.url}": too many questions wait for an answer') from None
         except CallError as error:
             if time.monotonic() - began >= WITHIN:
                 self._resting = {url: rest for url, rest in self._resting.items() if rest[0] > began}

@@ -177,6 +177,7 @@ def kube_controller_manager(
         "--kube-api-qps=2000",
         "--kube-api-burst=4000",
         "--concurrent-namespace-syncs=20",
+        "--concurrent-gc-syncs=60",  # some of which a workspace's slow conversion webhook may hold
         *args,
     ]
 

@@ -94,6 +94,8 @@ async def convert(way: str, value: str, review: Object) -> web.Response:
                 _set(each, value)
         case "slow":
             await asyncio.sleep(25)
+        case "late":
+            await asyncio.sleep(float(value))
         case "huge":
             objects[0]["spec"]["filling"] = "x" * (9 * 2**20)
         case "error":
