@@ -43,10 +43,10 @@ _OPTIONS = [
         "127.0.0.0/8, say, for development. Repeatable.",
     ),
     click.option(
-        "--conversion-webhooks",
-        is_flag=True,
-        help="CRDs of workspaces may have conversion webhooks. A slow one holds up the garbage collection of its whole "
-        "shard, for minutes: where workspaces trust each other so far.",
+        "--conversion-webhooks/--no-conversion-webhooks",
+        default=True,
+        show_default=True,
+        help="CRDs of workspaces may have conversion webhooks, on shards that know where kcp is.",
     ),
 ]
 

@@ -30,7 +30,7 @@ def map_conversion(conversion: Object, crd: str, token: str, detour: Detour | No
     if detour is None and (webhook or text(conversion, "strategy") == "Webhook"):
         why = (
             "Forbidden: conversion webhooks are switched off, or the workspace's shard does not know where kcp is: ask "
-            "whoever runs it (kcp start --conversion-webhooks, --admission-url)"
+            "whoever runs it (kcp start --admission-url, --no-conversion-webhooks)"
         )
         raise _invalid(crd, [("spec.conversion.strategy", "Forbidden", why)])
     config = mapping(webhook, "clientConfig") if webhook else None

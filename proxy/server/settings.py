@@ -103,7 +103,7 @@ class ServerSettings:
     webhook_networks: tuple[str, ...] = ()
     """Networks in CIDR notation in which webhooks of workspaces may be, beside all that are not this machine's, nor
     reached by it alone."""
-    conversion_webhooks: bool = False
+    conversion_webhooks: bool = True
     """Whether CRDs of workspaces may have conversion webhooks."""
     own_addresses: tuple[str, ...] = ()
     """Of this machine."""

@@ -242,24 +242,27 @@ async def test_custom_resources_in_groups_of_others(ground: Ground, prefixed: bo
 async def test_a_conversion_webhook_leads_nowhere_else(ground: Ground) -> None:
     """The shard would call it from inside: it calls kcp, for that workspace, or the CRD is refused."""
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    body = crd("raid.example.com", "hooks", "Hook")
     known = f"https://127.0.0.1:1/admission/convert/{ground.den_token}/hooks.raid.example.com/{'a' * 43}/https://x/"
-    for config in (
+    made = 0
+    for number, config in enumerate((
         {"url": "https://127.0.0.1:1/", "caBundle": ""},
         {"service": {"namespace": f"{ground.prefix}vault", "name": "x"}},
         {"url": known}, {"url": known.replace(ground.den_token, ground.prefix[:-1])},
-    ):  # fmt: skip
+    )):  # fmt: skip
+        body = crd("raid.example.com", f"hook{number}s", f"Hook{number}")
         spec = {"strategy": "Webhook", "webhook": {"clientConfig": config, "conversionReviewVersions": ["v1"]}}
         answer = await ground.ask("POST", path, {**body, "spec": {**body["spec"], "conversion": spec}})
         assert answer.status in (201, 403, 422), answer
         if answer.status == 201:
-            name = f"hooks.{ground.den_token}-raid.example.com"
+            made += 1
+            name = f"hook{number}s.{ground.den_token}-raid.example.com"
             on_shard = await ground.kcp.shard.request("GET", f"{path}/{name}")
             where = on_shard["spec"]["conversion"]["webhook"]["clientConfig"]["url"]
             assert asked_at(where) is not None
             assert asked_at(where).token == ground.den_token  # type: ignore[union-attr]
             assert where.endswith(config["url"])
-            await ground.ask("DELETE", f"{path}/hooks.raid.example.com")
+            await ground.ask("DELETE", f"{path}/hook{number}s.raid.example.com")
+    assert made
 
 
 async def test_workspace_objects_cannot_be_forged(ground: Ground) -> None:

@@ -30,7 +30,7 @@ async def test_a_workspace_moves(tmp_path: Path, server: WebhookServer) -> None:
         known = [
             option for name, shard in (("us", us), ("eu", eu)) for option in ("--shard", f"{name}={shard.kubeconfig}")
         ]
-        asks = ("--admission-url", f"https://127.0.0.1:{port}", "--conversion-webhooks", "--webhook-allow-network")
+        asks = ("--admission-url", f"https://127.0.0.1:{port}", "--webhook-allow-network")
         async with Kcp(tmp_path / "kcp", "--no-embedded", *known, *asks, "127.0.0.0/8", port=port) as kcp:
             shards = Shards(kcp, us, eu)
             await shards.make_of("root", "tests", "Organization", "us")

@@ -130,7 +130,7 @@ def test_what_is_refused(method: str, config: Any, said: str) -> None:
     ],
 )
 def test_a_shard_that_cannot_ask(body: Any) -> None:
-    with pytest.raises(StatusError, match="--conversion-webhooks") as caught:
+    with pytest.raises(StatusError, match="conversion webhooks are switched off") as caught:
         mapped(body, "PATCH", "application/merge-patch+json", None)
     assert caught.value.code == 422
     none = {"spec": {"conversion": {"strategy": "None", "webhook": None}}}
