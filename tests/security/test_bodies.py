@@ -243,12 +243,14 @@ async def test_a_conversion_webhook_leads_nowhere_else(ground: Ground) -> None:
     """The shard would call it from inside: it calls kcp, for that workspace, or the CRD is refused."""
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     known = f"https://127.0.0.1:1/admission/convert/{ground.den_token}/hooks.raid.example.com/{'a' * 43}/https://x/"
-    made = 0
-    for number, config in enumerate((
+    configs: list[dict[str, Any]] = [
         {"url": "https://127.0.0.1:1/", "caBundle": ""},
         {"service": {"namespace": f"{ground.prefix}vault", "name": "x"}},
-        {"url": known}, {"url": known.replace(ground.den_token, ground.prefix[:-1])},
-    )):  # fmt: skip
+        {"url": known},
+        {"url": known.replace(ground.den_token, ground.prefix[:-1])},
+    ]
+    made = 0
+    for number, config in enumerate(configs):
         body = crd("raid.example.com", f"hook{number}s", f"Hook{number}")
         spec = {"strategy": "Webhook", "webhook": {"clientConfig": config, "conversionReviewVersions": ["v1"]}}
         answer = await ground.ask("POST", path, {**body, "spec": {**body["spec"], "conversion": spec}})
