@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import math
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -41,6 +42,9 @@ CONVERTED_AT_ONCE = 2
 """Quotas of one workspace that wait for its webhooks: nobody else waits for those."""
 RESYNC = 300.0
 """Seconds after a change of a quota's status until all of it is looked at again, as Kubernetes has it."""
+QUIET = 10.0
+"""The same once nobody has changed it for so long: what admission has raised for something that was then not made is
+found soon, and nothing that is being made just now is missed."""
 SETTLES = 2.0
 """The same after a change by this controller: what admission had let in is written by then."""
 RESTS, REST = 4.0, 0.05
@@ -77,6 +81,10 @@ class _Quota:
         """Types to be looked at."""
         self.again: dict[Type, float] = {}
         """When they are to be looked at once more, by `time.monotonic`."""
+        self.raised: set[Type] = set()
+        """Types of which others have changed what is used."""
+        self.quiet = math.inf
+        """When those are to be looked at, if nothing changes until then, by the same."""
         self.rests = 0.0
         """Until when it is left alone, by the same."""
 
@@ -122,6 +130,9 @@ class _Shard:
             self._queue.add(key)
         elif old is None or old["status"] != new["status"]:
             self._look_again(key, known, known.needs, RESYNC)
+            known.raised |= _changed(known, old, new)
+            known.quiet = time.monotonic() + QUIET
+            self._queue.add_after(key, QUIET)
 
     def _set(self, key: Key, quota: _Quota | None) -> None:
         token = _token(key)
@@ -212,6 +223,9 @@ class _Shard:
         if began < quota.rests:
             return quota.rests - began
         due, quota.due = quota.due | {each for each, at in quota.again.items() if at <= began}, set()
+        if quota.quiet <= began:
+            due |= quota.raised
+            quota.raised, quota.quiet = set(), math.inf
         quota.again = {each: at for each, at in quota.again.items() if each not in due}
         client = Identity.QUOTAS.on(self._shard)
         client.turn = self._turns.of(_token(key))
@@ -225,7 +239,8 @@ class _Shard:
             return AGAIN
         ended = time.monotonic()
         quota.rests = ended + max(REST, RESTS * (ended - began))
-        return max(min(quota.again.values()) - ended, 0.0) if quota.again else None
+        following = min([*quota.again.values(), quota.quiet])
+        return max(following - ended, 0.0) if following < math.inf else None
 
     async def _ready(self, client: Client, key: Key, quota: _Quota, due: set[Type]) -> dict[Type, Kind | None]:
         """What is to be counted here and now. Its changes are told from now on, or everything once more when that has
@@ -299,6 +314,13 @@ class _Shard:
         for usage in usages:
             if isinstance(usage, BaseException):
                 raise usage
+
+
+def _changed(quota: _Quota, old: Object | None, new: Object) -> set[Type]:
+    """Types of which something else is used than was."""
+    before, now = ((obj or {}).get("status", {}).get("used") or {} for obj in (old, new))
+    keys = {key for key in {*before, *now} if before.get(key) != now.get(key)}
+    return {each for each, need in quota.needs.items() if not keys.isdisjoint(need.keys)}
 
 
 def _token(key: Key) -> str:

@@ -166,7 +166,8 @@ class Sequence:
         self._remember(path, self._step("GET", path + query, self._accept(TABLE, PARTIAL, "*/*", "")))
 
     def _remember(self, path: str, step: Step) -> None:
-        self._touched[path] = step.id
+        if "/resourcequotas/" not in path:  # whose controller writes new versions at its own time
+            self._touched[path] = step.id
 
     def _list(self, kind: Kind) -> None:
         rng = self._rng

@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
+from proxy.server.objects import AGAIN
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp
@@ -189,6 +190,7 @@ async def test_a_workspace_that_is_full(kcp: Kcp) -> None:
         for number in range(0, 60, 6):
             await client.delete(CONFIGMAPS, f"a-{number}", "default")
 
+        await asyncio.sleep(AGAIN)  # for so long each worker believes that there is no room
         await may_make(client, "again", timeout=5)
         again = await fill(client, "b")
         assert LIMIT - 1 <= await objects(client) <= LIMIT + UNDER_WAY

@@ -195,8 +195,12 @@ async def test_writers_and_what_is_used_agree_in_the_end(admin: Client, keeping:
     await uses(admin, place, {"secrets": str(left)}, within=10)
 
 
-async def test_what_was_raised_for_nothing_is_found(admin: Client, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quotas, "RESYNC", 4.0)
+@pytest.mark.parametrize(("which", "other"), [("QUIET", "RESYNC"), ("RESYNC", "QUIET")])
+async def test_what_was_raised_for_nothing_is_found(
+    admin: Client, place: str, monkeypatch: pytest.MonkeyPatch, which: str, other: str
+) -> None:
+    monkeypatch.setattr(quotas, which, 4.0)
+    monkeypatch.setattr(quotas, other, 90.0)
     async with controller(admin):
         await make(admin, place)
         await limit(admin, place, {"configmaps": "9"})
