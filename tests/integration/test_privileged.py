@@ -54,6 +54,7 @@ PREPARING = [
         rf"(get|patch) {re.escape(manifest.resource.path(name=manifest.name).replace('%3A', ':'))}(\?.*)?"
         for manifest in (*load_manifests(), *Asking("https://unused").manifests())
     ),
+    *(f"create {re.escape(manifest.resource.path())}" for manifest in load_manifests() if manifest.is_kubernetes_own),
 ]
 """All that is done to a shard in the name of who may do everything, and does not say for whom."""
 WORKSPACE_USER = re.compile(r"(system:serviceaccount:)?k[a-z2-7]{8}-")
