@@ -221,7 +221,7 @@ async def test_several_clusters(workspace: Held) -> None:
     await workspace.labelled("Several", "words")
     await reaches(lambda: workspace.told("words"), {"east": "configmaps,secrets", "west": "configmaps"})
     await reaches(lambda: workspace.finalizers("words", "kube-root-ca.crt"), [EAST, WEST])
-    assert await workspace.make("words", CONFIGMAPS, "ConfigMap", "both") == [EAST, WEST]
+    assert sorted(await workspace.make("words", CONFIGMAPS, "ConfigMap", "both")) == [EAST, WEST]
     assert await workspace.make("words", SECRETS, "Secret", "one") == [EAST]
 
 
