@@ -47,8 +47,9 @@ QUIET = 10.0
 found soon, and nothing that is being made just now is missed."""
 SETTLES = 2.0
 """The same after a change by this controller: what admission had let in is written by then."""
-RESTS, REST = 4.0, 0.05
-"""A quota is left alone for so many times as long as it took, and so many seconds at least: many things go together."""
+RESTS, REST, LONGEST_REST = 4.0, 0.05, 2.0
+"""A quota is left alone for so many times as long as it took, so many seconds at least and so many at most: many things
+go together, and a busy shard makes nobody wait for long."""
 LAST = 30.0
 """Seconds between two attempts, at most."""
 AGAIN = 0.05
@@ -238,7 +239,7 @@ class _Shard:
                 raise
             return AGAIN
         ended = time.monotonic()
-        quota.rests = ended + max(REST, RESTS * (ended - began))
+        quota.rests = ended + min(max(REST, RESTS * (ended - began)), LONGEST_REST)
         following = min([*quota.again.values(), quota.quiet])
         return max(following - ended, 0.0) if following < math.inf else None
 

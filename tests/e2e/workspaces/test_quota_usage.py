@@ -20,8 +20,8 @@ PLACE = "/api/v1/namespaces/usage"
 CLAIMS = "/apis/resource.k8s.io/v1/namespaces/usage/resourceclaims"
 CLASSES = "/apis/scheduling.k8s.io/v1/priorityclasses"
 Object = dict[str, Any]
-SETTLED = 4.0
-"""Seconds in which nothing has to change any more."""
+SETTLED, SETTLES = 4.0, 30.0
+"""Seconds in which nothing has changed, and after which nothing changes any more, however busy the machine is."""
 
 SOON = 1.0
 """Seconds: what a busy machine may take."""
@@ -152,6 +152,17 @@ async def statuses(api: Api) -> dict[str, Object]:
     return {item["metadata"]["name"]: item.get("status") or {} for item in found["items"]}
 
 
+async def settled(api: Api) -> dict[str, Object]:
+    """The statuses once they stay as they are."""
+    seen, since = await statuses(api), time.monotonic()
+    ends = since + SETTLES
+    while (now := time.monotonic()) < min(since + SETTLED, ends):
+        await asyncio.sleep(0.2)
+        if (found := await statuses(api)) != seen:
+            seen, since = found, now
+    return seen
+
+
 async def prepared(api: Api) -> None:
     await api.must("POST", "/api/v1/namespaces", {"metadata": {"name": "usage"}})
     for name, value in (("usage-high", 1000), ("usage-low", 10)):
@@ -213,21 +224,17 @@ async def test_what_objects_take(clusters: Twins) -> None:
         await prepared(api)
         seen: list[Any] = [await objects(api)]
         await quotas(api)
-        await asyncio.sleep(SETTLED)
-        seen.append(await statuses(api))
+        seen.append(await settled(api))
         await changed(api)
-        await asyncio.sleep(SETTLED)
-        seen.append(await statuses(api))
+        seen.append(await settled(api))
         for path in (f"{PLACE}/pods", f"{PLACE}/services", f"{PLACE}/persistentvolumeclaims", CLAIMS):
             for item in (await api.must("GET", path))["items"]:
                 await api.must("DELETE", f"{path}/{item['metadata']['name']}?gracePeriodSeconds=0")
-        await asyncio.sleep(SETTLED)
-        seen.append(await statuses(api))
+        seen.append(await settled(api))
         seen.append(await objects(api))  # which admission counts
         seen.append(await statuses(api))
         await changed(api)
-        await asyncio.sleep(SETTLED)
-        seen.append(await statuses(api))
+        seen.append(await settled(api))
         for name in ("usage-high", "usage-low"):
             await api.must("DELETE", f"{CLASSES}/{name}")
         await api.must("DELETE", PLACE)
