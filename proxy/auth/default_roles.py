@@ -19,7 +19,7 @@ from proxy.kube.errors import StatusError
 from proxy.kube.flights import Once
 from proxy.mapping.objects import Context, map_object
 from proxy.mapping.paths import RequestInfo
-from proxy.mapping.rbac import AGGREGATE, GROUP, merge_rules
+from proxy.mapping.rbac import AGGREGATE, BOOTSTRAPPING, GROUP, merge_rules
 from proxy.mapping.scopes import NoCRDs
 
 CLUSTER_ROLES = Resource(GROUP, "v1", "clusterroles", namespaced=False)
@@ -42,7 +42,7 @@ SENTINEL = "cluster-admin"
 AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 DEFAULTS: Object = {
     "annotations": {AUTOUPDATE: "true"},
-    "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
+    "labels": {BOOTSTRAPPING: "rbac-defaults"},
 }
 WORKSPACES = 65536
 """Workspaces that are remembered to have theirs."""

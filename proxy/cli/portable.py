@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from proxy.mapping.rbac import BOOTSTRAPPING
 from syncer.names import FINALIZERS, SYNCED_UP
 
 Object = dict[str, Any]
@@ -40,7 +41,6 @@ _ADDRESSES = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "health
 _JOB_LABELS = ("controller-uid", "batch.kubernetes.io/controller-uid", "job-name", "batch.kubernetes.io/job-name")
 _ROOT_CA = "kube-root-ca.crt"
 _ACCOUNT_TOKEN = "kubernetes.io/service-account-token"
-_BOOTSTRAPPING = "kubernetes.io/bootstrapping"
 
 
 def is_left_out(group: str, resource: str) -> bool:
@@ -63,7 +63,7 @@ def portable(group: str, resource: str, obj: Mapping[str, Any]) -> Object | None
     meta = obj["metadata"]
     labels = meta.get("labels") or {}
     owners = meta.get("ownerReferences") or ()
-    if meta.get("deletionTimestamp") or SYNCED_UP in labels or _BOOTSTRAPPING in labels:
+    if meta.get("deletionTimestamp") or SYNCED_UP in labels or BOOTSTRAPPING in labels:
         return None
     if resource == "pods" and any(owner.get("controller") for owner in owners):
         return None

@@ -14,6 +14,8 @@ from proxy.mapping.shape import Object, mapping, mappings, text, texts
 from proxy.mapping.token import LABEL
 
 GROUP = "rbac.authorization.k8s.io"
+BOOTSTRAPPING = "kubernetes.io/bootstrapping"
+"""Label of what a server makes itself."""
 AGGREGATE = "rbac.authorization.k8s.io/aggregate-to-"
 """Labels by which a shard's own aggregation controller, where it runs, collects rules into its own roles."""
 

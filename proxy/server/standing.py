@@ -127,12 +127,6 @@ class Standing:
 
     def keep(self, request: Request, forward: Forward) -> None:
         """``forward`` was decided just now, without waiting for anything."""
-        whole = (request.key, request.target)
-        place = (request.key, request.target.rpartition(b"/")[0])
-        asked = _noticed(self._kept, whole)
-        asked_there = _noticed(self._places, place)
-        if not asked and not asked_there:
-            return
         record = request.record
         info, user, workspace = record.info, record.user, self._index.get(record.workspace)
         if info is None or user is None or workspace is None or forward.streaming or forward.body:
@@ -141,6 +135,13 @@ class Standing:
         # reasons of their own; so has root where it is meant by a path that names no workspace.
         named = request.target.startswith(CLUSTERS) or user.workspace_token is not None
         if info.group == RBAC or info.subresource or record.acting_as is not None or not named:
+            return
+        whole = (request.key, request.target)
+        asked = _noticed(self._kept, whole)
+        around = _around(info, forward.target, request.target)
+        place = (request.key, request.target.rpartition(b"/")[0])
+        asked_there = around is not None and _noticed(self._places, place)
+        if not asked and not asked_there:
             return
         attributes = attributes_of(info, workspace.prefix, Scopes(self._discovery, workspace))
         credentials = self._authenticator.lease(request, workspace)
@@ -153,8 +154,10 @@ class Standing:
         one = _Standing(forward, info, user, workspace, parent, view, both((credentials, rights, until)))
         if asked:
             self._kept[whole] = one
-        if asked_there and (of_all := self._authorizer.lease(user, workspace, attributes, any_name=True)) is not None:
-            self._places[place] = _place(replace(one, lease=both((credentials, of_all, until))), request.target)
+        of_all = self._authorizer.lease(user, workspace, attributes, any_name=True) if asked_there else None
+        if around is not None and of_all is not None:
+            one = replace(one, lease=both((credentials, of_all, until)))
+            self._places[place] = _Place(one, info.path.removesuffix(info.name), *around)
 
 
 def _noticed(kept: dict[Key, _Standing | None] | dict[Key, _Place | None], key: Key) -> bool:
@@ -167,11 +170,12 @@ def _noticed(kept: dict[Key, _Standing | None] | dict[Key, _Place | None], key: 
     return False
 
 
-def _place(one: _Standing, target: bytes) -> _Place | None:
-    """What stands for the others beside it; None where it is no object of a namespace, or its name no plain one."""
-    info, name = one.info, target.rpartition(b"/")[2]
-    path, mark, query = one.forward.target.partition(b"?")
+def _around(info: RequestInfo, sent: bytes, target: bytes) -> tuple[bytes, bytes] | None:
+    """What is around the name in ``sent``, the shard's target; None where it is no object of a namespace, or its name
+    no plain one."""
+    name = target.rpartition(b"/")[2]
+    path, mark, query = sent.partition(b"?")
     of_namespace = info.verb == "get" and info.namespace and info.resource != "namespaces" and not info.query
     if not of_namespace or _NAME.fullmatch(name) is None or not path.endswith(b"/" + name):
         return None
-    return _Place(one, info.path.removesuffix(info.name), path.removesuffix(name), mark + query)
+    return path.removesuffix(name), mark + query

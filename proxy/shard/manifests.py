@@ -12,6 +12,7 @@ from importlib import resources
 import yaml
 
 from proxy.kube.client import Object, Resource
+from proxy.mapping.rbac import BOOTSTRAPPING
 from proxy.shard.rights import granted
 
 FOLDERS = ("shard", "tenancy", "workload")
@@ -20,9 +21,6 @@ those are templates."""
 
 HASH = "internal.kcp.dev/manifest"
 """Annotation with the hash of the manifest that an object was last made from."""
-
-BOOTSTRAPPING = "kubernetes.io/bootstrapping"
-"""Label of what a server makes itself."""
 
 RESOURCES = {
     "CustomResourceDefinition": Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", False),
