@@ -64,6 +64,11 @@ class MappedRequest:
     form: Form = Form.COMPACT
     """What is to be made of the shard's compact JSON."""
 
+    @property
+    def accept(self) -> bytes:
+        """What the shard is asked for."""
+        return _value(self.headers, b"accept")
+
 
 def attributes_of(info: RequestInfo, prefix: str, scopes: PrivateScopes) -> Attributes:
     """What is asked for, as the shard's RBAC names it."""

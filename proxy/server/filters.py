@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial, reduce
+from typing import NamedTuple
 
 from proxy.admission.platform import MUTATING, VALIDATING
+from proxy.mapping.columns import Columns
 from proxy.mapping.detours import Undetoured
 from proxy.mapping.forms import Form
 from proxy.mapping.reshape import Chain, Indented, JsonOnly, Yaml
@@ -21,24 +23,43 @@ _SHAPES: dict[Form, Callable[[], BodyFilter]] = {
 }
 
 
+class About(NamedTuple):
+    """What decides what is done to an answer."""
+
+    token: str
+    """Of the workspace."""
+    form: Form = Form.COMPACT
+    moves: int = 0
+    """Of the workspace, until now."""
+    own: bool = False
+    """It goes to a user without the proxy's privileges."""
+    asked: bool = False
+    """The shard has asked the proxy before it answered."""
+    crds: bool = False
+    """It is about CRDs."""
+    table_of: str = ""
+    """Resource whose Table is made here."""
+
+    def stages(self, stripped: Sequence[Callable[[], BodyFilter]]) -> list[Callable[[], BodyFilter]]:
+        """Filters one behind the other, with ``stripped`` for the one that takes out the prefix."""
+        found: list[Callable[[], BodyFilter] | None] = [
+            Unwrapped if self.asked else None,
+            _OneGroup if self.own else None,
+            partial(Undetoured, self.token) if self.crds else None,
+            *stripped,
+            partial(Columns, self.table_of) if self.table_of else None,
+            partial(Outward, self.moves) if self.moves else None,
+            _SHAPES.get(self.form),
+        ]
+        return [stage for stage in found if stage is not None]
+
+
 @lru_cache(maxsize=4096)
-def filters(
-    token: str, form: Form, own: bool = False, moves: int = 0, asked: bool = False, crds: bool = False
-) -> tuple[Callable[[bytes], bytes], Callable[[], BodyFilter]]:
-    """Head and body filters of one workspace. ``own``: of an answer to a user without the proxy's privileges;
-    ``moves`` of the workspace; ``asked``: the shard has asked before it answered; ``crds``: of CRDs."""
-    stages: list[Callable[[], BodyFilter]] = [partial(ResponseFilter, patterns(token))]
-    if crds:
-        stages.insert(0, partial(Undetoured, token))
-    if own:
-        stages.insert(0, _OneGroup)
-    if asked:
-        stages.insert(0, Unwrapped)
-    if moves:
-        stages.append(partial(Outward, moves))
-    if form in _SHAPES:
-        stages.append(_SHAPES[form])
-    return partial(_head, token.encode(), form), stages[0] if len(stages) == 1 else lambda: _row(stages)
+def filters(about: About) -> tuple[Callable[[bytes], bytes], Callable[[], BodyFilter]]:
+    """Head and body filters of a shard's answer."""
+    stages = about.stages([partial(ResponseFilter, patterns(about.token))])
+    head = partial(_head, about.token.encode(), about.form)
+    return head, stages[0] if len(stages) == 1 else lambda: _row(stages)
 
 
 def _row(stages: list[Callable[[], BodyFilter]]) -> BodyFilter:
@@ -88,19 +109,12 @@ def _head(token: bytes, form: Form, lines: bytes) -> bytes:
 _JSON_TYPE = re.compile(rb"^%b: %b(?=\r$)" % (JSON[0], re.escape(JSON[1])), re.MULTILINE | re.IGNORECASE)
 
 
-def shaped(produce: Produce, form: Form, moves: int = 0, asked: bool = False, crds: str = "") -> Produce:
-    """The same answer in that form, of a workspace with so many ``moves``; ``asked`` as for `filters`; ``crds``: token
-    of the workspace whose CRDs it is about."""
-    stages: list[Callable[[], BodyFilter]] = [Unwrapped] if asked else []
-    if crds:
-        stages.insert(0, partial(Undetoured, crds))
-    if moves:
-        stages.append(partial(Outward, moves))
-    if form in _SHAPES:
-        stages.append(_SHAPES[form])
+def shaped(produce: Produce, about: About) -> Produce:
+    """The same for an answer that is put together here: the prefix is not in it, nor anything of the user's own."""
+    stages = about._replace(own=False).stages([])
     if not stages:
         return produce
-    return Produce(lambda exchange: produce.run(_Shaped(exchange, _row(stages), form)), produce.headers)
+    return Produce(lambda exchange: produce.run(_Shaped(exchange, _row(stages), about.form)), produce.headers)
 
 
 class _Shaped:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from proxy.admission.registered import check_registration
 from proxy.auth.identity import User, identity_headers
 from proxy.auth.whoami import whoami_body
+from proxy.mapping.columns import makes_tables
 from proxy.mapping.gate import gate
 from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
 from proxy.mapping.paths import RequestInfo
@@ -16,7 +17,7 @@ from proxy.mapping.registrations import is_registration
 from proxy.mapping.request import READ_ONLY, MappedRequest
 from proxy.mapping.scopes import CRDS
 from proxy.mapping.watching import terms_of
-from proxy.server.filters import filters, shaped
+from proxy.server.filters import About, filters, shaped
 from proxy.server.instead import produce_instead
 from proxy.server.leaving import produce_leaving
 from proxy.server.listing import produce_deleted, produce_list
@@ -26,6 +27,7 @@ from proxy.server.registering import Registering
 from proxy.server.settling import produce_settled
 from proxy.tenancy.index import Workspace
 
+TABLE = b"as=Table"
 TRACED = frozenset({b"traceparent"})
 WRITES = frozenset({"create", "update", "patch"})
 
@@ -50,15 +52,19 @@ class Sending:
     def decision(self) -> Decision:
         """What is to be done. Raises StatusError for a page or an object outside of the workspace."""
         request, info, mapped, workspace = self.request, self.info, self.mapped, self.workspace
-        endpoint, moves, privileged, asks = self.endpoint, workspace.moves, self.privileged, self.asks
+        endpoint, privileged = self.endpoint, self.privileged
         headers = mapped.headers
         headers += identity_headers(self.user, workspace.prefix, privileged=privileged, own=mapped.own_identity)
         if endpoint.authorization is not None:
             headers.append((b"authorization", endpoint.authorization))
         if request.record.trace is not None:  # of which the transport tells the shard
             headers[:] = [header for header in headers if header[0] not in TRACED]
-        crds = (info.group, info.resource) == CRDS
-        head_filter, body_filter = filters(workspace.token, mapped.form, not privileged, workspace.moves, asks, crds)
+        table = makes_tables(info.group, info.resource) and TABLE in mapped.accept
+        about = About(
+            workspace.token, mapped.form, workspace.moves, own=not privileged, asked=self.asks,
+            crds=(info.group, info.resource) == CRDS, table_of=info.resource if table else "",
+        )  # fmt: skip
+        head_filter, body_filter = filters(about)
         method = b"GET" if request.method == b"HEAD" else request.method
 
         def forward(target: bytes) -> Forward:
@@ -74,26 +80,23 @@ class Sending:
                 return Forward(workspace.shard, b"GET", target, headers, idempotent=True)
 
             if method == b"DELETE":
-                deleted = produce_deleted(mapped.listing, forward(mapped.target), page)
-                return shaped(deleted, mapped.form, moves, asks, workspace.token if crds else "")
-            return shaped(produce_list(mapped.listing, page), mapped.form, moves, crds=workspace.token if crds else "")
+                return shaped(produce_deleted(mapped.listing, forward(mapped.target), page), about)
+            return shaped(produce_list(mapped.listing, page), about)
         if self.left:
             look = mapped.target.partition(b"?")[0]
             if info.subresource:
                 look = look.rpartition(b"/")[0]
             gate(b"GET", look, b"", workspace.token)
-            return shaped(
-                produce_leaving(look, forward(mapped.target), info, workspace.token), mapped.form, moves, asks
-            )
+            return shaped(produce_leaving(look, forward(mapped.target), info, workspace.token), about)
         if info.verb in WRITES and is_registration(info.group, info.resource) and not info.subresource:
-            return shaped(self._register(forward(mapped.target)), mapped.form, moves)
+            return shaped(self._register(forward(mapped.target)), about)
         if info.verb in WRITES and (info.group not in NATIVE_GROUPS or info.group in KCP_GROUPS):
-            return shaped(produce_settled(forward(mapped.target), workspace.token), mapped.form, moves, asks)
+            return shaped(produce_settled(forward(mapped.target), workspace.token), about)
         if info.resource == "selfsubjectreviews" and info.verb == "create":
             review = produce_instead(
                 forward(mapped.target), workspace.token, whoami_body(self.user, datetime.datetime.now(datetime.UTC))
             )
-            return shaped(review, mapped.form)
+            return shaped(review, about)
         plain = forward(mapped.target)
         if info.verb == "watch" and request.method == b"GET" and privileged:
             plain.share = self._share(plain)
@@ -119,8 +122,8 @@ class Sending:
     def _share(self, own: Forward) -> Share | None:
         """How others may have the same watch, if they may. Only what is the same for all of them goes on."""
         mapped, workspace = self.mapped, self.workspace
-        form = next((value for name, value in mapped.headers if name == b"accept"), b"")
-        terms = terms_of(mapped.target) if b"as=Table" not in form else None  # of a Table's events one has the columns
+        form = mapped.accept
+        terms = terms_of(mapped.target) if TABLE not in form else None  # of a Table's events one has the columns
         if terms is None:
             return None
         # Nothing here knows ``own``, which knows what is made here: a cycle outlives its watch.

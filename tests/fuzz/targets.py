@@ -27,7 +27,7 @@ from proxy.mapping.protobuf import map_protobuf, open_envelope
 from proxy.mapping.request import map_request, page_target
 from proxy.mapping.stream import ResponseFilter, patterns
 from proxy.mapping.wire import Field, Schema, WireError, field, fields
-from proxy.server.filters import filters
+from proxy.server.filters import About, filters
 from proxy.server.http1 import Parsed, Refused, RequestParser
 from proxy.server.settings import Limits
 from tests.unit.mapping.support import TOKEN, P, Scopes, context
@@ -342,7 +342,7 @@ LABELS = st.dictionaries(st.sampled_from(["a", "app", "0", "z/y"]), st.sampled_f
 
 
 def _filtered(data: bytes, cuts: list[int], form: Form) -> bytes:
-    _, make = filters(TOKEN, form)
+    _, make = filters(About(TOKEN, form))
     rewrite = make()
     edges = [0, *sorted(cuts), len(data)]
     return b"".join(rewrite.feed(data[a:b]) for a, b in pairwise(edges) if b > a) + rewrite.flush()
