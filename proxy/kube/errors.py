@@ -6,7 +6,10 @@ would with a kube-apiserver.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 REASONS = {
     400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 405: "MethodNotAllowed",
@@ -75,3 +78,13 @@ def not_found(resource: str, name: str, group: str = "") -> StatusError:
     qualified = f"{resource}.{group}" if group else resource
     details = {"name": name, "kind": resource} | ({"group": group} if group else {})
     return StatusError(404, f'{qualified} "{name}" not found', details=details)
+
+
+async def ignoring(code: int, call: Awaitable[T]) -> T | None:
+    """What ``call`` gives; None for an answer of ``code``, or of 409, which means that somebody else acted."""
+    try:
+        return await call
+    except StatusError as error:
+        if error.code not in (code, 409):
+            raise
+    return None

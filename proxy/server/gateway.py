@@ -10,10 +10,8 @@ before the mapping has understood it, and the gate looks once more at what is ab
 from __future__ import annotations
 
 import logging
-import urllib.parse
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 from proxy.admission.asking import Tickets
@@ -35,12 +33,14 @@ from proxy.mapping.detours import PATH as CONVERT
 from proxy.mapping.detours import Detour
 from proxy.mapping.gate import gate_mapped
 from proxy.mapping.names import NATIVE_GROUPS
-from proxy.mapping.paths import RequestInfo, bad_path, parse
+from proxy.mapping.paths import RequestInfo, parse
 from proxy.mapping.rbac import GROUP as RBAC
 from proxy.mapping.request import READ_ONLY, Attributes, attributes_of, map_request
 from proxy.mapping.scopes import CRDS
 from proxy.mapping.token import token_of
+from proxy.server.address import split_workspace
 from proxy.server.admission import Admission
+from proxy.server.health import Health, health_of_workspace
 from proxy.server.leaving import no_writes
 from proxy.server.messages import (
     ADDRESS,
@@ -63,16 +63,15 @@ from proxy.server.objects import ObjectLimit, may_make
 from proxy.server.pool import ShardEndpoint
 from proxy.server.quota import check_crds, makes_crd
 from proxy.server.reach import STREAMS, Reach, methods, reached
-from proxy.server.replies import moving, no_such_method, refusal, text, unavailable
+from proxy.server.replies import moving, no_such_method, refusal, unavailable
 from proxy.server.sending import WRITES, Sending
-from proxy.server.standing import CLUSTERS, Standing
+from proxy.server.standing import Standing
 from proxy.tenancy.index import DELETING, DEPARTED, Workspace, WorkspaceIndex
 from proxy.tenancy.opening import Opener
 
 log = logging.getLogger(__name__)
 
 ROOT = "root"
-HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
 ARRIVES_WITHIN = 2.0
 """Seconds that a request waits for a workspace that is between two shards; mostly it takes a few milliseconds."""
 APPEARS_WITHIN = 0.5
@@ -119,7 +118,7 @@ class WorkspaceGateway:
         self._callback = callback
         self._detours = detours
         self._conversions = conversions
-        self._unready = unready
+        self._health = Health(index, unready)
         self._standing = Standing(index, authenticator, authorizer, discovery)
 
     def decide(self, request: Request) -> Decision | Awaitable[Decision]:
@@ -181,7 +180,7 @@ class WorkspaceGateway:
         record = request.record
         path, target = split_workspace(request.target)
         if path is None:
-            health = self._health(target)
+            health = self._health.reply(target)
             if health is not None:
                 return health
             asks = target.partition(b"?")[0]  # how long there is for an answer stands behind it
@@ -243,32 +242,6 @@ class WorkspaceGateway:
         if not info.is_resource:
             return (yield from self._non_resource(request, info, target, user, access, workspace))
         return (yield from self._resource(request, info, user, access, workspace, waited))
-
-    def _health(self, target: bytes) -> Decision | None:
-        plain, _, query = target.partition(b"?")
-        path = plain.decode("latin-1")
-        if path not in HEALTH:
-            return None
-        problem = self._unready() if path == "/readyz" else None
-        if query.startswith(b"verbose"):
-            return text(503 if problem else 200, self._verbose(path[1:], problem))
-        return text(503, f"not ready: {problem}\n") if problem else text(200, "ok")
-
-    def _verbose(self, check: str, problem: str | None) -> str:
-        """In the form of a kube-apiserver's. A shard that is down shows; only what keeps all workspaces from being
-        served makes the check fail."""
-        lines = ["[+]ping ok"]
-        if check == "readyz":
-            away = set(self._index.missing_shards())
-            lines += [
-                f"[-]shard-{shard} failed: it cannot be followed, and its own workspaces may answer 503"
-                if shard in away
-                else f"[+]shard-{shard} ok"
-                for shard in self._index.shards
-            ]
-            lines.append(f"[-]workspaces failed: {problem}" if problem else "[+]workspaces ok")
-        lines.append(f"{check} check {'failed' if problem else 'passed'}\n")
-        return "\n".join(lines)
 
     def _require_discovery(self, workspace: Workspace) -> None:
         """Nothing is said to be missing by a worker that has not heard from the shard yet. Raises StatusError 503."""
@@ -469,41 +442,3 @@ def writes_crd(info: RequestInfo) -> bool:
 def changes(info: RequestInfo) -> bool:
     """Whether it changes what a workspace holds; reviews do not."""
     return info.verb not in READ_ONLY and not info.resource.endswith("reviews") and not reached(info)
-
-
-def health_of_workspace(info: RequestInfo) -> Reply | None:
-    """A workspace that can be asked is healthy: there is no part of it that could be ill by itself."""
-    name, _, check = info.path[1:].partition("/")
-    if f"/{name}" not in HEALTH or check not in ("", "ping"):
-        return None
-    if any(key == "verbose" for key, _ in info.query) and not check:
-        return text(200, f"[+]ping ok\n{name} check passed\n")
-    return text(200, "ok")
-
-
-def split_workspace(target: bytes) -> tuple[str | None, bytes]:
-    """``/clusters/root:a/api/v1?x`` → (``root:a``, ``/api/v1?x``); (None, target) for a path without workspace.
-
-    Raises StatusError 400 for a path that is no workspace's.
-    """
-    if not target.startswith(CLUSTERS):
-        return None, target
-    end = target.find(b"/", len(CLUSTERS))
-    if end < 0:
-        end = len(target)
-    query = target.find(b"?", len(CLUSTERS), end)
-    if query >= 0:
-        end = query
-    rest = target[end:]
-    return _path_of(target[len(CLUSTERS) : end]), rest if rest.startswith(b"/") else b"/" + rest
-
-
-@lru_cache(maxsize=4096)
-def _path_of(escaped: bytes) -> str:
-    """A workspace's path as the index has it. Raises StatusError 400."""
-    path = escaped.decode("latin-1")
-    if "%" in path:
-        path = urllib.parse.unquote(path)
-    if not path or len(path) > 1024 or not path.isprintable() or not path.isascii() or "/" in path:
-        raise bad_path("it names no workspace")
-    return path

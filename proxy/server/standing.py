@@ -26,6 +26,7 @@ from proxy.mapping.gate import gate
 from proxy.mapping.paths import RequestInfo
 from proxy.mapping.rbac import GROUP as RBAC
 from proxy.mapping.request import attributes_of
+from proxy.server.address import CLUSTERS
 from proxy.server.messages import SHARD, Forward, Request
 from proxy.tenancy.index import Workspace, WorkspaceIndex
 
@@ -33,7 +34,6 @@ MOST = 4096
 """Decisions that a worker keeps for whole targets, and for places: about 1 KiB each. The oldest goes first."""
 AT_MOST = 10.0
 """Seconds."""
-CLUSTERS = b"/clusters/"
 _NAME = re.compile(rb"[a-z0-9][a-z0-9.-]{0,252}")
 """A name that is written in a path as it is, and means nothing else there."""
 

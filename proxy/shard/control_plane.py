@@ -28,7 +28,6 @@ from proxy.shard.supervisor import Process, ProcessError, Program
 
 log = logging.getLogger(__name__)
 
-"""Whom the shard sees in our own controllers."""
 READY_TIMEOUT = 90.0
 """Seconds for kube-apiserver to get ready: 3 on an idle machine, many times that on a busy one."""
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import orjson
 
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
-from proxy.kube.errors import StatusError
+from proxy.kube.errors import StatusError, ignoring
 from proxy.mapping.detours import Converter
 from proxy.mapping.names import KCP_GROUPS, MOVED_UIDS
 from proxy.mapping.token import LABEL
@@ -134,7 +134,7 @@ class Copier:
                     key: crd["metadata"][key] for key in ("name", "labels", "annotations") if key in crd["metadata"]
                 }
                 crd.pop("status", None)
-                await _ignoring(409, self._target.create(CRDS, crd))
+                await ignoring(409, self._target.create(CRDS, crd))
                 self._changes += 1
                 await self._served(name)
 
@@ -307,7 +307,7 @@ class Copier:
                 other = there.get(place)
                 ends = obj["metadata"].get("deletionTimestamp") and other is not None
                 if ends and other is not None and not other["metadata"].get("deletionTimestamp"):
-                    await _ignoring(404, self._target.delete(kind.resource, place[1]))
+                    await ignoring(404, self._target.delete(kind.resource, place[1]))
                     self._changes += 1
 
     async def _served(self, name: str) -> None:
@@ -361,13 +361,13 @@ async def strip_and_delete(client: Client, resource: Resource, obj: Object) -> N
     name, namespace = meta["name"], meta.get("namespace")
     none = {"metadata": {"finalizers": None}}
     if meta.get("finalizers"):
-        await _ignoring(404, client.patch(resource, name, none, namespace))
+        await ignoring(404, client.patch(resource, name, none, namespace))
     if not meta.get("deletionTimestamp") or resource.plural == "pods":
         grace = 0 if resource.plural == "pods" else None
-        left = await _ignoring(404, client.delete(resource, name, namespace, grace=grace, uid=meta["uid"]))
+        left = await ignoring(404, client.delete(resource, name, namespace, grace=grace, uid=meta["uid"]))
         # What syncers hold gets their finalizers back until it is being deleted: manifests/workload/cluster-label.yaml.
         if left is not None and (left.get("metadata") or {}).get("finalizers"):
-            await _ignoring(404, client.patch(resource, name, none, namespace))
+            await ignoring(404, client.patch(resource, name, none, namespace))
 
 
 def _rank(kind: Kind) -> int:
@@ -445,12 +445,3 @@ async def _each(items: Iterable[T], do: Callable[[T], Awaitable[object]]) -> lis
         if isinstance(result, BaseException):
             raise result
     return results
-
-
-async def _ignoring(code: int, call: Awaitable[T]) -> T | None:
-    try:
-        return await call
-    except StatusError as error:
-        if error.code not in (code, 409):
-            raise
-    return None

@@ -20,12 +20,10 @@ from proxy.kube.informer import Informer, without_managed_fields
 from proxy.kube.tally import Tallies
 from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.token import PREFIX_LENGTH, new_token, token_of
-from proxy.tenancy import api, content, removal
+from proxy.tenancy import api, content
+from proxy.tenancy.ending import Ending, condemn, release, say_left
 from proxy.tenancy.index import (
-    ARRIVED,
     DELETING,
-    DEPARTED,
-    FROZEN,
     LOGICAL_CLUSTERS,
     READY,
     UNOPENED,
@@ -33,13 +31,14 @@ from proxy.tenancy.index import (
     WorkspaceIndex,
 )
 from proxy.tenancy.kinds import NativeKinds
+from proxy.tenancy.orphans import Orphans
+from proxy.tenancy.owners import Owners
 from proxy.tenancy.scheduling import Unschedulable, choose
 from proxy.tenancy.shards import Shards
 
 log = logging.getLogger(__name__)
 
 WORKERS = 8
-ORPHANS_EVERY = 60.0
 LOOKS = 50
 """A second, at most, at what is left of workspaces that are being deleted: the shard needs its time for that itself."""
 LOOKS_AGAIN, LOOKS_AGAIN_AT_LAST = 0.2, 10.0
@@ -75,10 +74,11 @@ class Lifecycle:
         tallies: Tallies | None = None,
     ) -> None:
         self._shards = Identity.TENANCY.on_all(shards)
-        self._removers = Identity.REMOVAL.on_all(shards)
         self._index = index
         self._directory = directory
-        self._native = native
+        self._ending = Ending(shards, index, native)
+        self._orphans = Orphans(shards, index, self._ending, self._belongs)
+        self._owners = {shard: Owners(client) for shard, client in self._shards.items()}
         self._url = external_url.rstrip("/")
         self._workspaces: dict[str, Informer] = {}
         self._pairs: dict[str, Informer] = {}
@@ -94,8 +94,6 @@ class Lifecycle:
         """Pairs whose content takes its time to go."""
         self._waiting: set[Key] = set()
         """Pairs that no shard may take."""
-        self._granted: set[str] = set()
-        """Names of the roles of owners that were made for pairs that are not Ready yet."""
         self.queue: WorkQueue[Key] = WorkQueue(self._reconcile, name="workspaces", workers=WORKERS, max_delay=10.0)
         for shard, client in self._shards.items():
             for table, resource in (
@@ -113,7 +111,7 @@ class Lifecycle:
         async with asyncio.TaskGroup() as group:
             for informer in self._informers():
                 group.create_task(informer.run())
-            group.create_task(self._sweep_orphans())
+            group.create_task(self._orphans.run())
             group.create_task(self.queue.run())
 
     def _informers(self) -> list[Informer]:
@@ -176,6 +174,16 @@ class Lifecycle:
         lists = (self._workspaces[shard], self._pairs[shard], self._types[shard])
         return self._index.synced and all(informer.synced for informer in lists)
 
+    def _belongs(self, workspace: Workspace) -> bool:
+        """Whether a ClusterWorkspace is known that ``workspace`` belongs to; True as long as not all are known."""
+        if not all(map(self._knows, self._shards)):
+            return True
+        parent = self._index.get(workspace.parent) if workspace.parent else None
+        if parent is None:
+            return False
+        pair = self._pairs[parent.shard].store.get(("", parent.prefix + workspace.name))
+        return workspace.uid in self._made or (pair is not None and pair["metadata"]["uid"] == workspace.uid)
+
     async def _is_gone(self, token: str) -> bool:
         """Whether no shard has the LogicalCluster; raises StatusError where one cannot be asked."""
         for client in self._shards.values():
@@ -201,7 +209,8 @@ class Lifecycle:
             if pair["metadata"]["uid"] in self._told:
                 return None
         # Four writes, one after the other, are what its creator waits for: what none of them needs goes beside them.
-        owned = self._grant_owner(key, parent, pair or workspace or {})
+        owners, half = self._owners[key.shard], pair or workspace or {}
+        owned = owners.grant(parent.prefix, key.name, half)
         settled, _ = await asyncio.gather(self._settle(key, workspace, pair, parent), owned)
         if not isinstance(settled, _Settled):
             return settled
@@ -211,7 +220,7 @@ class Lifecycle:
         location = {"current": settled.shard, "target": settled.shard}
         await self._write_status(key, url, {"location": location, "conditions": conditions})
         self._told.add(uid)
-        self._granted.discard(_owner_and_role(parent, key, settled.pair)[1])
+        owners.settled(parent.prefix, key.name, settled.pair)
         self._tallies.created.observe(time.monotonic() - self._heard.pop(uid))
         return None
 
@@ -292,44 +301,6 @@ class Lifecycle:
         self._made[pair["metadata"]["uid"]] = (token, shard)
         return token, shard
 
-    async def _grant_owner(self, key: Key, parent: Workspace, half: Object) -> None:
-        """The creator may enter and administer: a role in the parent that names this one workspace."""
-        owner, role_name = _owner_and_role(parent, key, half)
-        if not owner or role_name in self._granted:
-            return
-        client = self._shards[key.shard]
-        role: Object = {
-            "apiVersion": api.CLUSTER_ROLES.api_version,
-            "kind": "ClusterRole",
-            "metadata": {"name": role_name},
-            "rules": [
-                {
-                    "apiGroups": [api.GROUP],
-                    "resources": ["clusterworkspaces/content", "workspaces/content"],
-                    "resourceNames": [key.name],
-                    "verbs": ["access", "admin"],
-                },
-                {
-                    "apiGroups": [api.GROUP],
-                    "resources": ["clusterworkspaces", "workspaces"],
-                    "resourceNames": [key.name],
-                    "verbs": ["get", "delete"],
-                },
-            ],
-        }
-        binding: Object = {
-            "apiVersion": api.CLUSTER_ROLE_BINDINGS.api_version,
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": role_name},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": owner}],
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role_name},
-        }
-        await asyncio.gather(
-            content.create_if_absent(client, api.CLUSTER_ROLES, role),
-            content.create_if_absent(client, api.CLUSTER_ROLE_BINDINGS, binding),
-        )
-        self._granted.add(role_name)
-
     async def _write_status(self, key: Key, url: str, details: Object) -> None:
         client = self._shards[key.shard]
         await asyncio.gather(
@@ -365,40 +336,27 @@ class Lifecycle:
     ) -> float | None:
         """Content first, then the LogicalCluster, then what the parent holds. Called until nothing is left."""
         client = self._shards[key.shard]
-        workspace = await self._condemn(client, api.WORKSPACES, workspace)
-        pair = await self._condemn(client, api.CLUSTER_WORKSPACES, pair)
+        workspace = await condemn(client, api.WORKSPACES, workspace)
+        pair = await condemn(client, api.CLUSTER_WORKSPACES, pair)
         token, shard = self._place_for_deletion(key, pair, parent)
         if token is not None and shard is not None:
-            left = await self._remove(token, shard)
+            left = await self._ending.remove(token, shard)
             if left:
                 if pair is not None:
-                    await self._say_left(client, key, pair, left)
+                    await say_left(client, pair, left)
                 self._leaving.add(key)
                 return max(LOOKS_AGAIN, min(len(self._leaving) / LOOKS, LOOKS_AGAIN_AT_LAST))
         if parent is not None:
-            await self._revoke_owner(key, parent, pair or workspace or {})
+            await self._owners[key.shard].revoke(parent.prefix, key.name, pair or workspace or {})
         for resource, obj in ((api.CLUSTER_WORKSPACES, pair), (api.WORKSPACES, workspace)):
             if obj is not None:
-                await self._release(client, resource, obj)
+                await release(client, resource, obj)
         if pair is not None:
             self._made.pop(pair["metadata"]["uid"], None)
             self._heard.pop(pair["metadata"]["uid"], None)
             self._told.discard(pair["metadata"]["uid"])
         self._leaving.discard(key)
         return None
-
-    async def _condemn(self, client: Client, resource: Any, obj: Object | None) -> Object | None:
-        """``obj`` as it is once it is being deleted; None where it is gone."""
-        if obj is None or api.deleting(obj):
-            return obj
-        meta = obj["metadata"]
-        try:
-            now = await client.delete(resource, meta["name"], uid=meta["uid"])
-        except StatusError as error:
-            if error.code not in (404, 409):
-                raise
-            return None
-        return now if now["metadata"].get("finalizers") else None
 
     def _place_for_deletion(
         self, key: Key, pair: Object | None, parent: Workspace | None
@@ -416,116 +374,6 @@ class Lifecycle:
             if uid is not None and other.uid == uid:
                 return other.token, other.shard
         return None, None
-
-    async def _remove(self, token: str, shard: str) -> list[str]:
-        """Remove the workspace with ``token`` and all that it holds; what is still there."""
-        client = self._shards[shard]
-        known = self._index.by_token(token)
-        if known is not None and known.stage in (FROZEN, DEPARTED, ARRIVED):
-            return ["a move to another shard"]
-        if known is not None and known.empty and await self._remove_empty(known):
-            return []
-        if known is None or known.phase != DELETING:
-            patch = {"status": {"phase": DELETING}}
-            await ignoring(404, client.patch(LOGICAL_CLUSTERS, token, patch, subresource="status"))
-        remover = self._removers[shard]
-        children = await removal.delete_children(remover, token)
-        if children:
-            return [f"workspaces: {children}"]
-        left = await removal.remove(remover, token, self._native[shard])
-        if not left:
-            await ignoring(404, client.delete(LOGICAL_CLUSTERS, token))
-        return left
-
-    async def _remove_empty(self, workspace: Workspace) -> bool:
-        """Whether it is gone: it was not if somebody has used it since the index heard of it."""
-        try:
-            await self._shards[workspace.shard].delete(LOGICAL_CLUSTERS, workspace.token, version=workspace.empty)
-        except StatusError as error:
-            if error.code not in (404, 409):
-                raise
-            return error.code == 404
-        return True
-
-    async def _say_left(self, client: Client, key: Key, pair: Object, left: list[str]) -> None:
-        status = pair.get("status") or {}
-        before = list(status.get("conditions") or ())
-        message = f"still there: {', '.join(left[:5])}"
-        conditions = api.set_condition(before, api.CONTENT_DELETED, False, "SomeResourcesRemain", message)
-        if conditions != before:
-            patch = {"status": {"conditions": conditions}}
-            await ignoring(404, client.patch(api.CLUSTER_WORKSPACES, key.name, patch, subresource="status"))
-
-    async def _revoke_owner(self, key: Key, parent: Workspace, half: Object) -> None:
-        owner, role = _owner_and_role(parent, key, half)
-        self._granted.discard(role)
-        if owner:
-            client = self._shards[key.shard]
-            await asyncio.gather(
-                ignoring(404, client.delete(api.CLUSTER_ROLE_BINDINGS, role)),
-                ignoring(404, client.delete(api.CLUSTER_ROLES, role)),
-            )
-
-    async def _release(self, client: Client, resource: Any, obj: Object) -> None:
-        """Take our finalizer off. Raises StatusError 409 where the object is another than ``obj`` by now."""
-        meta = obj["metadata"]
-        finalizers = meta.get("finalizers") or []
-        if api.FINALIZER not in finalizers:
-            return
-        kept = [item for item in finalizers if item != api.FINALIZER]
-        patch = {"metadata": {"finalizers": kept, "uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}}
-        try:
-            await client.patch(resource, meta["name"], patch)
-        except StatusError as error:
-            if error.code != 404:
-                raise
-
-    async def _sweep_orphans(self) -> None:
-        """LogicalClusters whose ClusterWorkspace is gone without our finalizer having been asked lose their content."""
-        while True:
-            for workspace in list(self._index.all()) if all(map(self._knows, self._shards)) else ():
-                parent = self._index.get(workspace.parent) if workspace.parent else None
-                if workspace.parent is None or (parent is None and self._index.missing_shards()):
-                    continue
-                if parent is not None:
-                    pair = self._pairs[parent.shard].store.get(("", parent.prefix + workspace.name))
-                    if pair is not None and pair["metadata"]["uid"] == workspace.uid:
-                        continue
-                if workspace.uid in self._made and parent is not None:
-                    continue
-                if workspace.stage or (parent is not None and parent.stage) or not await self._is_orphan(workspace):
-                    continue
-                log.warning("workspace %s has no ClusterWorkspace any more: removing its content", workspace.path)
-                try:
-                    await self._remove(workspace.token, workspace.shard)
-                except StatusError as error:
-                    log.warning("workspace %s: %s", workspace.path, error)
-            await asyncio.sleep(ORPHANS_EVERY)
-
-    async def _is_orphan(self, workspace: Workspace) -> bool:
-        """Whether the shards themselves say that nothing in the parent belongs to ``workspace``: of two shards the
-        index may have heard one thing and not yet the other."""
-        try:
-            own = await self._shards[workspace.shard].find(LOGICAL_CLUSTERS, workspace.token)
-            parent = self._index.get(workspace.parent or "")
-            if own is None or parent is None:
-                return own is not None
-            above = await self._shards[parent.shard].find(LOGICAL_CLUSTERS, parent.token)
-            if above is None or above["spec"].get("move") or self._index.get(parent.path) is not parent:
-                return False
-            pair = await self._shards[parent.shard].find(api.CLUSTER_WORKSPACES, parent.prefix + workspace.name)
-        except StatusError as error:
-            log.warning("workspace %s: %s", workspace.path, error)
-            return False
-        return pair is None or pair["metadata"]["uid"] != own["spec"].get("parentUID")
-
-
-def _owner_and_role(parent: Workspace, key: Key, half: Object) -> tuple[str, str]:
-    """Of the pair that ``half`` is of: its creator, as the shard knows him, and the name of his role in the parent;
-    empty where there is none."""
-    owner: str = (half.get("metadata", {}).get("annotations") or {}).get(api.OWNER, "")
-    plain = owner.replace(parent.prefix, "", 1)
-    return owner, api.owner_role_name(parent.prefix, key.name[PREFIX_LENGTH:], plain) if owner else ""
 
 
 async def create_logical_cluster(client: Client, spec: Object) -> str:
@@ -549,12 +397,3 @@ async def create_logical_cluster(client: Client, spec: Object) -> str:
                 raise
         else:
             return token
-
-
-async def ignoring(code: int, call: Any) -> None:
-    """Await ``call``; an answer of ``code`` (and 409, which means that somebody else acted) is as good as success."""
-    try:
-        await call
-    except StatusError as error:
-        if error.code not in (code, 409):
-            raise

@@ -1,0 +1,94 @@
+"""The end of a workspace: content first, then the LogicalCluster, then what the parent holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from proxy.identities import Identity
+from proxy.kube.client import Client, Object
+from proxy.kube.errors import StatusError, ignoring
+from proxy.tenancy import api, removal
+from proxy.tenancy.index import ARRIVED, DELETING, DEPARTED, FROZEN, LOGICAL_CLUSTERS, Workspace, WorkspaceIndex
+from proxy.tenancy.kinds import NativeKinds
+
+
+class Ending:
+    """``shards``: clients that may impersonate; ``native``: what each shard serves."""
+
+    def __init__(self, shards: Mapping[str, Client], index: WorkspaceIndex, native: Mapping[str, NativeKinds]) -> None:
+        self._shards = Identity.TENANCY.on_all(shards)
+        self._removers = Identity.REMOVAL.on_all(shards)
+        self._index = index
+        self._native = native
+
+    async def remove(self, token: str, shard: str) -> list[str]:
+        """Remove the workspace with ``token`` and all that it holds; what is still there."""
+        client = self._shards[shard]
+        known = self._index.by_token(token)
+        if known is not None and known.stage in (FROZEN, DEPARTED, ARRIVED):
+            return ["a move to another shard"]
+        if known is not None and known.empty and await self._remove_empty(known):
+            return []
+        if known is None or known.phase != DELETING:
+            patch = {"status": {"phase": DELETING}}
+            await ignoring(404, client.patch(LOGICAL_CLUSTERS, token, patch, subresource="status"))
+        remover = self._removers[shard]
+        children = await removal.delete_children(remover, token)
+        if children:
+            return [f"workspaces: {children}"]
+        left = await removal.remove(remover, token, self._native[shard])
+        if not left:
+            await ignoring(404, client.delete(LOGICAL_CLUSTERS, token))
+        return left
+
+    async def _remove_empty(self, workspace: Workspace) -> bool:
+        """Whether it is gone: it was not if somebody has used it since the index heard of it."""
+        try:
+            await self._shards[workspace.shard].delete(LOGICAL_CLUSTERS, workspace.token, version=workspace.empty)
+        except StatusError as error:
+            if error.code not in (404, 409):
+                raise
+            return error.code == 404
+        return True
+
+
+async def condemn(client: Client, resource: Any, obj: Object | None) -> Object | None:
+    """``obj`` as it is once it is being deleted; None where it is gone."""
+    if obj is None or api.deleting(obj):
+        return obj
+    meta = obj["metadata"]
+    try:
+        now = await client.delete(resource, meta["name"], uid=meta["uid"])
+    except StatusError as error:
+        if error.code not in (404, 409):
+            raise
+        return None
+    return now if now["metadata"].get("finalizers") else None
+
+
+async def say_left(client: Client, pair: Object, left: list[str]) -> None:
+    """Tell in the ClusterWorkspace ``pair`` what keeps it."""
+    status = pair.get("status") or {}
+    before = list(status.get("conditions") or ())
+    message = f"still there: {', '.join(left[:5])}"
+    conditions = api.set_condition(before, api.CONTENT_DELETED, False, "SomeResourcesRemain", message)
+    if conditions != before:
+        patch = {"status": {"conditions": conditions}}
+        name = pair["metadata"]["name"]
+        await ignoring(404, client.patch(api.CLUSTER_WORKSPACES, name, patch, subresource="status"))
+
+
+async def release(client: Client, resource: Any, obj: Object) -> None:
+    """Take our finalizer off. Raises StatusError 409 where the object is another than ``obj`` by now."""
+    meta = obj["metadata"]
+    finalizers = meta.get("finalizers") or []
+    if api.FINALIZER not in finalizers:
+        return
+    kept = [item for item in finalizers if item != api.FINALIZER]
+    patch = {"metadata": {"finalizers": kept, "uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}}
+    try:
+        await client.patch(resource, meta["name"], patch)
+    except StatusError as error:
+        if error.code != 404:
+            raise
