@@ -11,6 +11,7 @@ are not tried again: once is enough there.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
 from collections import Counter
@@ -22,11 +23,13 @@ import pytest
 from tests.conftest import FAILED
 
 HERE = Path(__file__).parent
-RUNS = (("integration",), ("e2e",))
+RUNS = (("integration",), ("e2e", "integration/conversion"))
 """Folders of the first runs; the last one has all others. Physical clusters, whose networks have fixed names, are
 started in one run alone."""
 MOVED = ("integration/pushing", "integration/syncing")
 """What the last run has of the others' folders, so that all take about as long."""
+PROCESSORS = max((os.cpu_count() or 1) // (len(RUNS) + 1), 1)
+"""That a program in Go may use at once: where all are busy, it takes a fifth less if it does not try for more."""
 TIMED = ("integration", "e2e", "clients")
 """Folders whose tests wait for control planes and their clients."""
 AGAIN = 3
@@ -48,6 +51,12 @@ def groups() -> list[list[str]]:
     return [*map(list, RUNS), [*(name for name in folders if name not in named), *MOVED]]
 
 
+def left_out(folders: list[str]) -> list[str]:
+    """What is inside of ``folders`` and stands in another run."""
+    apart = [*(name for names in RUNS for name in names if "/" in name), *MOVED]
+    return [name for name in apart if name not in folders]
+
+
 @dataclass
 class Outcome:
     """Of one run of pytest."""
@@ -61,7 +70,7 @@ class Outcome:
 
 async def run_folders(folders: list[str], arguments: list[str]) -> Outcome:
     paths = [str(HERE / folder) for folder in folders]
-    paths += [f"--ignore={HERE / moved}" for moved in MOVED if moved not in folders]
+    paths += [f"--ignore={HERE / name}" for name in left_out(folders)]
     return await run(paths, arguments)
 
 
@@ -69,6 +78,7 @@ async def run(paths: list[str], arguments: list[str]) -> Outcome:
     outcome = Outcome()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pytest", *paths, *arguments),
+        env={"GOMAXPROCS": str(PROCESSORS), **os.environ},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         limit=2**24,

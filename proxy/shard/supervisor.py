@@ -35,7 +35,10 @@ PATIENCE = 3
 """Deaths before a program was ever ready, after which starting it is given up."""
 
 _PR_SET_PDEATHSIG = 1
-_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "USER", "LOGNAME")
+_INHERITED = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "USER", "LOGNAME"),
+    *("GOGC", "GOMAXPROCS", "GOMEMLIMIT"),  # how much of a machine a program in Go takes
+)
 
 
 class ProcessError(Exception):
