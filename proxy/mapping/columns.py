@@ -45,7 +45,7 @@ def _selector(selector: Mapping[str, Any]) -> str:
     labels = selector.get("matchLabels") or {}
     wanted = "".join(f"{key}: {labels[key]}," for key in sorted(labels))
     requirements = "".join(
-        f"LabelSelectorRequirement{{Key:{term['key']},Operator:{term['operator']},"
+        f"LabelSelectorRequirement{{Key:{term.get('key', '')},Operator:{term.get('operator', '')},"
         f"Values:[{' '.join(term.get('values') or ())}],}},"
         for term in selector.get("matchExpressions") or ()
     )

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from proxy.admission.platform import MUTATING, VALIDATING
 from proxy.mapping.columns import Columns
+from proxy.mapping.described import Described
 from proxy.mapping.detours import Undetoured
 from proxy.mapping.forms import Form
 from proxy.mapping.reshape import Chain, Indented, JsonOnly, Yaml
@@ -39,6 +40,8 @@ class About(NamedTuple):
     """It is about CRDs."""
     table_of: str = ""
     """Resource whose Table is made here."""
+    described: bool = False
+    """It is for ``kubectl describe deployment``."""
 
     def stages(self, stripped: Sequence[Callable[[], BodyFilter]]) -> list[Callable[[], BodyFilter]]:
         """Filters one behind the other, with ``stripped`` for the one that takes out the prefix."""
@@ -48,6 +51,7 @@ class About(NamedTuple):
             partial(Undetoured, self.token) if self.crds else None,
             *stripped,
             partial(Columns, self.table_of) if self.table_of else None,
+            Described if self.described else None,
             partial(Outward, self.moves) if self.moves else None,
             _SHAPES.get(self.form),
         ]

@@ -10,6 +10,7 @@ from proxy.admission.registered import check_registration
 from proxy.auth.identity import User, identity_headers
 from proxy.auth.whoami import whoami_body
 from proxy.mapping.columns import makes_tables
+from proxy.mapping.described import COMMAND, is_described
 from proxy.mapping.gate import gate
 from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
 from proxy.mapping.paths import RequestInfo
@@ -63,6 +64,7 @@ class Sending:
         about = About(
             workspace.token, mapped.form, workspace.moves, own=not privileged, asked=self.asks,
             crds=(info.group, info.resource) == CRDS, table_of=info.resource if table else "",
+            described=is_described(info, request.header(COMMAND)),
         )  # fmt: skip
         head_filter, body_filter = filters(about)
         method = b"GET" if request.method == b"HEAD" else request.method
