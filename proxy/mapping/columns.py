@@ -15,8 +15,8 @@ import orjson
 
 from proxy.mapping.registrations import GROUP
 
-Make = Callable[[Any], object]
-"""What a cell has in it, decoded → what is printed."""
+Make = tuple[type, Callable[[Any], object]]
+"""What a cell has in it, where it is not empty, and what is printed of it."""
 _ROW = re.compile(rb'\{"cells":(\[(?:(?:"(?:[^"\\]++|\\.)*+"|null),?)*+\])', re.DOTALL)
 """Within JSON nothing else looks like that: in a string each quote would have a backslash."""
 _BEGIN = b'{"cells":'
@@ -24,15 +24,15 @@ _ROWS = b'"rows":['
 _DEFINED = re.compile(rb'"name":"(?:(Webhooks|Validations|Mutations)","type":"string|Age","type":"date)"')
 
 
-def _number(value: Any) -> int:
+def _number(value: list[Any] | None) -> int:
     return len(value or ())
 
 
-def _param_kind(value: Any) -> str:
+def _param_kind(value: Mapping[str, Any] | None) -> str:
     return f"{value.get('apiVersion', '')}/{value.get('kind', '')}" if value else "<unset>"
 
 
-def _param_ref(value: Any) -> str:
+def _param_ref(value: Mapping[str, Any] | None) -> str:
     if not value:
         return "<unset>"
     if value.get("name"):
@@ -56,12 +56,12 @@ def _selector(selector: Mapping[str, Any]) -> str:
 
 
 _COLUMNS: Mapping[str, Mapping[int, Make]] = {
-    "mutatingadmissionpolicies": {1: _number, 2: _param_kind},
-    "mutatingadmissionpolicybindings": {2: _param_ref},
-    "mutatingwebhookconfigurations": {1: _number},
-    "validatingadmissionpolicies": {1: _number, 2: _param_kind},
-    "validatingadmissionpolicybindings": {2: _param_ref},
-    "validatingwebhookconfigurations": {1: _number},
+    "mutatingadmissionpolicies": {1: (list, _number), 2: (dict, _param_kind)},
+    "mutatingadmissionpolicybindings": {2: (dict, _param_ref)},
+    "mutatingwebhookconfigurations": {1: (list, _number)},
+    "validatingadmissionpolicies": {1: (list, _number), 2: (dict, _param_kind)},
+    "validatingadmissionpolicybindings": {2: (dict, _param_ref)},
+    "validatingwebhookconfigurations": {1: (list, _number)},
 }
 """Resource → index of a cell → what is made of it."""
 
@@ -120,11 +120,13 @@ class Columns:
 
     def _cells(self, written: bytes) -> bytes:
         cells = orjson.loads(written)
-        for index, make in self._make.items():
+        for index, (kind, make) in self._make.items():
             try:
-                cells[index] = make(orjson.loads(cells[index]) if cells[index] else None)
+                value = orjson.loads(cells[index]) if cells[index] else None
             except (IndexError, orjson.JSONDecodeError):
                 break  # the columns are another kcp's
+            if value is None or isinstance(value, kind):
+                cells[index] = make(value)
         return orjson.dumps(cells)
 
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from proxy.discovery.openapi import filtered, plain
 from proxy.kube.errors import StatusError
+from proxy.mapping.columns import Columns
 from proxy.mapping.forms import Form
 from proxy.mapping.gate import gate, gate_mapped
 from proxy.mapping.paths import parse
@@ -368,6 +369,31 @@ def stream(items: list[tuple[str, Any, dict[str, str]]], form: Form, data: st.Da
         if not meta["labels"]:
             del meta["labels"]
     assert (yaml.safe_load(got) if form is Form.YAML else orjson.loads(got)) == expected
+
+
+CELLS = st.one_of(st.none(), PLAIN.map(lambda value: json.dumps(value, indent=4) + "\n"), TEXTS)
+
+
+@_target(
+    st.sampled_from(["validatingwebhookconfigurations", "mutatingadmissionpolicies"]),
+    st.lists(st.tuples(TEXTS, CELLS, CELLS), max_size=4),
+    st.data(),
+)
+def tables(resource: str, rows: list[tuple[str, str | None, str | None]], data: st.DataObject) -> None:
+    """Events of a watch as Tables, whatever their cells hold and wherever they are cut: the first cells and the objects
+    are what they were, and lines end where they did."""
+    events = [
+        {"type": "ADDED", "object": {"kind": "Table", "rows": [{"cells": row, "object": {"name": row[0]}}]}}
+        for row in rows
+    ]
+    sent = b"".join(orjson.dumps(event) + b"\n" for event in events)
+    columns = Columns(resource)
+    edges = [0, *sorted(data.draw(st.lists(st.integers(0, len(sent)), max_size=6))), len(sent)]
+    got = b"".join(columns.feed(sent[a:b]) for a, b in pairwise(edges) if b > a) + columns.flush()
+    made = [orjson.loads(line)["object"]["rows"][0] for line in got.splitlines()]
+    assert [(row["cells"][0], row["object"]["name"], len(row["cells"])) for row in made] == [
+        (name, name, 3) for name, *_ in rows
+    ]
 
 
 @_target(st.binary(max_size=60), st.lists(st.integers(0, 80), max_size=5))
