@@ -76,13 +76,20 @@ async def printed(side: Side, resource: str) -> list[Any]:
         await side.client.request("GET", f"{path}/{name}", accept=TABLE),
         await side.client.request("GET", path, accept=TABLE, params={"fieldSelector": "metadata.name=nobody"}),
     ]
-    params = {"watch": "true", "timeoutSeconds": "1", **selected}
-    events = await side.client.request("GET", path, accept=TABLE, params=params)
-    lines = events.splitlines() if isinstance(events, str) else [orjson.dumps(events)]
-    tables += [orjson.loads(line)["object"] for line in lines]
+    tables.append(await first_event(side, path, {"watch": "true", **selected}))
     for name in OBJECTS[resource]:
         await side.client.request("DELETE", f"{path}/{name}")
     return [looks(table) for table in tables]
+
+
+async def first_event(side: Side, path: str, query: dict[str, str]) -> Object:
+    """What the first event of a watch is about."""
+    client = side.client
+    headers = {**client._request_headers(None), "Accept": TABLE}
+    async with client._open().request("GET", client._url(path, query), headers=headers) as response:
+        event = orjson.loads(await response.content.readline())
+    assert event["type"] == "ADDED"
+    return event["object"]  # type: ignore[no-any-return]
 
 
 def looks(table: Object) -> Object:
