@@ -71,6 +71,8 @@ class Counter:
 
     async def objects(self, workspace: Workspace) -> int:
         """All that it has, of the types that it serves. Raises StatusError that names what could not be counted."""
+        if workspace.shard in self._discovery.unsynced():
+            raise StatusError(503, "its types are not known yet")
         shapes = self._discovery.view(workspace).shapes
         own = sum(not shape.shared_group for shape in shapes)
         return own + sum(await asyncio.gather(*(self._of(workspace, kind) for kind in self._kinds(workspace))))
