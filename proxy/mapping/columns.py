@@ -13,8 +13,6 @@ from typing import Any
 
 import orjson
 
-from proxy.mapping.registrations import GROUP
-
 Make = tuple[type, Callable[[Any], object]]
 """What a cell has in it, where it is not empty, and what is printed of it."""
 _ROW = re.compile(rb'\{"cells":(\[(?:(?:"(?:[^"\\]++|\\.)*+"|null),?)*+\])', re.DOTALL)
@@ -64,10 +62,6 @@ _COLUMNS: Mapping[str, Mapping[int, Make]] = {
     "validatingwebhookconfigurations": {1: (list, _number)},
 }
 """Resource → index of a cell → what is made of it."""
-
-
-def makes_tables(group: str, resource: str) -> bool:
-    return group == GROUP and resource in _COLUMNS
 
 
 class Columns:

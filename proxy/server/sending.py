@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from proxy.admission.registered import check_registration
 from proxy.auth.identity import User, identity_headers
 from proxy.auth.whoami import whoami_body
-from proxy.mapping.columns import makes_tables
 from proxy.mapping.described import COMMAND, is_described
 from proxy.mapping.gate import gate
 from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
@@ -60,7 +59,7 @@ class Sending:
             headers.append((b"authorization", endpoint.authorization))
         if request.record.trace is not None:  # of which the transport tells the shard
             headers[:] = [header for header in headers if header[0] not in TRACED]
-        table = makes_tables(info.group, info.resource) and TABLE in mapped.accept
+        table = is_registration(info.group, info.resource) and TABLE in mapped.accept
         about = About(
             workspace.token, mapped.form, workspace.moves, own=not privileged, asked=self.asks,
             crds=(info.group, info.resource) == CRDS, table_of=info.resource if table else "",

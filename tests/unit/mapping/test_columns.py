@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from proxy.mapping.columns import Columns, makes_tables
+from proxy.mapping.columns import Columns
+from proxy.mapping.registrations import KINDS, is_registration
 
 SELECTOR = {
     "matchLabels": {"b": "c", "a": "x"},
@@ -139,6 +140,11 @@ def test_a_large_cell_is_not_looked_at_again_and_again(monkeypatch: pytest.Monke
     assert looked < 4 * len(data)
 
 
+@pytest.mark.parametrize("resource", KINDS)
+def test_every_kind_that_is_stored_elsewhere(resource: str) -> None:
+    assert read(table(["a", "b", None, "1s"]), resource, 64)
+
+
 def test_only_kinds_that_are_stored_elsewhere() -> None:
-    assert makes_tables("admissionregistration.k8s.io", "validatingadmissionpolicies")
-    assert not makes_tables("", "configmaps")
+    assert is_registration("admissionregistration.k8s.io", "validatingadmissionpolicies")
+    assert not is_registration("", "configmaps")
