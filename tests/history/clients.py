@@ -54,7 +54,11 @@ class Clients:
         """Connections of a client of its own."""
         timeout = aiohttp.ClientTimeout(total=ANSWER)
         connector = aiohttp.TCPConnector(ssl=self._tls)
-        return aiohttp.ClientSession(connector=connector, headers=self._headers, timeout=timeout)
+        session = aiohttp.ClientSession(connector=connector, headers=self._headers, timeout=timeout)
+        # A PUT or DELETE that aiohttp sends again after a connection was lost is answered 409 or 404 where the first
+        # was done: it would be recorded as refused.
+        session._retry_connection = False
+        return session
 
     # writing
 

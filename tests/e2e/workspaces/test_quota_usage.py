@@ -255,7 +255,10 @@ async def test_it_takes_no_longer(clusters: Twins) -> None:
             status = (await api.must("GET", f"{place}/resourcequotas/q")).get("status") or {}
             return bool(status.get("used", {}).get("secrets") == amount)
 
-        await eventually(used, interval=0.005)
+        try:
+            await eventually(used, interval=0.005)
+        except AssertionError as error:
+            raise AssertionError(f"{api.name}: {amount} was not reached") from error
         return time.monotonic() - began
 
     for api in (clusters.plain, clusters.workspace):
@@ -271,6 +274,7 @@ async def test_it_takes_no_longer(clusters: Twins) -> None:
             await asyncio.sleep(1)
             await api.must("DELETE", f"{place}/secrets/s")
             took.append(await until(api, place, "0"))
+            await asyncio.sleep(1)  # a cluster's controller that still counts takes back what the next one takes
         await api.must("DELETE", place)
         print(f"{api.name}: new {took[0]:.3f} s, deleted {', '.join(f'{each:.3f}' for each in took[1:])} s")
         assert max(took[1:]) < SOON

@@ -67,12 +67,13 @@ async def printed(side: Side, resource: str) -> list[Any]:
     """A list, one of them, none of them, and the events of a watch, with ages left out."""
     path = f"{ROOT}/{resource}"
     for name, obj in OBJECTS[resource].items():
-        said = await side.send("POST", path, {"metadata": {"name": name}, **obj})
+        said = await side.send("POST", path, {"metadata": {"name": name, "labels": {"of": "tables"}}, **obj})
         assert said.code == 201, said
     name = next(iter(OBJECTS[resource]))
     selected = {"fieldSelector": f"metadata.name={name}"}
+    ours = {"labelSelector": "of=tables"}  # beside what a cluster has of its own, or of others
     tables = [
-        await side.client.request("GET", path, accept=TABLE),
+        await side.client.request("GET", path, accept=TABLE, params=ours),
         await side.client.request("GET", f"{path}/{name}", accept=TABLE),
         await side.client.request("GET", path, accept=TABLE, params={"fieldSelector": "metadata.name=nobody"}),
     ]
