@@ -187,7 +187,7 @@ async def test_a_server_that_knows_tokens(sides: Sides) -> None:
     for token in ("systems-token", "no-token"):
         assert "Unauthorized" in await _who(sides.workspace, token)
     # Accounts of another cluster are not taken for the workspace's of the same name.
-    account = (await sides.plain.kubectl("create", "token", "default")).strip()
+    account = (await eventually(lambda: sides.plain.kubectl("create", "token", "default"), AssertionError)).strip()
     assert "Unauthorized" in await _who(sides.workspace, account)
 
 

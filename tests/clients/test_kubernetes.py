@@ -117,11 +117,11 @@ async def test_objects(sides: Sides) -> None:
 
 
 def _watched(calls: Calls, **options: Any) -> list[tuple[str, str]]:
-    """Events until the server ends the watch, which it was asked to do after a second; ERROR is an exception.
+    """Events until the server ends the watch, which it was asked to do after seconds; ERROR is an exception.
 
     Of bookmarks, which come when a server's timer happens to tick, the first of several.
     """
-    asked = {"timeout_seconds": 1, "label_selector": "seen=yes", **options}
+    asked = {"timeout_seconds": 3, "label_selector": "seen=yes", **options}
     if "field_selector" in asked:
         events = watch.Watch().stream(calls.core.list_config_map_for_all_namespaces, **asked)
     else:
@@ -151,7 +151,7 @@ def _watches(side: Side) -> list[Any]:
         {"resource_version": "x"},
         {"send_initial_events": True},
     ]
-    with ThreadPoolExecutor(len(asked)) as threads:  # each takes a second
+    with ThreadPoolExecutor(len(asked)) as threads:  # each takes seconds
         return list(threads.map(lambda options: calls(_watched, calls, **options), asked))
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import aiohttp
 
+from proxy.kube.client import Resource
+from proxy.kube.errors import StatusError
 from tests.clients import same
 from tests.e2e.workspaces.installation import SECRETS, Installation
 from tests.e2e.workspaces.twins import DEFAULT, RBAC, Answer, Api, Twins
@@ -77,6 +79,8 @@ async def test_requests_and_reviews(twins: Twins) -> None:
 
 async def test_tokens_of_another_workspace_are_nothing(kcp: Installation) -> None:
     one, other = await kcp.fresh(), await kcp.fresh()
+    account = Resource("", "v1", "serviceaccounts")
+    await eventually(lambda: kcp.client(one).get(account, "default", "default"), StatusError)  # a controller makes it
     made = await kcp.kubectl(one, "create", "token", "default")
     review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": made.out.strip()}}
     for path, good in ((one, True), (other, False)):
