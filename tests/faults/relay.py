@@ -82,5 +82,5 @@ class Relay:
             await self._open.wait()
             writer.write(data)
             await writer.drain()
-        with contextlib.suppress(OSError):
-            writer.write_eof()
+        with contextlib.suppress(OSError, RuntimeError):
+            writer.write_eof()  # RuntimeError: uvloop's, of a connection that is closed
