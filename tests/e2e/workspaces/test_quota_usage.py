@@ -248,7 +248,7 @@ async def test_what_objects_take(clusters: Twins) -> None:
 async def test_it_takes_no_longer(clusters: Twins) -> None:
     """Until what is deleted is free again. Printed, for comparison."""
 
-    async def until(api: Api, place: str, amount: str) -> float:
+    async def until(api: Api, place: str, amount: str, within: float = 60) -> float:
         began = time.monotonic()
 
         async def used() -> bool:
@@ -256,10 +256,25 @@ async def test_it_takes_no_longer(clusters: Twins) -> None:
             return bool(status.get("used", {}).get("secrets") == amount)
 
         try:
-            await eventually(used, interval=0.005)
+            await eventually(used, timeout=within, interval=0.005)
         except AssertionError as error:
             raise AssertionError(f"{api.name}: {amount} was not reached") from error
         return time.monotonic() - began
+
+    async def taken(api: Api, place: str) -> None:
+        """One secret more, counted. A cluster counts nothing for what comes before its servers
+        have seen what its controller wrote last, and finds out minutes later: there, once more."""
+        for more in (True, True, False):
+            await asyncio.sleep(1)
+            await api.must("POST", f"{place}/secrets", {"metadata": {"name": "s"}})
+            try:
+                await until(api, place, "1", 20)
+            except AssertionError:
+                if api is clusters.workspace or not more:
+                    raise
+                await api.must("DELETE", f"{place}/secrets/s")
+            else:
+                return
 
     for api in (clusters.plain, clusters.workspace):
         place = f"{PLACE}-soon"
@@ -269,12 +284,10 @@ async def test_it_takes_no_longer(clusters: Twins) -> None:
         )
         took = [await until(api, place, "0")]
         for _ in range(5):
-            await api.must("POST", f"{place}/secrets", {"metadata": {"name": "s"}})
-            await until(api, place, "1")
-            await asyncio.sleep(1)
+            await taken(api, place)
+            await asyncio.sleep(1)  # a cluster's controller that still counts takes back what the next one takes
             await api.must("DELETE", f"{place}/secrets/s")
             took.append(await until(api, place, "0"))
-            await asyncio.sleep(1)  # a cluster's controller that still counts takes back what the next one takes
         await api.must("DELETE", place)
         print(f"{api.name}: new {took[0]:.3f} s, deleted {', '.join(f'{each:.3f}' for each in took[1:])} s")
         assert max(took[1:]) < SOON
