@@ -49,6 +49,7 @@ def _syncer(by_kind: dict[str, Object]) -> list[Object]:
         {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "patch", "watch"]}
     ]
     by_kind["RoleBinding"]["subjects"][0]["namespace"] = NAMESPACE
+    del by_kind["Deployment"]["spec"]["template"]["metadata"]["annotations"]
     pod = by_kind["Deployment"]["spec"]["template"]["spec"]
     del pod["volumes"], pod["containers"][0]["volumeMounts"]
     pod["containers"][0]["args"] = [f"--from-secrets={NAMESPACE}", "--metrics-bind-address=:9465"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import string
 from collections.abc import Sequence
@@ -444,6 +445,8 @@ def manifest(
         ),
         server=server,
         ca_data=base64.b64encode(ca).decode(),
+        # A pod reads where the workspace is as it starts: another address, another pod. The token does not count.
+        connection=hashlib.sha256(server.encode() + b"\n" + ca).hexdigest()[:16],
         token=token,
     )
 

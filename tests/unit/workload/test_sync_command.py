@@ -94,6 +94,15 @@ def test_kubeconfig() -> None:
     assert config["users"][0]["user"] == {"token": "a.b.c"}
 
 
+def test_another_address_is_another_pod_and_another_token_is_not() -> None:
+    def pod(**changes: object) -> object:
+        return objects(printed(**changes))["Deployment"]["spec"]["template"]  # type: ignore[index]
+
+    assert pod(token="d.e.f") == pod()
+    assert pod(server="https://elsewhere:6443/clusters/root:telcops:team-a") != pod()
+    assert pod(ca=b"OTHER") != pod()
+
+
 def test_rights_below() -> None:
     rules = objects(printed(synced=["configmaps", "ingresses.networking.k8s.io"]))["ClusterRole"]["rules"]
     assert rules[2:] == [  # type: ignore[index]
