@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from syncer.definitions import Definition
+
+log = logging.getLogger(__name__)
 
 IMPORTS = Resource("apiresource.kcp.dev", "v1alpha1", "apiresourceimports", namespaced=False)
 HASH = "apiresource.kcp.dev/import-hash"
@@ -135,3 +139,19 @@ def import_of(api: Api, definition: Definition, location: str) -> Object:
         },
         "spec": spec,
     }
+
+
+async def served(above: Client, api: Api) -> None:
+    """Wait until the workspace serves the resource."""
+    resource = api.resource
+    path = f"/apis/{resource.group}/{resource.version}" if resource.group else f"/api/{resource.version}"
+    delay = 0.1
+    while True:
+        try:
+            listed = await above.request("GET", path)
+            if any(entry["name"] == resource.plural for entry in listed.get("resources") or ()):
+                return
+        except (StatusError, AttributeError) as error:
+            log.debug("%s: %s", path, error)
+        await asyncio.sleep(delay)
+        delay = min(delay * 1.5, 5.0)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from proxy.kube.client import METADATA_LIST, Client, Object
 from proxy.kube.errors import StatusError
-from syncer.apis import EVERYTHING, HASH, IMPORTS, Api, find_apis, import_of
+from syncer.apis import EVERYTHING, HASH, IMPORTS, Api, find_apis, import_of, served
 from syncer.definitions import Definitions
 from syncer.namespaces import CLUSTERS
 
@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT = 20.0
 """Seconds."""
+SERVED_WITHIN = 5.0
+"""Seconds that the first heartbeat waits for what the cluster has to be there: some of it may never be, for example
+where another cluster has a type that it does not go with."""
 SOON, LATER = 2.0, 10.0
 """Seconds until the next attempt: where something is away for a moment, and where somebody has to act first."""
 
@@ -54,6 +57,7 @@ class Report:
         self._definitions = Definitions(below)
         self._missing: set[str] = set()
         self._synced: list[str] | None = None
+        self._apis: list[Api] = []
         self._held: list[str] = []
         self._imported = asyncio.Event()
         """Set when the imports have changed, so that the next heartbeat says so at once."""
@@ -62,8 +66,13 @@ class Report:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(_repeat("API import", self._import_apis, asyncio.Event()))
-            # The first heartbeat says that there is something to work with.
+            # The first heartbeat says that there is something to work with: who waits for the cluster to be Ready uses
+            # its types at once.
             await self._imported.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SERVED_WITHIN), asyncio.TaskGroup() as waiting:
+                    for api in self._apis:
+                        waiting.create_task(served(self._above, api))
             group.create_task(_repeat("heartbeat", self._beat, self._imported))
 
     async def _beat(self) -> float:
@@ -104,7 +113,7 @@ class Report:
         apis = [api for api in apis if api.synced]
         synced = [api.name for api in apis]
         if synced != self._synced:
-            self._synced = synced
+            self._synced, self._apis = synced, apis
             self._held = [api.name for api in apis if api.resource.namespaced and api.name in self._may_hold]
             self._imported.set()
         self._apis_found(apis)

@@ -17,7 +17,7 @@ from proxy.kube.config import SERVICE_ACCOUNT, Connection
 from proxy.kube.errors import StatusError
 from proxy.kube.leadership import DURATION, Leadership
 from proxy.kube.turns import Turn
-from syncer.apis import Api
+from syncer.apis import Api, served
 from syncer.arrivals import Arrivals
 from syncer.credentials import LIFETIME, Credentials
 from syncer.events import Events
@@ -224,22 +224,6 @@ async def _sync(kind: KindSync | UpSync, above: Client) -> None:
     await served(above, kind.api)
     log.info("syncing %s", kind.name)
     await kind.run()
-
-
-async def served(above: Client, api: Api) -> None:
-    """Wait until the workspace serves the resource."""
-    resource = api.resource
-    path = f"/apis/{resource.group}/{resource.version}" if resource.group else f"/api/{resource.version}"
-    delay = 0.1
-    while True:
-        try:
-            listed = await above.request("GET", path)
-            if any(entry["name"] == resource.plural for entry in listed.get("resources") or ()):
-                return
-        except (StatusError, AttributeError) as error:
-            log.debug("%s: %s", path, error)
-        await asyncio.sleep(delay)
-        delay = min(delay * 1.5, 5.0)
 
 
 async def identity(below: Client) -> str:
