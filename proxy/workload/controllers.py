@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from proxy.identities import Identity
 from proxy.kube.client import Client
 from proxy.kube.informer import Informer, without_managed_fields
+from proxy.tenancy.kinds import NativeKinds
 from proxy.workload.api import CLUSTERS
 from proxy.workload.clusters import Heartbeats
 from proxy.workload.imports import Negotiation
@@ -41,11 +42,13 @@ async def run(
 
 async def _run(shards: Mapping[str, Client], auto_publish: bool, following: MutableMapping[str, Followed]) -> None:
     async with asyncio.TaskGroup() as group:
+        native = NativeKinds.on_all(shards)
         for shard, client in Identity.WORKLOAD.on_all(shards).items():
             clusters = Informer(client, CLUSTERS, transform=without_managed_fields)
             heartbeats = Heartbeats(client, clusters)
             placement = Placement(client, clusters)
-            release, negotiation = Release(client, clusters), Negotiation(client, auto_publish=auto_publish)
+            release = Release(client, clusters, native[shard])
+            negotiation = Negotiation(client, auto_publish=auto_publish)
             following[shard] = Followed(clusters, negotiation.imports)
             for part in (clusters, heartbeats, placement, release, negotiation, EndedPods(client)):
                 group.create_task(part.run())

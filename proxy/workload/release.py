@@ -17,10 +17,9 @@ from proxy.kube.informer import Informer
 from proxy.kube.times import parse_time
 from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.token import LABEL, token_of
-from proxy.workload.api import ALWAYS, BINDINGS, CLUSTERS, NAMESPACES, NEGOTIATED, now
+from proxy.tenancy.kinds import NativeKinds, own_namespaced
+from proxy.workload.api import CLUSTERS, NAMESPACES, now
 from proxy.workload.holds import HELD
-from proxy.workload.shared import group_of, keys_of
-from proxy.workload.typekey import key_of
 
 log = logging.getLogger(__name__)
 
@@ -36,15 +35,21 @@ ABANDONED = 900.0
 SETTLED = 1.5
 """Seconds after which a syncer knows that its WorkloadCluster is being deleted, and a shard that its namespaces do not
 hold for it any more: nobody sets finalizers then."""
+LAST = 10.0
+"""Seconds after the end of a WorkloadCluster until one more look: what its syncer sent may have waited at the shard."""
 PATCHES = 16
 """At a time."""
+NEVER_GROUPS = frozenset({"coordination.k8s.io", "rbac.authorization.k8s.io"})
+NEVER = frozenset(Resource("", "v1", plural) for plural in ("events", "limitranges", "resourcequotas"))
+"""What no syncer takes down, as manifests/workload/cluster-label.yaml has it."""
 
 
 class Release:
-    """Of one shard. ``clusters``: its WorkloadClusters, followed by somebody else."""
+    """Of one shard. ``clusters``: its WorkloadClusters, followed by somebody else; ``native``: what it serves."""
 
-    def __init__(self, client: Client, clusters: Informer) -> None:
+    def __init__(self, client: Client, clusters: Informer, native: NativeKinds) -> None:
         self._client = Identity.OBJECTS.on(client)
+        self._native = native
         self._clusters = clusters
         self._since: dict[str, float] = {}
         """Name on the shard → since when nobody ought to hold for it any more, by `time.monotonic`."""
@@ -60,13 +65,18 @@ class Release:
         name = new["metadata"]["name"]
         if kind == "DELETED":
             self._since.pop(name, None)
+            self.queue.add_after(name, LAST)
         elif new["metadata"].get("deletionTimestamp") or FINALIZER not in (new["metadata"].get("finalizers") or ()):
             self.queue.add(name)
 
     async def _reconcile(self, name: str) -> float | None:
         cluster = self._clusters.store.get(("", name))
         token = token_of(name)
-        if cluster is None or token is None:
+        if token is None:
+            return None
+        plain = name.removeprefix(f"{token}-")
+        if cluster is None:
+            await self._release_all(token, plain)
             return None
         meta = cluster["metadata"]
         finalizers = list(meta.get("finalizers") or ())
@@ -76,7 +86,6 @@ class Release:
             return None
         if FINALIZER not in finalizers:
             return await self._abandon(meta, finalizers)
-        plain = name.removeprefix(f"{token}-")
         if await self._still_holds(token, plain):
             self._since.pop(name, None)
         since = self._since.setdefault(name, time.monotonic())
@@ -119,7 +128,7 @@ class Release:
             async with limit:
                 await self._write(resource, meta, [name for name in meta["finalizers"] if name != mine])
 
-        for resource in await self._kinds(selector):
+        for resource in await self._kinds(token):
             try:
                 listed = await self._client.list(resource, label_selector=selector, accept=METADATA_LIST)
             except StatusError as error:
@@ -133,19 +142,12 @@ class Release:
             log.info("cluster %s of workspace %s is deleted: %d objects released", cluster, token, count)
         return count
 
-    async def _kinds(self, selector: str) -> list[Resource]:
-        """All that a syncer may have taken down."""
-        listed = await self._client.list(NEGOTIATED, label_selector=selector)
-        found = dict.fromkeys(ALWAYS)
-        for obj in listed["items"]:
-            key = key_of(obj)
-            if key is not None and (obj.get("spec") or {}).get("scope") == "Namespaced":
-                found[key.resource] = None
-        for binding in (await self._client.list(BINDINGS, label_selector=selector))["items"]:
-            if binding["spec"].get("namespaced"):
-                for key in keys_of(binding):
-                    found[Resource(group_of(binding), key.version, key.plural)] = None
-        return list(found)
+    async def _kinds(self, token: str) -> list[Resource]:
+        """All that a syncer may have taken down: what the workspace could have, as what it was told of by its clusters
+        may be gone before what they hold."""
+        native, own = await asyncio.gather(self._native.namespaced(), own_namespaced(self._client, token))
+        found = (kind.resource for kind in (*native, *own))
+        return [resource for resource in found if resource.group not in NEVER_GROUPS and resource not in NEVER]
 
     async def _write(self, resource: Resource, meta: Object, finalizers: list[str]) -> None:
         """Raises StatusError, 409 where it has changed meanwhile; nothing where it is gone."""

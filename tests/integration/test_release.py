@@ -11,6 +11,7 @@ import pytest
 
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
+from proxy.mapping.token import LABEL
 from proxy.shard.control_plane import ControlPlane
 from proxy.tenancy.kinds import NativeKinds
 from proxy.tenancy.namespaces import Namespaces
@@ -26,6 +27,7 @@ from tests.integration.workload_workspace import CONFIGMAPS, Workspace
 
 MINE, OTHER = finalizer("east"), "example.com/other"
 ACCOUNTS = Resource("", "v1", "serviceaccounts")
+DEPLOYMENTS = Resource("apps", "v1", "deployments")
 
 
 @pytest.fixture
@@ -91,6 +93,38 @@ async def test_a_workspace_with_nothing_but_a_dead_syncer_goes(admin: Client, wo
         await admin.delete(CLUSTERS, workspace.mapped("east"))
         await gone(admin, NAMESPACES, workspace.mapped("words"))
         await gone(admin, CLUSTERS, workspace.mapped("east"))
+
+
+async def test_what_comes_after_the_end_of_a_cluster_is_released(
+    admin: Client, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request of its syncer that was on its way for long."""
+    monkeypatch.setattr(release, "LAST", 3.0)
+    async with controllers(admin):
+        await workspace.cluster("east")
+        await workspace.config_map("words", "late")
+        await admin.delete(CLUSTERS, workspace.mapped("east"))
+        await gone(admin, CLUSTERS, workspace.mapped("east"))
+        await admin.patch(CONFIGMAPS, "late", {"metadata": {"finalizers": [MINE]}}, workspace.mapped("words"))
+        await admin.delete(CONFIGMAPS, "late", workspace.mapped("words"))
+        await gone(admin, CONFIGMAPS, "late", workspace.mapped("words"))
+
+
+async def test_what_the_workspace_was_told_of_may_be_gone_before(admin: Client, workspace: Workspace) -> None:
+    """A workspace's deletion takes imported types away while a syncer, which has not heard of it yet, still holds."""
+    pod = {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "a", "image": "a"}]}}
+    deployment: Object = {
+        "apiVersion": DEPLOYMENTS.api_version,
+        "kind": "Deployment",
+        "metadata": {"name": "held", "finalizers": [MINE], "labels": {LABEL: workspace.token}},
+        "spec": {"selector": {"matchLabels": {"app": "a"}}, "template": pod},
+    }
+    async with controllers(admin):
+        await workspace.cluster("east")
+        await admin.create(DEPLOYMENTS, deployment, workspace.mapped("words"))
+        await admin.delete(NAMESPACES, workspace.mapped("words"))
+        await admin.delete(CLUSTERS, workspace.mapped("east"))
+        await gone(admin, NAMESPACES, workspace.mapped("words"))
 
 
 CHANGES: dict[str, Any] = {
