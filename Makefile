@@ -14,7 +14,7 @@ install: .venv/installed  ## set-up alone: .venv with the programs kcp, kubectl-
 	@# Where Python is told not to keep what it compiles, each process would compile the tree anew (half a CPU second).
 	@$(BIN)/python -m compileall -q proxy syncer manifests
 	@$(BIN)/kcp binaries fetch etcd kube-apiserver kube-controller-manager kubectl >/dev/null
-	@ln -sfn "$$($(BIN)/python -c 'from proxy.binaries import find; print(find("kubectl"))')" $(BIN)/kubectl
+	@ln -sfn "$$($(BIN)/python -c 'from proxy.binaries import find; print(find("kubectl").resolve())')" $(BIN)/kubectl
 
 .venv/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; this is " + sys.version.split()[0])'
