@@ -57,7 +57,8 @@ def segment(name: str) -> str:
 
 
 class RestClient:
-    """Requests to ``server``; raises StatusError for answers of 400 and above, ClientError where there is none."""
+    """Requests to ``server``; raises StatusError for answers of 400 and above, ClientError where there is none, or
+    no credentials that count."""
 
     def __init__(self, cluster: Stanza, user: Stanza, overrides: Overrides) -> None:
         self.server = str(overrides.server or cluster.get("server") or "").rstrip("/")
@@ -100,6 +101,10 @@ class RestClient:
         other.server, other._headers, other._servers = server.rstrip("/"), self._headers, self._servers
         return other
 
+    @property
+    def _host(self) -> str:
+        return urllib.parse.urlsplit(self.server).netloc
+
     def request(
         self,
         method: str,
@@ -118,8 +123,9 @@ class RestClient:
         try:
             status, answer = self._servers.ask(method, self.server + path, data, headers)
         except Unreachable as error:
-            host = urllib.parse.urlsplit(self.server).netloc
-            raise ClientError(f"the server {host} cannot be reached: {error}") from error
+            raise ClientError(f"the server {self._host} cannot be reached: {error}") from error
+        if status == 401:
+            raise ClientError(f"the server {self._host} does not accept these credentials: wrong, or expired")
         try:
             value = json.loads(answer)
         except ValueError:

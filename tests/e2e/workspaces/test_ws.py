@@ -105,6 +105,7 @@ async def test_a_list_reads_as_kubectls(kcp: Installation) -> None:
         ("--context nope", "Error: context 'nope' does not exist"),
         ("--kubeconfig /nowhere", "Error: /nowhere: no such file"),
         ("list --server https://127.0.0.1:1", "Error: the server 127.0.0.1:1 cannot be reached"),
+        ("list --token worn-out", "does not accept these credentials: wrong, or expired"),
         ("create", "Missing argument"),
     ],
 )
