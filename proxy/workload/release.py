@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 
 from proxy.identities import Identity
@@ -27,6 +28,9 @@ FINALIZER = "workload.kcp.dev/release"
 """On WorkloadClusters."""
 HELD_BY = "syncer.workloads.kcp.dev/"
 """Before the name of a WorkloadCluster: finalizer of the objects that its syncer has taken down."""
+HOLDERS = re.compile(re.escape(HELD_BY) + r"([a-z0-9.-]+)")
+ALL = ""
+"""In the queue, for all namespaces of the shard; no WorkloadCluster is called that."""
 PUSHED = "workload.kcp.dev/push"
 """On WorkloadClusters that kcp syncs itself, until what stands below is gone: `proxy.push.fleet` sees to that, and
 gives it up after ten minutes."""
@@ -35,6 +39,9 @@ ABANDONED = 900.0
 SETTLED = 1.5
 """Seconds after which a syncer knows that its WorkloadCluster is being deleted, and a shard that its namespaces do not
 hold for it any more: nobody sets finalizers then."""
+AGAIN = 600.0
+"""Seconds between two looks for namespaces that cannot end for a cluster that is no more."""
+REMAINING = "NamespaceFinalizersRemaining"
 LAST = 10.0
 """Seconds after the end of a WorkloadCluster until one more look: what its syncer sent may have waited at the shard."""
 PATCHES = 16
@@ -59,6 +66,7 @@ class Release:
     async def run(self) -> None:
         """Until cancelled."""
         await self._clusters.wait_synced()
+        self.queue.add(ALL)
         await self.queue.run()
 
     def _event(self, kind: str, old: Object | None, new: Object) -> None:
@@ -70,6 +78,9 @@ class Release:
             self.queue.add(name)
 
     async def _reconcile(self, name: str) -> float | None:
+        if name == ALL:
+            await self._look_for_orphans()
+            return AGAIN
         cluster = self._clusters.store.get(("", name))
         token = token_of(name)
         if token is None:
@@ -95,6 +106,17 @@ class Release:
             return max(since + SETTLED - time.monotonic(), 0.1)
         await self._write(CLUSTERS, meta, [other for other in finalizers if other != FINALIZER])
         return None
+
+    async def _look_for_orphans(self) -> None:
+        """What keeps a namespace from its end is told by the namespace."""
+        listed = await self._client.list(NAMESPACES, field_selector="status.phase=Terminating")
+        for item in listed["items"]:
+            token = token_of(item["metadata"]["name"])
+            for condition in (item.get("status") or {}).get("conditions") or () if token else ():
+                if condition["type"] == REMAINING and condition["status"] == "True":
+                    for plain in HOLDERS.findall(condition.get("message", "")):
+                        if ("", f"{token}-{plain}") not in self._clusters.store:
+                            self.queue.add(f"{token}-{plain}")
 
     async def _abandon(self, meta: Object, finalizers: list[str]) -> float | None:
         """Seconds until what is left to a `kcp syncer` is not waited for any longer."""

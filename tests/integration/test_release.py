@@ -110,6 +110,24 @@ async def test_what_comes_after_the_end_of_a_cluster_is_released(
         await gone(admin, CONFIGMAPS, "late", workspace.mapped("words"))
 
 
+async def test_a_namespace_that_waits_for_nobody_ends_when_kcp_starts(admin: Client, workspace: Workspace) -> None:
+    """However it came to that: the cluster's end was not seen, say."""
+    await workspace.config_map("words", "held")
+    shards = {"shard": admin}
+    namespaces = asyncio.create_task(Namespaces(shards, ["shard"], NativeKinds.on_all(shards)).run())
+    await admin.patch(CONFIGMAPS, "held", {"metadata": {"finalizers": [MINE]}}, workspace.mapped("words"))
+    await admin.delete(NAMESPACES, workspace.mapped("words"))
+
+    async def told() -> bool:
+        found = await admin.get(NAMESPACES, workspace.mapped("words"))
+        return any(MINE in condition["message"] for condition in found["status"].get("conditions") or ())
+
+    await eventually(told)
+    namespaces.cancel()
+    async with controllers(admin):
+        await gone(admin, NAMESPACES, workspace.mapped("words"))
+
+
 async def test_what_the_workspace_was_told_of_may_be_gone_before(admin: Client, workspace: Workspace) -> None:
     """A workspace's deletion takes imported types away while a syncer, which has not heard of it yet, still holds."""
     pod = {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "a", "image": "a"}]}}
