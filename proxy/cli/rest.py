@@ -84,7 +84,9 @@ class RestClient:
         if context is None:
             if overrides.server:
                 return cls({}, {}, overrides)
-            raise ClientError(f"context {name!r} does not exist" if name else "no context is set in the kubeconfig")
+            if name:
+                raise ClientError(f"context {name!r} does not exist")
+            raise ClientError("no context is set: export KUBECONFIG, or use --kubeconfig or --context")
         cluster_name = overrides.cluster or context.get("cluster")
         cluster = config.get("clusters", cluster_name)
         if cluster is None:
