@@ -119,6 +119,8 @@ class Metrics:
         self.process = process or Registry()
         self.kinds: list[Kind] = []
         self.leading = Level()
+        self.knows_leader = Level()
+        """1 where the workspace could be asked at last who the one is."""
         self.token_expiry = Level()
         self.tunnels = Level()
         self.lag = self.process.lag
@@ -206,9 +208,10 @@ class _Pairs(Collector):
 
 
 def ready(metrics: Metrics) -> dict[str, bool]:
-    """What has to hold for ``/readyz``. A syncer that stands by for another is ready for that."""
+    """What has to hold for ``/readyz``. A syncer that stands by for another is ready for that; one that knows of no
+    other, as it does not reach the workspace, is not."""
     if not metrics.leading.value:
-        return {"standing-by": True}
+        return {"standing-by": bool(metrics.knows_leader.value)}
     return {
         "kinds-known": bool(metrics.kinds) and all(kind.synced for kind in metrics.kinds),
         **{f"{side}-connected": metrics.connected(side) for side in SIDES},

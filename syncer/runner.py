@@ -133,6 +133,7 @@ class Syncer:
                 steps_down=False,
                 duration=settings.lease_duration,
                 leads=metrics.leading.set,
+                knows=metrics.knows_leader.set,
                 explain=lambda error: explain(error, ABOVE, f"Lease {settings.account_namespace}/{settings.account}"),
             )
             await credentials.choose()

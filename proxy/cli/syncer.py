@@ -155,12 +155,14 @@ async def _run(
 ) -> None:
     """``lease``: seconds. Raises NotThere, OSError where the address for metrics cannot be used."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
-    leads = Level()
+    leads, knows = Level(), Level()
     current: list[Fleet] = []
     registry = surroundings.registry.registry
 
     def checks() -> Mapping[str, bool]:
-        return {"clusters-known": all(fleet.synced for fleet in current)} if leads.value else {"standing-by": True}
+        if leads.value:
+            return {"clusters-known": all(fleet.synced for fleet in current)}
+        return {"standing-by": bool(knows.value)}
 
     async with surroundings.proxy, AsyncExitStack() as stack:
         if scraped is not None:
@@ -171,12 +173,12 @@ async def _run(
                 registry.register(fleet)
                 current[:] = [fleet]
                 try:
-                    await _until_shards_change(_work(installation, fleet, leads, lease), installation)
+                    await _until_shards_change(_work(installation, fleet, leads, knows, lease), installation)
                 finally:
                     registry.unregister(fleet)
 
 
-async def _work(installation: Installation, fleet: Fleet, leads: Level, lease: float) -> None:
+async def _work(installation: Installation, fleet: Fleet, leads: Level, knows: Level, lease: float) -> None:
     shards = Identity.PUSHING.on_all(installation.shards)
     leadership = Leadership(
         shards[await root_shard(shards, next(iter(shards)))],
@@ -187,6 +189,7 @@ async def _work(installation: Installation, fleet: Fleet, leads: Level, lease: f
         steps_down=True,
         duration=lease,
         leads=leads.set,
+        knows=knows.set,
     )
     await leadership.run(lambda: keep_running("syncing clusters", fleet.run))
 

@@ -45,12 +45,13 @@ class Leadership:
         steps_down: bool,
         duration: float = DURATION,
         leads: Callable[[float], object] = lambda value: None,
+        knows: Callable[[float], object] = lambda value: None,
         explain: Callable[[StatusError], str] = str,
     ) -> None:
         """``work`` names what is done, in log lines. ``steps_down``: a leader that cannot renew the Lease in time
         stops, as with client-go; else it stays one until it learns of another, which is for work that needs the same
-        server anyway. ``leads(1)`` or ``leads(0)`` is called when that changes; ``explain`` words what keeps the Lease
-        from being taken."""
+        server anyway. ``leads(1)`` or ``leads(0)`` is called when that changes, ``knows(1)`` or ``knows(0)`` after
+        each look at the Lease, which may fail; ``explain`` words what keeps the Lease from being taken."""
         self._client = client
         self._work = work
         self._steps_down = steps_down
@@ -60,6 +61,7 @@ class Leadership:
         self._identity = identity
         self._duration = duration
         self._leads = leads
+        self._knows = knows
         self._seen: tuple[str, float] = ("", 0.0)
         """Version of the Lease as somebody else holds it, and when that was first seen."""
         self._mine: Object | None = None
@@ -93,22 +95,28 @@ class Leadership:
             try:
                 async with asyncio.timeout(max(self._duration / 3, 3.0)):
                     leads = await self._take()
+                self._knows(1)
                 if leads is leading:
                     return
                 complaint, renewed = "", began
             except TimeoutError:
-                complaint = "no answer in time"
+                complaint = self._complain(complaint, "no answer in time")
             except StatusError as error:
                 if error.code == 409:
                     self._mine = None  # somebody else wrote it
-                elif str(error) != complaint:
-                    complaint = str(error)
-                    log.error("%s: %s", self._work, self._explain(error))
+                else:
+                    complaint = self._complain(complaint, self._explain(error))
             if not leading and self._steps_down and time.monotonic() - renewed > self._duration * 2 / 3:
                 self._mine = None
                 return
             if leading:
                 await asyncio.sleep(self._duration / 6)
+
+    def _complain(self, before: str, now: str) -> str:
+        self._knows(0)
+        if now != before:
+            log.error("%s: %s", self._work, now)
+        return now
 
     async def _take(self) -> bool:
         """Take or renew the Lease; False where another holds it."""

@@ -12,9 +12,11 @@ import aiohttp
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.config import Connection
 from proxy.kube.leadership import LEASES
+from proxy.shard.addresses import free_port
 from syncer.credentials import Credentials, expiry
 from syncer.metrics import ready, serve
 from syncer.namespaces import NAMESPACES
+from syncer.runner import Settings, Syncer
 from tests.integration.eventually import eventually
 from tests.integration.syncer_pair import (
     ACCOUNTS,
@@ -47,6 +49,7 @@ async def test_of_two_syncers_one_works(pair: Pair) -> None:
             await pair.arrives(CONFIGMAPS, "one")
             await asyncio.sleep(3)
             assert (leading(first), leading(second)) == (True, False)
+            assert ready(second.metrics) == {"standing-by": True}
             # Whoever takes the Lease leads, and the other one learns of it.
             lease = await pair.above.get(LEASES, f"syncer-{pair.cluster}", "default")
             # For long enough that both are seen not to lead, on a busy machine too.
@@ -70,6 +73,26 @@ async def test_of_two_syncers_one_works(pair: Pair) -> None:
     async with pair.syncer("configmaps", lease_duration=60.0):
         await pair.make(CONFIGMAPS, "three")
         await pair.arrives(CONFIGMAPS, "three")
+
+
+async def test_who_does_not_reach_the_workspace_does_not_stand_by(pair: Pair) -> None:
+    nowhere = dataclasses.replace(pair.above.connection, server=f"https://127.0.0.1:{free_port()}/clusters/root")
+    settings = Settings(
+        workspace=pair.workspace,
+        cluster=pair.cluster,
+        above=nowhere,
+        below=pair.below.connection,
+        resources=("configmaps",),
+    )
+    syncer = Syncer(settings)
+    task = asyncio.create_task(syncer.run())
+    try:
+        await asyncio.sleep(2)
+        assert not task.done(), "it waits for the workspace"
+        assert ready(syncer.metrics) == {"standing-by": False}
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_syncer_that_is_gone_is_followed_by_another(pair: Pair) -> None:
