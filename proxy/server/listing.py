@@ -8,9 +8,10 @@ from collections.abc import Callable
 import orjson
 
 from proxy.kube.errors import StatusError
-from proxy.mapping.listing import FIRST_PAGE, PAGE, Listing, Page, join_items, list_metadata, split_page
+from proxy.mapping.listing import Listing, Page, join_items, list_metadata, split_page
 from proxy.mapping.request import page_target
 from proxy.mapping.stream import strip_bytes
+from proxy.server.lengths import Pages
 from proxy.server.messages import Exchange, Forward, Header, Produce, Response
 
 _META = b'"apiVersion":"meta.k8s.io/'
@@ -20,9 +21,9 @@ PASSED_ON = frozenset(
 )
 
 
-def produce_list(listing: Listing, forward: Callable[[bytes], Forward]) -> Produce:
-    """An answer to ``listing``; ``forward(target)`` makes the request of one page."""
-    return Produce(functools.partial(_run, listing, forward))
+def produce_list(listing: Listing, forward: Callable[[bytes], Forward], pages: Pages) -> Produce:
+    """An answer to ``listing``; ``forward(target)`` makes the request of one of its ``pages``."""
+    return Produce(functools.partial(_run, listing, forward, pages))
 
 
 def produce_deleted(listing: Listing, deletion: Forward, look: Callable[[bytes], Forward]) -> Produce:
@@ -55,11 +56,11 @@ async def _pass_on(refusal: Response, token: str, exchange: Exchange) -> None:
 _KIND = frozenset({b"content-type", b"x-content-type-options"})
 
 
-async def _run(listing: Listing, forward: Callable[[bytes], Forward], exchange: Exchange) -> None:
+async def _run(listing: Listing, forward: Callable[[bytes], Forward], pages: Pages, exchange: Exchange) -> None:
     # Whether anything follows what the client wants is seen from one more: the shard's word, said of all that it
     # holds, would tell of others.
     left = listing.limit + 1 if listing.limit else 0
-    size = left if listing.selected else FIRST_PAGE if not left else min(left, FIRST_PAGE)
+    size = left if listing.selected else min(pages.size(0), left) if left else pages.size(0)
     answer = await exchange.fetch(forward(page_target(listing, listing.start, size)))
     if answer.status == 410 and not listing.continued:
         raise _too_old()
@@ -72,10 +73,11 @@ async def _run(listing: Listing, forward: Callable[[bytes], Forward], exchange: 
     if listing.selected:
         page.next = ""
     # The metadata, written first, says where a list with a client's limit goes on. One without is always whole.
-    while listing.limit and page.next and len(page.items) <= listing.limit:
-        more = await _next(listing, forward, exchange, page.next, min(left - len(page.items), PAGE))
+    while listing.limit and page.next and (count := len(page.items)) <= listing.limit:
+        more = await _next(listing, forward, exchange, page.next, min(left - count, pages.size(count)))
         page.items += more.items
         page.next = more.next
+    count = len(page.items)
     going_on = page.cut(listing.limit) if listing.limit else ""
     await exchange.start(200, _headers(answer.headers, listing.token))
     partial = _META in page.head
@@ -84,16 +86,19 @@ async def _run(listing: Listing, forward: Callable[[bytes], Forward], exchange: 
     body = strip_bytes(join_items(page.items, listing.token), listing.token)
     token = "" if listing.limit else page.next
     if not token and not body and partial and not page.rows:
+        pages.learn(0)
         await exchange.write(head + b',"items":null}\n')  # as Go writes a list that was never begun
         await exchange.end()
         return
     await exchange.write(head + page.between + body)
     while token:
-        page = await _next(listing, forward, exchange, token, PAGE)
+        page = await _next(listing, forward, exchange, token, pages.size(count))
+        count += len(page.items)
         body = strip_bytes(join_items(page.items, listing.token), listing.token)
         if body:
             await exchange.write(b"," + body)
         token = page.next
+    pages.learn(count)
     await exchange.write(b"]}\n")
     await exchange.end()
 

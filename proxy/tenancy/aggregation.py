@@ -14,11 +14,11 @@ from functools import partial
 from typing import Any
 
 from proxy.identities import Identity
-from proxy.kube.client import METADATA_LIST, Client, Object
+from proxy.kube.client import METADATA_LIST, PAGE, Client, Object
 from proxy.kube.errors import StatusError
 from proxy.kube.events import follow
 from proxy.kube.workqueue import WorkQueue
-from proxy.mapping.listing import PAGE, make_token
+from proxy.mapping.listing import make_token
 from proxy.mapping.rbac import merge_rules
 from proxy.mapping.token import token_of
 from proxy.tenancy.api import CLUSTER_ROLES

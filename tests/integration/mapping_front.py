@@ -26,6 +26,7 @@ from proxy.mapping.names import NATIVE_GROUPS
 from proxy.mapping.paths import parse
 from proxy.mapping.request import Attributes, MappedRequest, map_request
 from proxy.mapping.stream import ResponseFilter, patterns, strip_bytes
+from proxy.server.lengths import Lengths
 from proxy.server.listing import produce_list
 from proxy.server.messages import Forward, Header, Response
 from proxy.shard.control_plane import ControlPlane
@@ -66,6 +67,7 @@ class Front:
         """Of the request bodies that came in."""
         self.fetched: list[bytes] = []
         """Pages of lists as the shard sent them."""
+        self.lengths = Lengths()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         _, _, token, rest = request.raw_path.split("/", 3)
@@ -155,7 +157,7 @@ class Front:
         def page(target: bytes) -> Forward:
             return Forward("shard", b"GET", target, mapped.headers)
 
-        await produce_list(mapped.listing, page).run(Writer())
+        await produce_list(mapped.listing, page, front.lengths.pages(mapped.listing)).run(Writer())
         return reply
 
 

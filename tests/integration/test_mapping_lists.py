@@ -10,6 +10,7 @@ import aiohttp
 import orjson
 import pytest
 
+from proxy.server.lengths import Lengths
 from tests.integration.mapping_front import Front, Workspace
 from tests.integration.mapping_workspaces import (
     BEHIND,
@@ -99,21 +100,31 @@ async def test_lists_longer_than_a_page(
             body |= {"addressType": "IPv4", "endpoints": []}
         status, _ = await mine.raw("POST", inside, body)
         assert status in (201, 409)
-    monkeypatch.setattr("proxy.server.listing.FIRST_PAGE", 2)
-    monkeypatch.setattr("proxy.server.listing.PAGE", 3)
-    front.fetched.clear()
-    found: list[str] = []
-    query = limit
-    while True:
-        answer: Any = clean(await mine.ask("GET", path + query, accept=accept))
-        found += names(answer)
-        if not answer["metadata"].get("continue"):
-            break
-        assert limit
-        query = f"{limit}&continue={answer['metadata']['continue']}"
+    for constant, value in (("SMALLEST", 1), ("FIRST", 2), ("LARGEST", 3)):
+        monkeypatch.setattr(f"proxy.server.lengths.{constant}", value)
+    front.lengths = Lengths()
+
+    async def listed() -> list[str]:
+        front.fetched.clear()
+        found: list[str] = []
+        query = limit
+        while True:
+            answer: Any = clean(await mine.ask("GET", path + query, accept=accept))
+            found += names(answer)
+            if not answer["metadata"].get("continue"):
+                return found
+            assert limit
+            query = f"{limit}&continue={answer['metadata']['continue']}"
+
+    found = await listed()
     assert [name for name in found if name.startswith("long-")] == wanted
     assert found == names(await mine.ask("GET", f"{path}?labelSelector=")), "each once, in order"
-    assert len(front.fetched) >= 3
+    first = len(front.fetched)
+    assert first >= 3
+    assert await listed() == found, "where its length is known"
+    monkeypatch.setattr("proxy.server.lengths.LARGEST", 100)
+    assert await listed() == found
+    assert len(front.fetched) == 1 if not limit else len(front.fetched) < first
 
 
 async def test_continue_tokens_never_lead_outside(workspaces: dict[str, Workspace]) -> None:

@@ -8,6 +8,7 @@ import pytest
 from proxy.kube.errors import StatusError
 from proxy.mapping.listing import Listing, make_token
 from proxy.server.instead import produce_instead
+from proxy.server.lengths import Lengths
 from proxy.server.listing import produce_deleted, produce_list
 from proxy.server.messages import Forward, Header, Response
 
@@ -51,7 +52,7 @@ def page(kind: str, version: str, *names: str, api_version: str = "v1") -> Respo
 async def listed(answer: Response, *, custom: bool = False, not_older_than: int = 0) -> Told:
     told = Told(answer)
     listing = Listing("/api/v1/x", (), 0, "start", TOKEN, not_older_than=not_older_than, custom=custom)
-    await produce_list(listing, forward).run(told)
+    await produce_list(listing, forward, Lengths().pages(listing)).run(told)
     return told
 
 
@@ -117,7 +118,7 @@ async def test_one_more_tells_whether_a_limited_list_goes_on(there: tuple[str, .
         return forward(target)
 
     told = Told(answer)
-    await produce_list(selected(2), noted).run(told)
+    await produce_list(selected(2), noted, Lengths().pages(selected(2))).run(told)
     value = orjson.loads(told.body)
     assert asked == [b"/api/v1/x?labelSelector=0.kcp.dev%2Fw%3Dk3fq7zn2a%2Cpart&limit=3&pretty=false"]
     assert [item["metadata"]["name"] for item in value["items"]] == ["a", "b"]
