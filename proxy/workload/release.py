@@ -1,7 +1,9 @@
-"""A WorkloadCluster that is deleted holds nothing any more: the finalizers that its syncer has set are taken away.
+"""What a WorkloadCluster holds no more is let go: the finalizers that its syncer has set are taken away.
 
-Its syncer may be gone for good, and then nobody else would; a deletion of an object, a namespace or a workspace would
-wait for ever. The WorkloadCluster itself stays until that is done, by a finalizer of its own.
+That is all of it where the WorkloadCluster is deleted. Its syncer may be gone for good, and then nobody else would; a
+deletion of an object, a namespace or a workspace would wait for ever. The WorkloadCluster itself stays until that is
+done, by a finalizer of its own. And it is all of a resource that the syncer does not take down any more, as it has no
+rights to it then; what it took down before stands in an annotation until nothing of it is held.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
 from proxy.kube.times import parse_time
 from proxy.kube.workqueue import WorkQueue
+from proxy.mapping.shared import without_identities
 from proxy.mapping.token import LABEL, token_of
 from proxy.tenancy.kinds import NativeKinds, own_namespaced
 from proxy.workload.api import CLUSTERS, NAMESPACES, now
@@ -28,6 +31,8 @@ FINALIZER = "workload.kcp.dev/release"
 """On WorkloadClusters."""
 HELD_BY = "syncer.workloads.kcp.dev/"
 """Before the name of a WorkloadCluster: finalizer of the objects that its syncer has taken down."""
+TAKEN = "workload.kcp.dev/held-resources"
+"""Annotation of WorkloadClusters: resources (``plural[.group]``, with commas between) of which objects may be held."""
 HOLDERS = re.compile(re.escape(HELD_BY) + r"([a-z0-9.-]+)")
 ALL = ""
 """In the queue, for all namespaces of the shard; no WorkloadCluster is called that."""
@@ -74,7 +79,11 @@ class Release:
         if kind == "DELETED":
             self._since.pop(name, None)
             self.queue.add_after(name, LAST)
-        elif new["metadata"].get("deletionTimestamp") or FINALIZER not in (new["metadata"].get("finalizers") or ()):
+        elif (
+            new["metadata"].get("deletionTimestamp")
+            or FINALIZER not in (new["metadata"].get("finalizers") or ())
+            or taken(new) not in (recorded(new), None)
+        ):
             self.queue.add(name)
 
     async def _reconcile(self, name: str) -> float | None:
@@ -87,24 +96,51 @@ class Release:
             return None
         plain = name.removeprefix(f"{token}-")
         if cluster is None:
-            await self._release_all(token, plain)
+            await self._release(token, plain)
             return None
         meta = cluster["metadata"]
         finalizers = list(meta.get("finalizers") or ())
         if not meta.get("deletionTimestamp"):
             if FINALIZER not in finalizers:
                 await self._write(CLUSTERS, meta, [*finalizers, FINALIZER])
-            return None
+                return None
+            return await self._drop(cluster, token, plain)
         if FINALIZER not in finalizers:
             return await self._abandon(meta, finalizers)
-        if await self._still_holds(token, plain):
+        again = await self._let_go(token, plain)
+        if again is None:
+            await self._write(CLUSTERS, meta, [other for other in finalizers if other != FINALIZER])
+        return again
+
+    async def _drop(self, cluster: Object, token: str, plain: str) -> float | None:
+        """Let go of what the syncer does not take down any more."""
+        now, before = taken(cluster), recorded(cluster)
+        if now is None or now == before:
+            return None
+        if now <= before:
+            again = await self._let_go(token, plain, before - now)
+            if again is not None:
+                return again
+        else:
+            now |= before  # before anything of it is dropped
+        meta = cluster["metadata"]
+        annotations = {TAKEN: ",".join(sorted(now))}
+        patch = {"metadata": {"resourceVersion": meta["resourceVersion"], "annotations": annotations}}
+        await self._client.patch(CLUSTERS, meta["name"], patch)
+        return None
+
+    async def _let_go(self, token: str, cluster: str, resources: frozenset[str] | None = None) -> float | None:
+        """Take the cluster's finalizers from objects of those ``resources``, or of all; seconds until that is to be
+        done once more, None where nothing is held and nothing will be."""
+        name = f"{token}-{cluster}"
+        if await self._still_holds(token, cluster, resources):
             self._since.pop(name, None)
         since = self._since.setdefault(name, time.monotonic())
         settled = time.monotonic() - since >= SETTLED
-        found = await self._release_all(token, plain)
+        found = await self._release(token, cluster, resources)
         if found or not settled:
             return max(since + SETTLED - time.monotonic(), 0.1)
-        await self._write(CLUSTERS, meta, [other for other in finalizers if other != FINALIZER])
+        self._since.pop(name, None)
         return None
 
     async def _look_for_orphans(self) -> None:
@@ -130,17 +166,16 @@ class Release:
         await self._write(CLUSTERS, meta, [other for other in finalizers if other != PUSHED])
         return None
 
-    async def _still_holds(self, token: str, cluster: str) -> bool:
+    async def _still_holds(self, token: str, cluster: str, resources: frozenset[str] | None) -> bool:
         """Whether the shard gives objects the finalizer: in some namespace, until the placement controller sees that
-        the cluster goes. In one that is being deleted it does not."""
+        the cluster goes, or takes less. In one that is being deleted it does not."""
         listed = await self._client.list(NAMESPACES, label_selector=f"{LABEL}={token}", accept=METADATA_LIST)
-        metas = [item["metadata"] for item in listed["items"]]
-        return any(
-            HELD + cluster in (meta.get("annotations") or {}) and not meta.get("deletionTimestamp") for meta in metas
-        )
+        metas = [item["metadata"] for item in listed["items"] if not item["metadata"].get("deletionTimestamp")]
+        said = [held for meta in metas if (held := (meta.get("annotations") or {}).get(HELD + cluster)) is not None]
+        return bool(said) if resources is None else any(not resources.isdisjoint(held.split(",")) for held in said)
 
-    async def _release_all(self, token: str, cluster: str) -> int:
-        """How many objects of the workspace the cluster still held."""
+    async def _release(self, token: str, cluster: str, resources: frozenset[str] | None = None) -> int:
+        """How many objects of the workspace, and of those ``resources``, the cluster still held."""
         mine = HELD_BY + cluster
         selector = f"{LABEL}={token}"
         count = 0
@@ -150,7 +185,7 @@ class Release:
             async with limit:
                 await self._write(resource, meta, [name for name in meta["finalizers"] if name != mine])
 
-        for resource in await self._kinds(token):
+        for resource in await self._kinds(token, resources):
             try:
                 listed = await self._client.list(resource, label_selector=selector, accept=METADATA_LIST)
             except StatusError as error:
@@ -161,15 +196,21 @@ class Release:
             await asyncio.gather(*(release(resource, meta) for meta in held))
             count += len(held)
         if count:
-            log.info("cluster %s of workspace %s is deleted: %d objects released", cluster, token, count)
+            log.info("cluster %s of workspace %s lets go of %d objects", cluster, token, count)
         return count
 
-    async def _kinds(self, token: str) -> list[Resource]:
-        """All that a syncer may have taken down: what the workspace could have, as what it was told of by its clusters
-        may be gone before what they hold."""
+    async def _kinds(self, token: str, resources: frozenset[str] | None) -> list[Resource]:
+        """Those or all that a syncer may have taken down: what the workspace could have, as what it was told of by its
+        clusters may be gone before what they hold."""
         native, own = await asyncio.gather(self._native.namespaced(), own_namespaced(self._client, token))
         found = (kind.resource for kind in (*native, *own))
-        return [resource for resource in found if resource.group not in NEVER_GROUPS and resource not in NEVER]
+        return [
+            resource
+            for resource in found
+            if resource.group not in NEVER_GROUPS
+            and resource not in NEVER
+            and (resources is None or called(resource, token) in resources)
+        ]
 
     async def _write(self, resource: Resource, meta: Object, finalizers: list[str]) -> None:
         """Raises StatusError, 409 where it has changed meanwhile; nothing where it is gone."""
@@ -179,3 +220,20 @@ class Release:
         except StatusError as error:
             if error.code != 404:
                 raise
+
+
+def taken(cluster: Object) -> frozenset[str] | None:
+    """What its syncer takes down, as it says; None where it has said nothing yet."""
+    said = (cluster.get("status") or {}).get("heldResources")
+    return None if said is None else frozenset(said)
+
+
+def recorded(cluster: Object) -> frozenset[str]:
+    said = (cluster["metadata"].get("annotations") or {}).get(TAKEN)
+    return frozenset(said.split(",")) if said else frozenset()
+
+
+def called(resource: Resource, token: str) -> str:
+    """What the workspace calls it: ``deployments.apps``."""
+    group = without_identities(resource.group.removeprefix(f"{token}-").encode()).decode()
+    return f"{resource.plural}.{group}" if group else resource.plural

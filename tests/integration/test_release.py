@@ -18,7 +18,7 @@ from proxy.tenancy.namespaces import Namespaces
 from proxy.workload import release
 from proxy.workload.api import CLUSTERS, NAMESPACES
 from proxy.workload.controllers import run
-from proxy.workload.release import FINALIZER
+from proxy.workload.release import FINALIZER, TAKEN
 from syncer.names import CLUSTER_LABEL, finalizer
 from syncer.role import STATUS
 from tests.integration.eventually import eventually
@@ -143,6 +143,46 @@ async def test_what_the_workspace_was_told_of_may_be_gone_before(admin: Client, 
         await admin.delete(NAMESPACES, workspace.mapped("words"))
         await admin.delete(CLUSTERS, workspace.mapped("east"))
         await gone(admin, NAMESPACES, workspace.mapped("words"))
+
+
+async def test_what_a_syncer_does_not_take_down_any_more_is_let_go(admin: Client, workspace: Workspace) -> None:
+    async def takes(*resources: str) -> None:
+        await admin.patch(
+            CLUSTERS, workspace.mapped("east"), {"status": {"heldResources": resources}}, subresource="status"
+        )
+
+    async def held(resource: Resource, name: str) -> list[str]:
+        found = await admin.get(resource, name, workspace.mapped("words"))
+        return found["metadata"].get("finalizers") or []
+
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "kept"}}
+    async with controllers(admin):
+        await workspace.cluster("east")
+        await takes("configmaps", "serviceaccounts")
+
+        async def told() -> bool:
+            found = await admin.get(CLUSTERS, workspace.mapped("east"))
+            return (found["metadata"].get("annotations") or {}).get(TAKEN) == "configmaps,serviceaccounts"
+
+        await eventually(told, timeout=30)
+        await workspace.label("words", "east")
+        await workspace.labelled("east", "words")
+        await workspace.config_map("words", "dropped")
+        await admin.create(ACCOUNTS, account, workspace.mapped("words"))
+        for resource, name in ((CONFIGMAPS, "dropped"), (ACCOUNTS, "kept")):
+            await admin.patch(resource, name, {"metadata": {"finalizers": [OTHER, MINE]}}, workspace.mapped("words"))
+    # Nobody of kcp's is there when the syncer begins anew with less.
+    await takes("serviceaccounts")
+    async with controllers(admin):
+
+        async def let_go() -> bool:
+            return await held(CONFIGMAPS, "dropped") == [OTHER]
+
+        await eventually(let_go, timeout=30)
+        assert await held(ACCOUNTS, "kept") == [OTHER, MINE]
+        # It is the shard that does not give what is made now the finalizer again.
+        await workspace.config_map("words", "late")
+        assert await held(CONFIGMAPS, "late") == []
 
 
 CHANGES: dict[str, Any] = {
