@@ -2,8 +2,8 @@
 
 That is all of it where the WorkloadCluster is deleted. Its syncer may be gone for good, and then nobody else would; a
 deletion of an object, a namespace or a workspace would wait for ever. The WorkloadCluster itself stays until that is
-done, by a finalizer of its own. And it is all of a resource that the syncer does not take down any more, as it has no
-rights to it then; what it took down before stands in an annotation until nothing of it is held.
+done, by a finalizer of its own. And it is all of a resource that the syncer does not sync any more, as it has no rights
+to it then; what it synced before stands in an annotation until nothing of it is held. Pods that it showed are removed.
 """
 
 from __future__ import annotations
@@ -31,8 +31,12 @@ FINALIZER = "workload.kcp.dev/release"
 """On WorkloadClusters."""
 HELD_BY = "syncer.workloads.kcp.dev/"
 """Before the name of a WorkloadCluster: finalizer of the objects that its syncer has taken down."""
-TAKEN = "workload.kcp.dev/held-resources"
-"""Annotation of WorkloadClusters: resources (``plural[.group]``, with commas between) of which objects may be held."""
+SYNCED = "workload.kcp.dev/synced-resources"
+"""Annotation of WorkloadClusters: resources (``plural[.group]``, with commas between) of which something may be held or
+shown."""
+SHOWN = "workloads.kcp.dev/synced-up"
+"""Label of what a syncer shows, by the name of its cluster."""
+PODS = Resource("", "v1", "pods")
 HOLDERS = re.compile(re.escape(HELD_BY) + r"([a-z0-9.-]+)")
 ALL = ""
 """In the queue, for all namespaces of the shard; no WorkloadCluster is called that."""
@@ -60,6 +64,7 @@ class Release:
     """Of one shard. ``clusters``: its WorkloadClusters, followed by somebody else; ``native``: what it serves."""
 
     def __init__(self, client: Client, clusters: Informer, native: NativeKinds) -> None:
+        self._workload = client
         self._client = Identity.OBJECTS.on(client)
         self._native = native
         self._clusters = clusters
@@ -82,7 +87,7 @@ class Release:
         elif (
             new["metadata"].get("deletionTimestamp")
             or FINALIZER not in (new["metadata"].get("finalizers") or ())
-            or taken(new) not in (recorded(new), None)
+            or synced(new) not in (recorded(new), None)
         ):
             self.queue.add(name)
 
@@ -113,21 +118,34 @@ class Release:
         return again
 
     async def _drop(self, cluster: Object, token: str, plain: str) -> float | None:
-        """Let go of what the syncer does not take down any more."""
-        now, before = taken(cluster), recorded(cluster)
+        """Let go of what the syncer does not sync any more."""
+        now, before = synced(cluster), recorded(cluster)
         if now is None or now == before:
             return None
         if now <= before:
             again = await self._let_go(token, plain, before - now)
             if again is not None:
                 return again
+            if PODS.plural in before - now:
+                await self._hide_pods(token, plain)
         else:
             now |= before  # before anything of it is dropped
         meta = cluster["metadata"]
-        annotations = {TAKEN: ",".join(sorted(now))}
+        annotations = {SYNCED: ",".join(sorted(now))}
         patch = {"metadata": {"resourceVersion": meta["resourceVersion"], "annotations": annotations}}
         await self._client.patch(CLUSTERS, meta["name"], patch)
         return None
+
+    async def _hide_pods(self, token: str, cluster: str) -> None:
+        """They are pictures, and nobody would change them any more."""
+        selector = f"{LABEL}={token},{SHOWN}={cluster}"
+        for item in (await self._workload.list(PODS, label_selector=selector, accept=METADATA_LIST))["items"]:
+            meta = item["metadata"]
+            try:
+                await self._workload.delete(PODS, meta["name"], meta["namespace"], uid=meta["uid"], grace=0)
+            except StatusError as error:
+                if error.code not in (404, 409):
+                    raise
 
     async def _let_go(self, token: str, cluster: str, resources: frozenset[str] | None = None) -> float | None:
         """Take the cluster's finalizers from objects of those ``resources``, or of all; seconds until that is to be
@@ -222,14 +240,14 @@ class Release:
                 raise
 
 
-def taken(cluster: Object) -> frozenset[str] | None:
-    """What its syncer takes down, as it says; None where it has said nothing yet."""
-    said = (cluster.get("status") or {}).get("heldResources")
+def synced(cluster: Object) -> frozenset[str] | None:
+    """What its syncer syncs, as it says; None where it has said nothing yet."""
+    said = (cluster.get("status") or {}).get("syncedResources")
     return None if said is None else frozenset(said)
 
 
 def recorded(cluster: Object) -> frozenset[str]:
-    said = (cluster["metadata"].get("annotations") or {}).get(TAKEN)
+    said = (cluster["metadata"].get("annotations") or {}).get(SYNCED)
     return frozenset(said.split(",")) if said else frozenset()
 
 

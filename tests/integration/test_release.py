@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from proxy.tenancy.namespaces import Namespaces
 from proxy.workload import release
 from proxy.workload.api import CLUSTERS, NAMESPACES
 from proxy.workload.controllers import run
-from proxy.workload.release import FINALIZER, TAKEN
+from proxy.workload.release import FINALIZER, PODS, SHOWN, SYNCED
 from syncer.names import CLUSTER_LABEL, finalizer
 from syncer.role import STATUS
 from tests.integration.eventually import eventually
@@ -146,9 +146,12 @@ async def test_what_the_workspace_was_told_of_may_be_gone_before(admin: Client, 
 
 
 async def test_what_a_syncer_does_not_take_down_any_more_is_let_go(admin: Client, workspace: Workspace) -> None:
-    async def takes(*resources: str) -> None:
+    async def takes(*resources: str, shown: Sequence[str] = ()) -> None:
         await admin.patch(
-            CLUSTERS, workspace.mapped("east"), {"status": {"heldResources": resources}}, subresource="status"
+            CLUSTERS,
+            workspace.mapped("east"),
+            {"status": {"syncedResources": [*resources, *shown], "heldResources": resources}},
+            subresource="status",
         )
 
     async def held(resource: Resource, name: str) -> list[str]:
@@ -156,19 +159,26 @@ async def test_what_a_syncer_does_not_take_down_any_more_is_let_go(admin: Client
         return found["metadata"].get("finalizers") or []
 
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "kept"}}
+    picture = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "shown", "labels": {SHOWN: "east"}},
+        "spec": {"nodeName": "a", "containers": [{"name": "a", "image": "a"}]},
+    }
     async with controllers(admin):
         await workspace.cluster("east")
-        await takes("configmaps", "serviceaccounts")
+        await takes("configmaps", "serviceaccounts", shown=["pods"])
 
         async def told() -> bool:
             found = await admin.get(CLUSTERS, workspace.mapped("east"))
-            return (found["metadata"].get("annotations") or {}).get(TAKEN) == "configmaps,serviceaccounts"
+            return (found["metadata"].get("annotations") or {}).get(SYNCED) == "configmaps,pods,serviceaccounts"
 
         await eventually(told, timeout=30)
         await workspace.label("words", "east")
         await workspace.labelled("east", "words")
         await workspace.config_map("words", "dropped")
         await admin.create(ACCOUNTS, account, workspace.mapped("words"))
+        await admin.create(PODS, picture, workspace.mapped("words"))
         for resource, name in ((CONFIGMAPS, "dropped"), (ACCOUNTS, "kept")):
             await admin.patch(resource, name, {"metadata": {"finalizers": [OTHER, MINE]}}, workspace.mapped("words"))
     # Nobody of kcp's is there when the syncer begins anew with less.
@@ -180,6 +190,7 @@ async def test_what_a_syncer_does_not_take_down_any_more_is_let_go(admin: Client
 
         await eventually(let_go, timeout=30)
         assert await held(ACCOUNTS, "kept") == [OTHER, MINE]
+        await gone(admin, PODS, "shown", workspace.mapped("words"))
         # It is the shard that does not give what is made now the finalizer again.
         await workspace.config_map("words", "late")
         assert await held(CONFIGMAPS, "late") == []
