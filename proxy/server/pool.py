@@ -188,6 +188,9 @@ class Pool:
         for upstream in [active for active in self._active if active.overdue(now, self._answer_timeout)]:
             self.failures[TIMEOUT] += 1
             upstream.timed_out()
+        # Keepalive does not find out about those to which something is under way, a watch asked for at that moment say.
+        for upstream in [active for active in self._active if active.has_vanished(self._gone_timeout)]:
+            upstream.transport.abort()
         for upstream in [kept for kept in self._idle if now - kept.idle_since > MAX_IDLE]:
             self._idle.remove(upstream)
             upstream.close()

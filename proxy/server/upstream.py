@@ -15,6 +15,7 @@ import httptools
 
 from proxy.kube.errors import StatusError
 from proxy.kube.pipe import pause, resume
+from proxy.server.alive import has_vanished
 from proxy.server.messages import Forward, Header
 from proxy.server.replies import BAD_GATEWAY, unavailable
 
@@ -137,6 +138,10 @@ class Upstream(asyncio.Protocol):
         if self._sink is None or self._forward.streaming or self._paused:
             return False
         return now - (self._heard or self._began) > limit
+
+    def has_vanished(self, patience: float) -> bool:
+        """Whether the shard's machine has said nothing for ``patience`` seconds of what was sent to it."""
+        return has_vanished(self.transport.get_extra_info("socket"), patience)
 
     def timed_out(self) -> None:
         """End the request for taking too long."""
