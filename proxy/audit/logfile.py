@@ -14,13 +14,14 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from proxy.audit.settings import Rotation
 
 MEGABYTE = 1 << 20
 DAY = 86400.0
+MILLISECOND = timedelta(milliseconds=1)
 
 
 class LogFile:
@@ -71,10 +72,15 @@ class LogFile:
         return (mine.st_dev, mine.st_ino) == (named.st_dev, named.st_ino)
 
     def _put_aside(self) -> Path:
-        moment = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S.%f")[:-3]
-        aside = self._path.with_name(f"{self._path.stem}-{moment}{self._path.suffix}")
+        moment = datetime.now(UTC)
+        while (aside := self._aside_at(moment)).exists() or aside.with_name(f"{aside.name}.gz").exists():
+            moment += MILLISECOND  # one that was put aside just now is not to be lost
         os.rename(self._path, aside)
         return aside
+
+    def _aside_at(self, moment: datetime) -> Path:
+        said = moment.strftime("%Y-%m-%dT%H-%M-%S.%f")[:-3]
+        return self._path.with_name(f"{self._path.stem}-{said}{self._path.suffix}")
 
     def _tidy(self, newest: Path) -> None:
         if self._rotation.compress:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import time_machine
 
 from proxy.audit.logfile import LogFile
 from proxy.audit.settings import Rotation
@@ -56,6 +57,13 @@ def test_full_files_are_put_aside_and_compressed(tmp_path: Path) -> None:
         assert path.name.endswith(".log.gz")
         assert len(gzip.decompress(path.read_bytes())) == 700_001
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_two_that_are_full_at_the_same_moment_are_both_kept(tmp_path: Path, compress: bool) -> None:
+    with time_machine.travel(1_800_000_000, tick=False):
+        fill(LogFile(tmp_path / "audit.log", Rotation(max_size=1, compress=compress)), 4)
+    assert len(list(tmp_path.glob("audit-2027-*"))) == 3
 
 
 def test_the_oldest_go(tmp_path: Path) -> None:
