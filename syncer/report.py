@@ -56,9 +56,7 @@ class Report:
         self._answered = answered
         self._definitions = Definitions(below)
         self._missing: set[str] = set()
-        self._synced: list[str] | None = None
-        self._apis: list[Api] = []
-        self._held: list[str] = []
+        self._synced: list[Api] | None = None
         self._imported = asyncio.Event()
         """Set when the imports have changed, so that the next heartbeat says so at once."""
 
@@ -71,7 +69,7 @@ class Report:
             await self._imported.wait()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SERVED_WITHIN), asyncio.TaskGroup() as waiting:
-                    for api in self._apis:
+                    for api in self._synced or ():
                         waiting.create_task(served(self._above, api))
             group.create_task(_repeat("heartbeat", self._beat, self._imported))
 
@@ -82,11 +80,12 @@ class Report:
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         synced, failed = self._counted()
         objects = {"synced": synced, "failed": failed}
+        apis = self._synced or ()
         lag = {key: None if value is None else round(value * 1000) for key, value in self._lag().items()}
         status = {
             "lastSyncerHeartbeatTime": now,
-            "syncedResources": self._synced,
-            "heldResources": self._held,
+            "syncedResources": [api.name for api in apis],
+            "heldResources": [api.name for api in apis if api.resource.namespaced and api.name in self._may_hold],
             "objects": objects,
             "lagMilliseconds": lag,  # in a merge patch None takes away
         }
@@ -111,10 +110,8 @@ class Report:
         with troubles(ABOVE, self._cluster):
             await self._write_imports(imports)
         apis = [api for api in apis if api.synced]
-        synced = [api.name for api in apis]
-        if synced != self._synced:
-            self._synced, self._apis = synced, apis
-            self._held = [api.name for api in apis if api.resource.namespaced and api.name in self._may_hold]
+        if apis != self._synced:
+            self._synced = apis
             self._imported.set()
         self._apis_found(apis)
         return self._poll

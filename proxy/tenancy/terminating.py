@@ -15,6 +15,8 @@ from proxy.kube.client import Object
 from proxy.mapping.detours import without_urls
 from proxy.tenancy.kinds import Kind
 
+REMAINING = "NamespaceFinalizersRemaining"
+"""Its message names the finalizers."""
 FINE: Mapping[str, tuple[str, str]] = {
     "NamespaceDeletionDiscoveryFailure": ("ResourcesDiscovered", "All resources successfully discovered"),
     "NamespaceDeletionGroupVersionParsingFailure": (
@@ -26,7 +28,7 @@ FINE: Mapping[str, tuple[str, str]] = {
         "All content successfully deleted, may be waiting on finalization",
     ),
     "NamespaceContentRemaining": ("ContentRemoved", "All content successfully removed"),
-    "NamespaceFinalizersRemaining": ("ContentHasNoFinalizers", "All content-preserving finalizers finished"),
+    REMAINING: ("ContentHasNoFinalizers", "All content-preserving finalizers finished"),
 }
 """Type → reason and message while nothing is wrong, in the order in which they are written."""
 
@@ -77,7 +79,7 @@ def _wrong(left: Sequence[Left], undiscovered: str) -> dict[str, tuple[str, str]
     if finalizers:
         named = ", ".join(f"{name} in {count} resource instances" for name, count in sorted(finalizers.items()))
         message = f"Some content in the namespace has finalizers remaining: {named}"
-        found["NamespaceFinalizersRemaining"] = ("SomeFinalizersRemain", message)
+        found[REMAINING] = ("SomeFinalizersRemain", message)
     return found
 
 

@@ -22,8 +22,10 @@ from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.shared import without_identities
 from proxy.mapping.token import LABEL, token_of
 from proxy.tenancy.kinds import NativeKinds, own_namespaced
+from proxy.tenancy.terminating import REMAINING
 from proxy.workload.api import CLUSTERS, NAMESPACES, now
 from proxy.workload.holds import HELD
+from proxy.workload.pods import PODS
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,6 @@ SYNCED = "workload.kcp.dev/synced-resources"
 shown."""
 SHOWN = "workloads.kcp.dev/synced-up"
 """Label of what a syncer shows, by the name of its cluster."""
-PODS = Resource("", "v1", "pods")
 HOLDERS = re.compile(re.escape(HELD_BY) + r"([a-z0-9.-]+)")
 ALL = ""
 """In the queue, for all namespaces of the shard; no WorkloadCluster is called that."""
@@ -50,7 +51,6 @@ SETTLED = 1.5
 hold for it any more: nobody sets finalizers then."""
 AGAIN = 600.0
 """Seconds between two looks for namespaces that cannot end for a cluster that is no more."""
-REMAINING = "NamespaceFinalizersRemaining"
 LAST = 10.0
 """Seconds after the end of a WorkloadCluster until one more look: what its syncer sent may have waited at the shard."""
 PATCHES = 16

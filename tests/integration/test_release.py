@@ -18,7 +18,8 @@ from proxy.tenancy.namespaces import Namespaces
 from proxy.workload import release
 from proxy.workload.api import CLUSTERS, NAMESPACES
 from proxy.workload.controllers import run
-from proxy.workload.release import FINALIZER, PODS, SHOWN, SYNCED
+from proxy.workload.pods import PODS
+from proxy.workload.release import FINALIZER, SHOWN, SYNCED
 from syncer.names import CLUSTER_LABEL, finalizer
 from syncer.role import STATUS
 from tests.integration.eventually import eventually
