@@ -20,6 +20,12 @@ LISTENS_WITHIN = 60.0
 """Seconds for a worker that takes another's place."""
 POLL = 0.03
 SPARE = "worker-spare"
+INHERITED = ("PYTHON", "LD_LIBRARY_PATH", "MALLOC_", "GLIBC_TUNABLES")
+"""What names of variables begin with that a worker has from the environment of ``kcp start``."""
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(256 * 1024)}
+"""glibc: memory for 256 KiB is the kernel's again as soon as it is free. uvloop has as much for each TLS connection,
+which is never full and mostly all but untouched. Out of the heap, as glibc would take it soon, one connection would get
+what others have written to: under load a worker grew until each of its connections took 256 KiB."""
 
 
 class ProxyWorkers:
@@ -90,7 +96,7 @@ class ProxyWorkers:
                 name=name,
                 # -P: the folder that kcp happens to be started in is no place to import from.
                 argv=[sys.executable, "-P", "-m", "proxy.server.worker", str(self._server_file), name],
-                env={key: os.environ[key] for key in os.environ if key.startswith(("PYTHON", "LD_LIBRARY_PATH"))},
+                env=MALLOC | {key: os.environ[key] for key in os.environ if key.startswith(INHERITED)},
                 log=self._log_folder / f"{name}.log" if self._log_folder else None,
                 grace=GRACE,
             ),

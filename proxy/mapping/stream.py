@@ -30,7 +30,11 @@ _STATUS = (b'{"kind":"Status"', b'{\n  "kind": "Status"')
 """How a Status begins; a shard indents those that are not in the form that was asked for."""
 _MESSAGES = (*_STATUS, b'{"type":"ERROR"')
 _LABEL_NAME = LABEL.encode()
-_FIELD = f',"f:{LABEL}":{{}}'.encode()
+_NAMED = f'{LABEL}":'.encode()
+"""What all shapes have."""
+_ONLY, _SELECTOR, _BEFORE_FIELD = b',"labels":{"', b'"matchLabels":{"', b',"f:'
+"""What stands before it in those shapes."""
+_FIELD = _BEFORE_FIELD + _NAMED + b"{}"
 _ESCAPED = rb'\\+"' + re.escape(LABEL).encode() + rb'\\+":\\+"k[a-z2-7]{8}\\+"'
 _ESCAPED_FIELD = rb',\\+"f:' + re.escape(LABEL).encode() + rb'\\+":\{\}'
 _QUOTED = re.compile(
@@ -58,33 +62,39 @@ def strip_bytes(data: bytes, token: str) -> bytes:
 
 
 def _remove(data: bytes, patterns: Patterns) -> bytes:
-    _, only, selector, _, label, field, prefix = patterns
-    if label in data:
-        data = _without_labels(data.split(label), only.partition(label)[0], selector.partition(label)[0])
-    if field in data:
-        data = data.replace(field, b"")
+    pieces = data.split(_NAMED)
+    if len(pieces) > 1:
+        data = _without_labels(pieces, patterns)
     if data.startswith(_STATUS) and _LABEL_NAME in data:
         data = _QUOTED.sub(b"", data)  # a message quotes an object
     if data.startswith(_MESSAGES):
         data = without_urls(data)
     # In place of replace(), which looks for all of them twice: a list has thousands.
-    return without_identities(b"".join(data.split(prefix)))
+    return without_identities(b"".join(data.split(patterns[-1])))
 
 
-def _without_labels(pieces: list[bytes], only: bytes, selector: bytes) -> bytes:
-    """What is between labels, without what else goes with them; ``only`` and ``selector`` are what stands in front of
-    one in those shapes. One pass for all shapes: a list has a label for each of its objects."""
+def _without_labels(pieces: list[bytes], patterns: Patterns) -> bytes:
+    """What is between labels, without what else goes with them. One pass for all shapes, over what was split where the
+    label's name is: a list has a label for each of its objects."""
+    label = patterns[4].partition(_NAMED)[2]
+    followed, closing, closing_more = label + b",", label + b"}", label + b"},"
+    size = len(label)
     out = []
     before = pieces[0]
     for after in pieces[1:]:
-        if after.startswith(b","):
-            after = after[1:]
-        elif after.startswith(b"}") and before.endswith(only):
-            before, after = before[: -len(only)], after[1:]
-        elif after.startswith(b"},") and before.endswith(selector):
-            before, after = before[: -len(selector)], after[2:]
-        elif before.endswith(b","):
-            before = before[:-1]
+        if after.startswith(label) and before.endswith(b'"'):
+            if after.startswith(followed):
+                before, after = before[:-1], after[size + 1 :]
+            elif before.endswith(_ONLY) and after.startswith(closing):
+                before, after = before[: -len(_ONLY)], after[size + 1 :]
+            elif before.endswith(_SELECTOR) and after.startswith(closing_more):
+                before, after = before[: -len(_SELECTOR)], after[size + 2 :]
+            else:
+                before, after = before[: -2 if before.endswith(b',"') else -1], after[size:]
+        elif before.endswith(_BEFORE_FIELD) and after.startswith(b"{}"):
+            before, after = before[: -len(_BEFORE_FIELD)], after[2:]
+        else:
+            before += _NAMED  # no piece is longer than what was split, and the next one is not put behind it
         out.append(before)
         before = after
     out.append(before)

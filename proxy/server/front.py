@@ -17,6 +17,7 @@ from proxy.server.exchange import SWITCHING_LINE, Assembly, Streamed
 from proxy.server.http1 import Parsed, Refused, RequestParser
 from proxy.server.messages import Decision, Forward, Gateway, Observer, Produce, Reply, Request, Switch
 from proxy.server.pool import Pool
+from proxy.server.reading import Reading, Scratch
 from proxy.server.replies import refusal, unavailable
 from proxy.server.settings import Limits
 from proxy.server.upstream import SWITCHING, Sink
@@ -30,7 +31,7 @@ LINGER = 0.5
 closed at once, TCP would reset the connection and the refusal be lost (Go's net/http waits as long)."""
 
 
-class Front(asyncio.Protocol):
+class Front(Reading):
     """One connection of a client."""
 
     __slots__ = (
@@ -47,9 +48,11 @@ class Front(asyncio.Protocol):
         connections: set[Front] | None = None,
         observers: Sequence[Observer] = (),
         watches: Watches | None = None,
+        scratch: Scratch | None = None,
     ) -> None:
         """``connections``: a set in which this one stands while it is open; ``watches``: with whom this worker's
-        clients share theirs."""
+        clients share theirs; ``scratch``: the event loop's, or one of its own."""
+        super().__init__(scratch or Scratch())
         self._observers = observers
         self._gateway = gateway
         self._pools = pools
@@ -73,7 +76,7 @@ class Front(asyncio.Protocol):
         self._ended = False
         self.last_activity = self._looked = time.monotonic()
 
-    # asyncio.Protocol
+    # asyncio.BufferedProtocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]

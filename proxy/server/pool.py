@@ -14,6 +14,7 @@ from proxy.kube.readiness import ROLES_HOOK
 from proxy.server.alive import keepalive
 from proxy.server.exchange import Buffered
 from proxy.server.messages import Forward
+from proxy.server.reading import Scratch
 from proxy.server.replies import unavailable
 from proxy.server.upstream import Sink, Upstream, request_bytes
 
@@ -59,6 +60,7 @@ class Pool:
         self._answer_timeout = answer_timeout
         self._gone_timeout = gone_timeout
         self._idle: list[Upstream] = []
+        self.scratch = Scratch()
         self._active: set[Upstream] = set()
         self._connecting: set[asyncio.Task[None]] = set()
         self.made = 0

@@ -13,6 +13,7 @@ from proxy.server.front import Front
 from proxy.server.handshakes import Handshakes
 from proxy.server.messages import Forward, Gateway, Observer
 from proxy.server.pool import Pool, ShardEndpoint
+from proxy.server.reading import Scratch
 from proxy.server.replies import unavailable
 from proxy.server.settings import ServerSettings
 from proxy.server.tls import ServerTls
@@ -98,9 +99,10 @@ class Server:
     async def start(self) -> None:
         settings = self._settings
         tls = ServerTls(settings, self.handshakes)
+        scratch = Scratch()
         self._server = await asyncio.get_running_loop().create_server(
             lambda: Front(
-                self._gateway, self._pools, settings.limits, self._connections, self._observers, self.watches
+                self._gateway, self._pools, settings.limits, self._connections, self._observers, self.watches, scratch
             ),
             sock=listen(settings.bind_address, settings.port, settings.limits.gone_timeout),
             ssl=tls.context,

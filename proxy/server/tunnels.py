@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 
 from proxy.kube.errors import StatusError
 from proxy.server.messages import Forward, Header
+from proxy.server.reading import Scratch
 from proxy.server.replies import BAD_GATEWAY
 from proxy.server.upstream import Sink, Upstream, request_bytes
 
@@ -72,6 +73,7 @@ class Cluster:
         self.tunnels = tunnels
         self.key = key
         self.shard = key[1]
+        self.scratch = tunnels.scratch
         self.waiting: deque[Tunnel] = deque()
         self.asking = 0
         self.arrived = asyncio.Event()
@@ -123,6 +125,7 @@ class Tunnels:
         self.ask: Callable[[Cluster], Awaitable[Tunnel | None]] | None = None
         self._clusters: dict[Key, Cluster] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.scratch = Scratch()
         self.active: set[Tunnel] = set()
         """Those on which an answer is awaited, or comes in."""
         self.reached = 0

@@ -17,6 +17,7 @@ from proxy.kube.errors import StatusError
 from proxy.kube.pipe import pause, resume
 from proxy.server.alive import has_vanished
 from proxy.server.messages import Forward, Header
+from proxy.server.reading import Reading, Scratch
 from proxy.server.replies import BAD_GATEWAY, unavailable
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Owner(Protocol):
     """The pool that a connection belongs to."""
 
     shard: str
+    scratch: Scratch
 
     def put(self, upstream: Upstream) -> None:
         """It has been answered and can be used again."""
@@ -78,7 +80,7 @@ class Owner(Protocol):
     def send(self, forward: Forward, sink: Sink, *, fresh: bool = False) -> None: ...
 
 
-class Upstream(asyncio.Protocol):
+class Upstream(Reading):
     """Calls ``sink`` for each answer; goes back to its pool when the answer is whole and another may follow."""
 
     __slots__ = (
@@ -87,6 +89,7 @@ class Upstream(asyncio.Protocol):
     )  # fmt: skip
 
     def __init__(self, owner: Owner) -> None:
+        super().__init__(owner.scratch)
         self._owner = owner
         self._sink: Sink | None = None
         self._parser: Any = httptools.HttpResponseParser(self)
@@ -147,7 +150,7 @@ class Upstream(asyncio.Protocol):
         """End the request for taking too long."""
         self._fail(StatusError(504, f"shard {self._owner.shard} did not answer in time"))
 
-    # asyncio.Protocol
+    # asyncio.BufferedProtocol
 
     def data_received(self, data: bytes) -> None:
         sink = self._sink

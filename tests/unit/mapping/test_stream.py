@@ -45,7 +45,7 @@ def is_sent(text: str) -> bool:
     """Whether a shard may: no label twice in one object, or behind one, no text that matches once another is gone."""
     whole = one_after_the_other(text.encode())
     once = re.sub(b"|".join(re.escape(pattern) for pattern in patterns(TOKEN)), b"", text.encode())
-    odd = any(shape in text for shape in (f"{LABEL},{LABEL}", f"}},{LABEL}", f'{LABEL},"labels"'))
+    odd = any(shape in text for shape in (f"{LABEL},{LABEL}", f"}},{LABEL}", f'{LABEL},"labels"', f'{LABEL},"f:'))
     return not odd and once == whole and not any(pattern in whole for pattern in patterns(TOKEN))
 
 

@@ -20,6 +20,7 @@ import httptools
 from proxy.server.front import Front
 from proxy.server.messages import Decision, Forward, Header, Observer, Reply, Request
 from proxy.server.pool import Pool, ShardEndpoint
+from proxy.server.reading import Reading
 from proxy.server.settings import Limits
 from proxy.server.upstream import Upstream
 from proxy.server.watches import Watches
@@ -55,7 +56,7 @@ LAST = b"0\r\n\r\n"
 class Wire(asyncio.Transport):
     """A transport in memory. ``room``: bytes that may lie unread before the writer is asked to pause."""
 
-    def __init__(self, protocol: asyncio.Protocol, room: int = 1 << 30) -> None:
+    def __init__(self, protocol: Reading, room: int = 1 << 30) -> None:
         super().__init__()
         self.protocol = protocol
         self.room = room

@@ -417,7 +417,7 @@ async def test_every_proxy_behind_one_address_gets_its_own(world: World) -> None
     met = proxies[:2]
     connections = 0
 
-    def land() -> asyncio.Protocol:
+    def land() -> Front:
         nonlocal connections
         connections += 1
         return Front(Passes(random.choice(met)), {}, Limits(), set())
