@@ -11,11 +11,16 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 from proxy.kube.client import METADATA, METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
 
 log = logging.getLogger(__name__)
+
+CACHED_WITHIN = 30.0
+"""Seconds until objects are listed although the server has not cached them."""
+CACHE_POLL = 0.05
 
 Handler = Callable[[str, Object | None, Object], None]
 Transform = Callable[[Object], Object]
@@ -44,9 +49,11 @@ class Informer:
         field_selector: str | None = None,
         transform: Transform | None = None,
         metadata_only: bool = False,
+        many: bool = False,
         reconnected: Callable[[], None] | None = None,
     ) -> None:
-        """``reconnected`` is called when the server answers again after it did not."""
+        """``many``: whether there may be thousands, which a server that starts should read but once; ``reconnected`` is
+        called when the server answers again after it did not."""
         self.resource = resource
         self.store: dict[tuple[str, str], Object] = {}
         self._client = client
@@ -55,6 +62,7 @@ class Informer:
         self._field_selector = field_selector
         self._transform = transform
         self._metadata_only = metadata_only
+        self._many = many
         self._reconnected = reconnected
         self._handlers: list[Handler] = []
         self._versions: dict[tuple[str, str], str] = {}
@@ -89,6 +97,8 @@ class Informer:
                     self._versions.clear()
                     self._version = None
                 if self._version is None:
+                    if self._many:
+                        await self._await_cache()
                     self._version = await self._relist()
                     failures = 0
                 if broken and self._reconnected is not None:
@@ -110,6 +120,23 @@ class Informer:
                 level = logging.WARNING if failures in (1, 10) or failures % 100 == 0 else logging.DEBUG
                 log.log(level, "%s: %s", self.resource.plural, error)
                 await asyncio.sleep(min(0.1 * 2 ** min(failures, 10), 10.0) * random.uniform(0.5, 1.0))
+
+    async def _await_cache(self) -> None:
+        """Until the server has them in its watch cache: the pages of a list that is asked for earlier it reads from
+        etcd and decodes, for each who asks, and that takes as long as filling the cache
+        (https://kep.k8s.io/4568). What only the cache answers gets 429 until then."""
+        params = {"resourceVersion": "0", "fieldSelector": "metadata.name=none"}
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CACHED_WITHIN):
+                while True:
+                    try:
+                        await self._client.request("GET", self.resource.path(self._namespace), params=params)
+                    except StatusError as error:
+                        if error.code != 429:
+                            raise
+                        await asyncio.sleep(CACHE_POLL)
+                    else:
+                        return
 
     async def _has_come_to(self, version: str) -> bool:
         """Whether the server knows of a version that it gave out before its connection broke."""

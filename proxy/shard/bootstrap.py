@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TypeVar
 
@@ -25,6 +25,8 @@ T = TypeVar("T")
 MANAGER = "kcp"
 """Field manager of everything applied here."""
 LABEL = "0.kcp.dev/w"
+MANY = "logicalclusters.internal.kcp.dev"
+"""The CRD of the objects that tell a shard's workspaces."""
 TIMEOUT = 60.0
 """Seconds for everything to take effect; 1 or 2 in practice."""
 POLL = 0.04
@@ -62,10 +64,17 @@ async def apply_manifests(client: Client, asking: Asking | None = None, *, timeo
         # others are not either, and looking for them takes as long as making them.
         last = [manifest for manifest in manifests if _is_label_policy(manifest)]
         new = not any([await _is_there(client, manifest) for manifest in last])
-        changed = await _apply_all(client, [item for item in manifests if item not in (*rights, *last)], new)
+        changed, _ = await asyncio.gather(
+            _apply_all(client, [item for item in manifests if item not in (*rights, *last)], new),
+            _read_ahead(client, manifests),
+        )
         changed += await _apply_all(client, last, new)
         # CRDs take their time to be served.
-        served = asyncio.gather(*(_served(client, manifest) for manifest in manifests if manifest.is_crd))
+        crds = [manifest for manifest in manifests if manifest.is_crd]
+        served = asyncio.gather(
+            _known(client, [manifest for manifest in crds if str(manifest) not in changed]),
+            *(_served(client, manifest) for manifest in crds if str(manifest) in changed),
+        )
         granted, _ = await asyncio.gather(_grant(client, rights, new), served)
         changed += granted
     if changed:
@@ -98,6 +107,16 @@ async def _in_time(client: Client, timeout: float) -> AsyncIterator[None]:
             yield
     except TimeoutError as error:
         raise BootstrapError(f"{client.connection.server}: what a shard needs did not take effect in time") from error
+
+
+async def _read_ahead(client: Client, manifests: Iterable[Manifest]) -> None:
+    """A server that has only just begun reads all objects of a kind when it is first asked for one. With the kind of
+    which there may be thousands, and which workers wait for, it begins now."""
+    for crd in manifests:
+        if crd.is_crd and crd.name == MANY:
+            for resource in _resources(crd):
+                with suppress(StatusError):
+                    await client.find(resource, "none")
 
 
 async def _apply_all(client: Client, manifests: Iterable[Manifest], new: bool) -> list[str]:
@@ -183,13 +202,31 @@ def _is_label_policy(manifest: Manifest) -> bool:
     return manifest.name == "workspace-label.kcp.dev"
 
 
-async def _served(client: Client, crd: Manifest) -> None:
-    """Wait until every version of a CRD is really served: its condition Established comes a moment before that."""
+def _resources(crd: Manifest) -> Iterator[Resource]:
+    """In every version that is served."""
     spec = crd.obj["spec"]
     for version in spec["versions"]:
         if version["served"]:
-            resource = Resource(spec["group"], version["name"], spec["names"]["plural"], namespaced=False)
-            await _until(lambda resource=resource: client.request("GET", resource.path(), params={"limit": 1}))  # type: ignore[misc]
+            yield Resource(spec["group"], version["name"], spec["names"]["plural"], namespaced=False)
+
+
+async def _served(client: Client, crd: Manifest) -> None:
+    """Wait until a new CRD is really served: its condition Established comes a moment before that."""
+    for resource in _resources(crd):
+        await _until(lambda resource=resource: client.request("GET", resource.path(), params={"limit": 1}))  # type: ignore[misc]
+
+
+async def _known(client: Client, crds: Iterable[Manifest]) -> None:
+    """Wait until a server, which may have only just begun, knows CRDs that it has served before. Objects are not asked
+    for: there may be thousands, and the first who does makes it read them all."""
+    wanted: dict[str, set[str]] = {}
+    for resource in (resource for crd in crds for resource in _resources(crd)):
+        wanted.setdefault(f"/apis/{resource.api_version}", set()).add(resource.plural)
+
+    async def lists(path: str) -> bool:
+        return wanted[path] <= {resource["name"] for resource in (await client.request("GET", path))["resources"]}
+
+    await asyncio.gather(*(_until(lambda path=path: lists(path)) for path in wanted))  # type: ignore[misc]
 
 
 async def _policy_acts(client: Client) -> None:

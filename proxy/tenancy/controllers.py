@@ -26,9 +26,10 @@ from proxy.tenancy.shards import Shards
 log = logging.getLogger(__name__)
 
 DEFAULT = f"{api.ROOT}:{api.DEFAULT}"
-FIRST = 5.0
-"""Seconds for which everybody waits until it is known which workspaces there are: where there are thousands, what
+FIRST = 30.0
+"""Seconds, at most, for which everybody waits until root can be entered: where there are thousands of workspaces, what
 controllers begin with would keep their shard from saying that, to workers too."""
+POLL = 0.02
 
 
 async def run(
@@ -50,10 +51,11 @@ async def run(
     async with asyncio.TaskGroup() as group:
         if index is None:
             group.create_task(own_index.run())
+        there = asyncio.Event()
+        group.create_task(_root(shards, own_index, root_shard, there, ready))
         with suppress(TimeoutError):
             async with asyncio.timeout(FIRST):
-                await own_index.wait_synced_with(root_shard)
-        group.create_task(_root(shards, own_index, root_shard, ready))
+                await there.wait()
         group.create_task(directory.run())
         group.create_task(lifecycle.run())
         group.create_task(Moving(shards, own_index, directory, root_shard, native).run())
@@ -65,14 +67,19 @@ async def run(
 
 
 async def _root(
-    shards: Mapping[str, Client], index: WorkspaceIndex, root_shard: str, ready: asyncio.Event | None
+    shards: Mapping[str, Client],
+    index: WorkspaceIndex,
+    root_shard: str,
+    there: asyncio.Event,
+    ready: asyncio.Event | None,
 ) -> None:
     """Make sure that root is there, with its default workspace. Where they are, and cannot be brought up to date now
-    (a shard that is full), they can be entered all the same."""
+    (a shard that is full), they can be entered all the same. ``there`` is set when nothing is left to do but to wait
+    for the default workspace, which other controllers may have to make."""
     delay = 0.1
     while True:
         try:
-            await index.wait_synced_with(root_shard)
+            await _found(index, root_shard)
             await ensure_root(Identity.TENANCY.on(shards[root_shard]), index, root_shard)
             break
         except StatusError as error:
@@ -81,11 +88,20 @@ async def _root(
                 ready.set()
             await asyncio.sleep(delay)
             delay = min(delay * 2, 10.0)
+    there.set()
     while not _is_ready(index, DEFAULT):
         await index.wait_for(DEFAULT, 5.0)
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(POLL)
     if ready is not None:
         ready.set()
+
+
+async def _found(index: WorkspaceIndex, root_shard: str) -> None:
+    """Until both are known, which may be long before all are, or known not to be there."""
+    while not (_is_ready(index, api.ROOT) and _is_ready(index, DEFAULT)):
+        if index.synced_with(root_shard):
+            break
+        await asyncio.sleep(POLL)
 
 
 def _is_ready(index: WorkspaceIndex, path: str) -> bool:
@@ -105,6 +121,8 @@ async def ensure_root(client: Client, index: WorkspaceIndex, shard: str) -> Work
     await content.initialize(client, root.prefix, api.ROOT_TYPE)
     if root.phase != READY:
         await client.patch(LOGICAL_CLUSTERS, root.token, {"status": {"phase": READY}}, subresource="status")
+    if index.get(DEFAULT) is not None:
+        return root
     default: Object = {
         "apiVersion": api.WORKSPACES.api_version,
         "kind": "Workspace",

@@ -97,7 +97,7 @@ class WorkspaceIndex:
         self._trusted: dict[str, float] = {}
 
     def _informer(self, shard: str, client: Client) -> Informer:
-        informer = Informer(client, LOGICAL_CLUSTERS, transform=lambda obj: _slim(shard, obj))
+        informer = Informer(client, LOGICAL_CLUSTERS, transform=lambda obj: _slim(shard, obj), many=True)
         informer.add_handler(self._event)
         return informer
 
@@ -127,6 +127,10 @@ class WorkspaceIndex:
     def synced(self) -> bool:
         """Whether the first list of every shard is in."""
         return all(informer.synced for informer in self._informers.values())
+
+    def synced_with(self, shard: str) -> bool:
+        """Whether the workspaces of one shard are known."""
+        return self._informers[shard].synced
 
     async def wait_synced_with(self, shard: str) -> None:
         """Until the workspaces of one shard are known; the others may be away."""

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from proxy.identities import Identity
@@ -43,6 +44,8 @@ LOOKS = 50
 """A second, at most, at what is left of workspaces that are being deleted: the shard needs its time for that itself."""
 LOOKS_AGAIN, LOOKS_AGAIN_AT_LAST = 0.2, 10.0
 """Seconds from one look at such a workspace to the next: alone, and as one of many."""
+ALL_WITHIN = 30.0
+"""Seconds until all that shards have is listed."""
 UNSCHEDULABLE_AGAIN = 10.0
 """Seconds until a workspace that no shard may take is looked at again without a change of a ClusterWorkspaceShard."""
 
@@ -101,8 +104,10 @@ class Lifecycle:
                 (self._pairs, api.CLUSTER_WORKSPACES),
                 (self._types, api.TYPES),
             ):
-                informer = table[shard] = Informer(client, resource, transform=without_managed_fields)
-                informer.add_handler(self._type_event(shard) if table is self._types else self._event(shard))
+                many = table is not self._types
+                informer = Informer(client, resource, transform=without_managed_fields, many=many)
+                table[shard] = informer
+                informer.add_handler(self._event(shard) if many else self._type_event(shard))
         index.add_listener(self._index_event)
         directory.on_change(self._try_waiting)
 
@@ -112,7 +117,16 @@ class Lifecycle:
             for informer in self._informers():
                 group.create_task(informer.run())
             group.create_task(self._orphans.run())
+            await self._hear_of_all()
             group.create_task(self.queue.run())
+
+    async def _hear_of_all(self) -> None:
+        """Nothing can be decided before, and thousands of pairs would be looked at in vain again and again. What is
+        heard of until then is what there was before, for the queue."""
+        await self._index.wait_synced()
+        with suppress(TimeoutError):  # a shard that is away again keeps none of the others waiting
+            async with asyncio.timeout(ALL_WITHIN):
+                await asyncio.gather(*(informer.wait_synced() for informer in self._informers()))
 
     def _informers(self) -> list[Informer]:
         return [*self._workspaces.values(), *self._pairs.values(), *self._types.values()]

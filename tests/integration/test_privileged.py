@@ -46,6 +46,9 @@ PREPARING = [
     r"create /apis/authorization\.k8s\.io/v1/subjectaccessreviews",
     r"list /apis/(.*\.)?kcp\.dev/.*\?limit=1",
     r"list /apis/0kcpadmissionkcp\.admissionregistration\.k8s\.io/v1/[a-z]+\?limit=1",
+    # After a start: which CRDs are known, and that the server is to read the workspaces.
+    r"get /apis/((.*\.)?kcp\.dev|0kcpadmissionkcp\.admissionregistration\.k8s\.io)/v[0-9a-z]+",
+    r"get /apis/internal\.kcp\.dev/v1alpha1/logicalclusters/none",
     # On which shard root is, is asked of shards that may not be prepared.
     r"list /apis/internal\.kcp\.dev/v1alpha1/logicalclusters\?limit=500&fieldSelector=spec\.path=root",
     # kcp doctor: whether the kubeconfig is good for all that.

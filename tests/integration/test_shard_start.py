@@ -30,6 +30,7 @@ from tests.integration.kcp_process import Kcp, children, is_alive, run_kcp
 
 CONFIGMAPS = Resource("", "v1", "configmaps")
 NAMESPACES = Resource("", "v1", "namespaces", False)
+WORKSPACE_KINDS = {"logicalclusters", "workspaces", "clusterworkspaces"}
 WORKSPACES = Resource("tenancy.kcp.dev", "v1beta1", "workspaces", False)
 
 
@@ -144,9 +145,21 @@ async def test_ends_in_time_and_finds_everything_again(tmp_path: Path) -> None:
         assert load_kubeconfig(kcp.kubeconfig).token == token
         async with Client(load_kubeconfig(kcp.kubeconfig)) as client:
             assert await client.get(CONFIGMAPS, "kept", "default")
+        assert await read_for_lists(root) == {}, (
+            "workspaces, of which there may be thousands, are read for the cache alone"
+        )
         await kcp.kill()
     async with Kcp(root, port=port) as kcp, Client(load_kubeconfig(kcp.kubeconfig)) as client:
         assert await client.get(CONFIGMAPS, "kept", "default")
+
+
+async def read_for_lists(root: Path) -> dict[str, float]:
+    """How many objects that tell of workspaces the shard has read from etcd because somebody listed them."""
+    async with Client(load_kubeconfig(root / "shard" / "admin.kubeconfig")) as shard:
+        text = str(await shard.request("GET", "/metrics", accept="text/plain"))
+    lines = [line for line in text.splitlines() if line.startswith("apiserver_storage_list_fetched_objects_total{")]
+    counts = {line.partition('resource="')[2].partition('"')[0]: float(line.rpartition(" ")[2]) for line in lines}
+    return {kind: count for kind, count in counts.items() if kind in WORKSPACE_KINDS and count}
 
 
 def certificate(file: Path) -> x509.Certificate:
