@@ -15,7 +15,8 @@ import click
 from proxy.cli.administered import one_line, root_flag
 from proxy.cli.external import NAME, SUFFIX, ShardError, external_shard
 from proxy.cli.kubeconfig import Kubeconfig
-from proxy.cli.rest import ClientError, Overrides, RestClient, segment
+from proxy.cli.overrides import ClientError, Overrides
+from proxy.cli.rest import RestClient, segment
 from proxy.cli.shards import CONTEXT, SHARDS, shard
 from proxy.kube.client import Client
 from proxy.kube.config import ConfigError, Connection, load_kubeconfig, write_kubeconfig

@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from proxy.cli.kubeconfig import Kubeconfig, KubeconfigError
-from proxy.cli.rest import ClientError, Overrides, RestClient
+from proxy.cli.overrides import ClientError, Overrides
+from proxy.cli.rest import RestClient
 from proxy.kube.errors import StatusError
 
 Command = Callable[..., Any]

@@ -10,8 +10,9 @@ from urllib.parse import quote
 
 import click
 
-from proxy.cli.flags import Plain, Session, kubectl_flags
+from proxy.cli.flags import Plain, kubectl_flags
 from proxy.cli.rest import RestClient, segment
+from proxy.cli.session import Session
 from proxy.kube.errors import StatusError
 
 CLUSTERS = "/apis/workload.kcp.dev/v1alpha1/workloadclusters"

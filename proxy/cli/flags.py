@@ -9,9 +9,8 @@ from typing import Any
 
 import click
 
-from proxy.cli.kubeconfig import Kubeconfig, KubeconfigError
-from proxy.cli.rest import ClientError, Overrides, RestClient
-from proxy.kube.errors import StatusError
+from proxy.cli.overrides import Overrides
+from proxy.cli.session import Session, exits, say
 
 _OPTIONS = [
     click.option("--kubeconfig", metavar="FILE", help="Kubeconfig to use instead of KUBECONFIG and ~/.kube/config."),
@@ -32,24 +31,12 @@ _OPTIONS = [
 Command = Callable[..., Any]
 
 
-class Session:
-    """A command's kubeconfig and the client of its context."""
-
-    def __init__(self, overrides: Overrides) -> None:
-        self.overrides = overrides
-        self.config = Kubeconfig.load(overrides.kubeconfig)
-
-    @functools.cached_property
-    def client(self) -> RestClient:
-        return RestClient.of(self.config, self.overrides)
-
-
 def kubectl_flags(command: Command) -> Command:
     """Adds kubectl's flags; the command gets them as its first argument, a `Session`."""
 
     @functools.wraps(command)
     def wrapped(*args: Any, **values: Any) -> Any:
-        names = Overrides.__slots__
+        names = Overrides._fields
         given = {name: values.pop(name) for name in list(values) if name in names}
         # Flags may stand before the subcommand as well as behind it.
         before = click.get_current_context().find_object(Overrides)
@@ -65,17 +52,15 @@ def kubectl_flags(command: Command) -> Command:
 
 def run(command: click.Command, program: str) -> None:
     """Run a plugin: an error is one line on stderr and exit code 1, bad usage 1 as with kubectl."""
-    try:
-        code = command.main(prog_name=program, standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except (click.ClickException, KubeconfigError, ClientError, StatusError) as error:
-        text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        click.echo(f"{'error' if isinstance(error, Plain) else 'Error'}: {text}", err=True)
-        sys.exit(1)
-    except BrokenPipeError:
-        sys.exit(1)
+    with exits():
+        try:
+            code = command.main(prog_name=program, standalone_mode=False)
+        except click.exceptions.Abort:
+            sys.exit(130)
+        except click.ClickException as error:
+            say(f"{'error' if isinstance(error, Plain) else 'Error'}: {error.format_message()}", err=True)
+            sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 class Plain(click.ClickException):

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import copy
 import os
-import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +22,14 @@ class KubeconfigError(Exception):
     """One line that says what is wrong with the kubeconfig."""
 
 
-@dataclass(slots=True)
 class Kubeconfig:
     """The merged view; ``set_*`` changes it, `save` writes what was changed to the file that it belongs to."""
 
-    paths: list[Path]
-    files: list[dict[str, Any]] = field(default_factory=list)
-    _changed: set[int] = field(default_factory=set)
+    def __init__(self, paths: list[Path], files: list[dict[str, Any]]) -> None:
+        """``files``: what is in each of ``paths``."""
+        self.paths = paths
+        self.files = files
+        self._changed: set[int] = set()
 
     @classmethod
     def load(cls, explicit: str | None = None) -> Kubeconfig:
@@ -42,10 +41,7 @@ class Kubeconfig:
             paths = [Path(part) for part in dict.fromkeys(listed.split(os.pathsep)) if part]
         else:
             paths = [Path.home() / ".kube" / "config"]
-        config = cls(paths)
-        for path in paths:
-            config.files.append(_read(path, missing_is_error=bool(explicit)))
-        return config
+        return cls(paths, [_read(path, missing_is_error=bool(explicit)) for path in paths])
 
     @property
     def current_context(self) -> str | None:
@@ -124,13 +120,14 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     try:
         target = path.resolve()  # a link stays a link
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
+        temporary = target.with_name(f".{target.name}-{os.urandom(8).hex()}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "w") as file:
                 yaml.dump(content, file, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
-            Path(temporary).replace(target)
+            temporary.replace(target)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise KubeconfigError(f"{path}: cannot be written: {error.strerror}") from error

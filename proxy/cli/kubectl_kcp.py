@@ -8,7 +8,7 @@ from typing import ClassVar
 import click
 
 from proxy.cli.flags import run
-from proxy.cli.ws import ws
+from proxy.cli.ws_commands import ws
 
 
 class Lazy(click.Group):

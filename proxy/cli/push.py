@@ -16,7 +16,8 @@ import yaml
 
 from proxy.cli.flags import Plain
 from proxy.cli.kubeconfig import Kubeconfig, Stanza
-from proxy.cli.rest import ClientError, Overrides, RestClient, segment
+from proxy.cli.overrides import ClientError, Overrides
+from proxy.cli.rest import RestClient, segment
 from proxy.kube.errors import StatusError
 from proxy.push.untrusted import FILES, Refused, read
 

@@ -21,7 +21,8 @@ from proxy.auth.tokenfile import parse, read
 from proxy.cli.administered import one_line, root_flag
 from proxy.cli.home import ADMIN, SYSTEM_ADMIN
 from proxy.cli.kubeconfig import Kubeconfig
-from proxy.cli.rest import Overrides, RestClient
+from proxy.cli.overrides import Overrides
+from proxy.cli.rest import RestClient
 from proxy.kube.config import write_kubeconfig
 from proxy.shard.pki import write_private
 

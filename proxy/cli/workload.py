@@ -7,18 +7,17 @@ import hashlib
 import re
 import string
 from collections.abc import Sequence
-from importlib import resources
 from typing import Any
 
 import click
 
-from proxy.cli import push
 from proxy.cli.clusters import cordon, drain, uncordon
-from proxy.cli.flags import Plain, Session, kubectl_flags
+from proxy.cli.flags import Plain, kubectl_flags
+from proxy.cli.places import split
 from proxy.cli.rest import RestClient, segment
+from proxy.cli.session import Session
 from proxy.cli.shared import shared
 from proxy.cli.workload_status import status
-from proxy.cli.ws import split
 from proxy.kube.errors import StatusError
 from syncer.names import SHOWABLE, syncer_id
 
@@ -152,6 +151,8 @@ def sync(
 
     With --push, kcp syncs the cluster itself, and nothing has to run there.
     """
+    from proxy.cli import push  # as long to import as the rest, and nothing to the other commands
+
     if physical and syncer_image:
         raise Plain("--syncer-image is for a syncer that runs on the cluster, --push for none: only one of them goes")
     if not physical and (push_context or push_as_is):
@@ -417,6 +418,8 @@ def manifest(
     """YAML for ``kubectl apply`` on the physical cluster."""
     if any(character in image for character in "\n\r\"'#{}[] "):
         raise Plain(f"{image!r} is not an image")
+    from importlib import resources
+
     text = resources.files("manifests").joinpath("workload", "syncer.yaml.template").read_text()
     rules = "".join(
         f'- apiGroups:\n  - "{group}"\n  resources:\n'

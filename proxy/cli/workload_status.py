@@ -11,7 +11,8 @@ import click
 import yaml
 
 from proxy.cli.clusters import CLUSTERS, LABEL, NAMESPACES, cluster_of, no_clusters, places
-from proxy.cli.flags import Session, kubectl_flags
+from proxy.cli.flags import kubectl_flags
+from proxy.cli.session import Session
 from proxy.kube.errors import StatusError
 
 
