@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from proxy.kube.client import Client, Resource
 from proxy.kube.errors import StatusError
 from tests.bench.system import USER_TOKEN, grant
+from tests.faults.clock import set_clock, why_not
 from tests.history.checker import check, ended, truth_of
 from tests.history.clients import Clients
 from tests.history.record import Outcome
@@ -30,8 +33,15 @@ WATCHERS = 3
 """Of each scope; the first without bookmarks."""
 CALM = 2.0
 """Seconds between a fault that is over and the next one."""
+SHORT = 1.0
+"""The same, where a clock was set: what asks every second or so has asked."""
+JUMPS = {"is an hour ahead": 3600, "is a day ahead": 86400, "is an hour behind": -3600}
+"""Seconds by which the wall clock of a process is wrong. The certificates of a new kcp begin an hour before it."""
 PATIENCE = 120.0
 """Seconds until writes are taken again, and until every watcher knows all."""
+
+Fault = tuple[str, Callable[[], Awaitable[float]], float]
+"""What is done, how (the answer is when), and seconds until the next one."""
 
 
 class Play:
@@ -46,6 +56,9 @@ class Play:
         self.kcp = Kcp(folder / ".kcp", "--workers", "2", "--token-auth-file", str(tokens))
         self._seed = seed
         self._made = 0
+        self._jumps = itertools.cycle(JUMPS)
+        self._wrong: list[int] = []
+        """Processes whose clocks are wrong."""
         self._faults: list[tuple[str, float, float]] = []
 
     async def run(self, seconds: float) -> list[str]:
@@ -103,45 +116,93 @@ class Play:
     # faults
 
     async def _all_faults(self, clients: Clients, seconds: float) -> None:
-        faults: dict[str, Callable[[], Awaitable[float]]] = {
-            "one worker": lambda: self._kill("proxy.server.worker", 1),
-            "all workers": lambda: self._kill("proxy.server.worker"),
-            "kube-apiserver": lambda: self._kill("kube-apiserver"),
-            "etcd": lambda: self._kill("etcd"),
-            "kube-controller-manager": self._controllers,
-            "all of them": lambda: self._kill(""),
-            "kcp itself, and a new start": self._parent,
-        }
         until = time.monotonic() + seconds
+        reason = why_not()
+        if reason is not None:
+            self._say(f"no clock is set: {reason}")
         await asyncio.sleep(CALM)
         while True:
-            for name, fault in faults.items():
+            for name, fault, calm in itertools.chain(self._kills(), self._clocks() if reason is None else ()):
                 began = await fault()
                 await self._recovered(clients, began)
-                await asyncio.sleep(CALM)
+                await asyncio.sleep(calm)
                 self._faults.append((name, began, time.monotonic()))
-                self._say(f"kill -9 of {name}: took {self._faults[-1][2] - began:.1f} s")
+                self._say(f"{name}: took {self._faults[-1][2] - began:.1f} s")
             if time.monotonic() > until:
                 return
 
+    def _kills(self) -> Iterator[Fault]:
+        yield "kill -9 of one worker", lambda: self._kill("proxy.server.worker", 1), CALM
+        yield "kill -9 of all workers", lambda: self._kill("proxy.server.worker"), CALM
+        yield "kill -9 of kube-apiserver", lambda: self._kill("kube-apiserver"), CALM
+        yield "kill -9 of etcd", lambda: self._kill("etcd"), CALM
+        yield "kill -9 of kube-controller-manager", self._controllers, CALM
+        yield "kill -9 of all of them", lambda: self._kill(""), CALM
+        yield "kill -9 of kcp itself, and a new start", self._parent, CALM
+
+    def _clocks(self) -> Iterator[Fault]:
+        """The wall clock of one process jumps and is set right again, then those of all do."""
+        parts = {
+            "one worker": lambda: self._found("proxy.server.worker")[:1],
+            "all workers": lambda: self._found("proxy.server.worker"),
+            "kcp's controllers": lambda: [self.kcp.pid],
+            "kube-apiserver": lambda: self._found("kube-apiserver"),
+            "etcd": lambda: self._found("etcd"),
+            "kube-controller-manager": lambda: self._found("kube-controller-manager"),
+        }
+        for name, pids in parts.items():
+            jump = next(self._jumps)
+            yield f"clock of {name} {jump}", partial(self._set_clocks, pids, JUMPS[jump]), SHORT
+            yield f"clock of {name} is right again", self._set_right, SHORT
+        for jump, ahead in JUMPS.items():
+            yield f"clock of all {jump}", partial(self._set_clocks, self._all, ahead), SHORT
+            yield "clock of all is right again", self._set_right, SHORT
+
     async def _kill(self, program: str, count: int = 99) -> float:
         """When that was."""
-        found = [pid for pid, line in children(self.kcp.pid).items() if _is(program, line)]
-        assert found, program
-        for pid in found[:count]:
+        for pid in self._found(program)[:count]:
             os.kill(pid, signal.SIGKILL)
         return time.monotonic()
+
+    def _found(self, program: str) -> list[int]:
+        found = [pid for pid, line in children(self.kcp.pid).items() if _is(program, line)]
+        assert found, program
+        return found
+
+    def _all(self) -> list[int]:
+        return [self.kcp.pid, *self._found("")]
+
+    async def _set_clocks(self, pids: Callable[[], list[int]], ahead: int) -> float:
+        """A namespace that is made with wrong clocks gets what controllers give it."""
+        self._wrong = pids()
+        for pid in self._wrong:
+            set_clock(pid, ahead)
+        began = time.monotonic()
+        await self._namespace_is_complete()
+        return began
+
+    async def _set_right(self) -> float:
+        gone = set(self._wrong).difference(self._all())
+        assert not gone, "a process has ended because of its clock"
+        for pid in self._wrong:
+            set_clock(pid, 0)
+        began = time.monotonic()
+        await self._namespace_is_complete()
+        return began
 
     async def _controllers(self) -> float:
         """A namespace made meanwhile gets what controllers give it."""
         began = await self._kill("kube-controller-manager")
+        await self._namespace_is_complete()
+        self._say(f"a namespace was given its service account {time.monotonic() - began:.1f} s later")
+        return began
+
+    async def _namespace_is_complete(self) -> None:
         async with self.kcp.client(WORKSPACES[0]) as client:
             self._made += 1
             name = f"later-{self._made}"
             await _make_namespace(client, name)
             await eventually(lambda: client.get(ACCOUNTS, "default", name), StatusError, timeout=PATIENCE)
-        self._say(f"a namespace was given its service account {time.monotonic() - began:.1f} s later")
-        return began
 
     async def _parent(self) -> float:
         await self.kcp.kill()
