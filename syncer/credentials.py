@@ -2,6 +2,8 @@
 
 The token in the manifest is good for a day: it opens the workspace once. From it the syncer makes another, which it
 replaces each day and keeps where its next start finds it. Where a manifest is applied again, the later token wins.
+The one before is kept as well: one that was made while a clock of the workspace was ahead is refused when it is right
+again, until its time has come.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ log = logging.getLogger(__name__)
 
 SECRETS = Resource("", "v1", "secrets")
 ACCOUNTS = Resource("", "v1", "serviceaccounts")
-KEY = "token"
+KEY, KEY_BEFORE = "token", "previous-token"
 LIFETIME = 7 * 24 * 3600.0
 """Seconds: for so long a cluster may be away and still find its way back."""
 PART = 1 / 7
@@ -68,8 +70,14 @@ class Credentials:
         self._unsaved: str | None = None
         self._since = time.monotonic()
         """When the token that is used was first used."""
+        self._before: str | None = None
+        """The token that the last one was asked for with."""
+        self._refused: dict[str, float] = {}
+        """Tokens that were not accepted, and when that was, by `time.monotonic`."""
+        self._doubted = False
         self._moves = 0
-        self._moved = asyncio.Event()
+        self._moved = False
+        self._woken = asyncio.Event()
 
     def saw(self, version: str) -> None:
         """What the workspace says now is of that version. After a move the token is replaced at once."""
@@ -77,19 +85,28 @@ class Credentials:
         moves = int(version) // STEP if version.isdigit() else self._moves
         if moves != self._moves:
             self._moves = moves
-            self._moved.set()
+            self._moved = True
+            self._woken.set()
+
+    def answered(self, code: int) -> None:
+        """The workspace has answered a request with this code."""
+        if code == 401:
+            self._doubted = True
+            self._woken.set()
 
     async def choose(self) -> None:
-        """Use the token that is good for longest: the one the syncer was started with, or the one that is kept."""
-        tokens = [self._above.connection.token, self._given()]
+        """Use the token that is good for longest: the one the syncer was started with, or one that is kept. Of those
+        that were refused, the one that was it longest ago is used where there is no other."""
+        tokens = [self._above.connection.token, self._before, self._given()]
         if self._secret is not None:
             try:
-                tokens.append(await self._kept())
+                tokens += await self._kept()
             except StatusError as error:
                 log.warning("Secret %s/%s of the cluster: %s", *self._secret, error)
         known = [token for token in tokens if token]
+        self._refused = {token: at for token, at in self._refused.items() if token in known}
         if known:
-            self._use(max(known, key=expiry))
+            self._use(max(known, key=lambda token: (-self._refused.get(token, 0.0), expiry(token))))
 
     async def run(self) -> None:
         """Replace the token in time, until cancelled."""
@@ -97,24 +114,41 @@ class Credentials:
             return
         complaint = ""
         while True:
+            self._woken.clear()
+            doubted = self._doubted
             try:
+                if doubted:
+                    await self._use_another()
                 wait = await (self._step() if self._issue is None else self._follow(self._issue))
                 complaint = ""
             except StatusError as error:
                 if str(error) != complaint:
                     complaint = str(error)
                     log.error("renewing the token of the workspace: %s", error)
-                if error.code == 401:
-                    await self.choose()
+                self.answered(error.code)
                 wait = AGAIN
+            if doubted:
+                # Answers to what was sent before say nothing of the token that is used now.
+                await asyncio.sleep(AGAIN)
+                self._doubted = False
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
-                    await self._moved.wait()
+                    await self._woken.wait()
+
+    async def _use_another(self) -> None:
+        """Raises StatusError."""
+        if self._issue is not None:
+            self._use(await self._issue())
+            return
+        token = self._above.connection.token
+        if token:
+            self._refused[token] = time.monotonic()
+        await self.choose()
 
     async def _step(self) -> float:
         if self._unsaved is None:
             wait = self._left(PART)
-            if wait > 0 and not self._moved.is_set():
+            if wait > 0 and not self._moved:
                 return wait * random.uniform(0.9, 1.0) + 0.05
             path = ACCOUNTS.path(self._namespace, self._account, "token")
             request: Object = {
@@ -124,7 +158,8 @@ class Credentials:
             }
             answer = await self._above.request("POST", path, body=request)
             self._unsaved = str(answer["status"]["token"])
-            self._moved.clear()
+            self._moved = False
+            self._before = self._above.connection.token
             self._use(self._unsaved)
         await self._keep(self._unsaved)
         self._unsaved = None
@@ -134,10 +169,10 @@ class Credentials:
     async def _follow(self, issue: Callable[[], Awaitable[str]]) -> float:
         """Seconds until the token that there is now has lived half of its life, or a new one."""
         wait = self._left(1 / 2)
-        if wait > 0 and not self._moved.is_set():
+        if wait > 0 and not self._moved:
             return wait
         self._use(await issue())
-        self._moved.clear()
+        self._moved = False
         return AGAIN
 
     def _left(self, part: float) -> float:
@@ -159,18 +194,19 @@ class Credentials:
             log.warning("%s", error)
             return None
 
-    async def _kept(self) -> str | None:
+    async def _kept(self) -> list[str]:
+        """What is kept, and what was before it. Raises StatusError."""
         assert self._secret is not None
         namespace, name = self._secret
         try:
             data = (await self._below.get(SECRETS, name, namespace)).get("data") or {}
-            return base64.b64decode(str(data.get(KEY) or "")).decode() or None
+            return [base64.b64decode(str(data.get(key) or "")).decode() for key in (KEY, KEY_BEFORE)]
         except (ValueError, binascii.Error):
-            return None
+            return []
         except StatusError as error:
             if error.code != 404:
                 raise
-            return None
+            return []
 
     async def _keep(self, token: str) -> None:
         assert self._secret is not None
@@ -179,7 +215,11 @@ class Credentials:
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {"name": name, "namespace": namespace},
-            "data": {KEY: base64.b64encode(token.encode()).decode()},
+            "data": {
+                key: base64.b64encode(kept.encode()).decode()
+                for key, kept in ((KEY, token), (KEY_BEFORE, self._before))
+                if kept
+            },
         }
         await self._below.apply(SECRETS, secret, manager="kcp-syncer")
 

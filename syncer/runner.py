@@ -101,8 +101,14 @@ class Syncer:
         """Sync until cancelled."""
         settings, metrics = self._settings, self.metrics
         agent = "kcp-syncer"
+        count = self._count("above")
+
+        def answered(method: str, code: int, seconds: float) -> None:
+            count(method, code, seconds)
+            credentials.answered(code)
+
         async with (
-            Client(settings.above, user_agent=agent, observe=self._count("above"), turn=settings.turn_above) as above,
+            Client(settings.above, user_agent=agent, observe=answered, turn=settings.turn_above) as above,
             Client(
                 settings.below,
                 user_agent=agent,

@@ -70,7 +70,12 @@ class Unavailable(RuntimeError):
 @cache
 def why_not() -> str | None:
     """Why clocks of processes cannot be set on this machine, found out with one."""
-    with subprocess.Popen(["sleep", "60"]) as process:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.stdout.readline()  # it runs: before, it has no vDSO
         try:
             set_clock(process.pid, 1)
         except Unavailable as error:

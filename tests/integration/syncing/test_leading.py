@@ -8,15 +8,19 @@ import dataclasses
 import time
 
 import aiohttp
+import pytest
 
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.config import Connection
+from proxy.kube.errors import StatusError
 from proxy.kube.leadership import LEASES
 from proxy.shard.addresses import free_port
-from syncer.credentials import Credentials, expiry
+from proxy.shard.control_plane import ControlPlane
+from syncer.credentials import LIFETIME, Credentials, expiry
 from syncer.metrics import ready, serve
 from syncer.namespaces import NAMESPACES
 from syncer.runner import Settings, Syncer
+from tests.faults.clock import set_clock, why_not
 from tests.integration.eventually import eventually
 from tests.integration.syncer_pair import (
     ACCOUNTS,
@@ -112,19 +116,7 @@ async def test_a_syncer_that_is_gone_is_followed_by_another(pair: Pair) -> None:
 
 async def test_the_token_is_replaced_and_kept(pair: Pair) -> None:
     """By the service account itself, with no right but that of asking for its own token."""
-    account = f"syncer-{pair.cluster}"
-    rule = {"apiGroups": [""], "resources": ["serviceaccounts/token"], "resourceNames": [account], "verbs": ["create"]}
-    subject = {"kind": "ServiceAccount", "name": account, "namespace": pair.namespace}
-    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": account}
-    meta = {"name": account}
-    for resource, kind, fields in (
-        (ACCOUNTS, "ServiceAccount", {}),
-        (ROLES, "Role", {"rules": [rule]}),
-        (BINDINGS, "RoleBinding", {"roleRef": reference, "subjects": [subject]}),
-    ):
-        obj = {"apiVersion": resource.api_version, "kind": kind, "metadata": meta, **fields}
-        await pair.above.create(resource, obj, pair.namespace)
-    await pair.below.create(NAMESPACES, namespace(f"syncer-{pair.namespace}"))
+    account = await _account(pair)
     given = await _token(pair, account, 600)
     start = _anonymous(pair.above.connection, given)
 
@@ -169,6 +161,73 @@ async def test_the_token_is_replaced_and_kept(pair: Pair) -> None:
     async with Client(start) as client:
         await credentials(client, later).choose()
         assert client.connection.token == later
+
+
+@pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+async def test_a_token_that_was_made_by_a_wrong_clock_is_not_the_last_word(pair: Pair, shard: ControlPlane) -> None:
+    """It begins in an hour: until then the one before it is used, and makes another."""
+    account = await _account(pair)
+    given = await _token(pair, account, 7200)
+    apiserver = shard.processes["kube-apiserver"].pid
+    assert apiserver is not None
+
+    def credentials(client: Client) -> Credentials:
+        where = (f"syncer-{pair.namespace}", "kcp-syncer-token")
+        return Credentials(
+            client, pair.below, namespace=pair.namespace, account=account, secret=where, lifetime=LIFETIME
+        )
+
+    async with Client(_anonymous(pair.above.connection, given)) as client:
+        set_clock(apiserver, 3600)
+        try:
+            running = asyncio.create_task(credentials(client).run())
+
+            async def replaced() -> bool:
+                return client.connection.token != given
+
+            await eventually(replaced)
+            await eventually(lambda: pair.below.get(SECRETS, "kcp-syncer-token", f"syncer-{pair.namespace}"), Exception)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        finally:
+            set_clock(apiserver, 0)
+        future = client.connection.token
+
+    # A syncer that is started then finds it, and nothing else but what was kept with it.
+    def answered(method: str, code: int, seconds: float) -> None:
+        made.answered(code)
+
+    async with Client(_anonymous(pair.above.connection, ""), observe=answered) as client:
+        made = credentials(client)
+        await made.choose()
+        assert client.connection.token == future
+        running = asyncio.create_task(made.run())
+
+        async def accepted() -> bool:
+            await client.request("GET", "/api")
+            return client.connection.token not in (future, given)
+
+        await eventually(accepted, StatusError, timeout=40)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def _account(pair: Pair) -> str:
+    """One that may ask for its own token, and a namespace below to keep it in."""
+    account = f"syncer-{pair.cluster}"
+    rule = {"apiGroups": [""], "resources": ["serviceaccounts/token"], "resourceNames": [account], "verbs": ["create"]}
+    subject = {"kind": "ServiceAccount", "name": account, "namespace": pair.namespace}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": account}
+    meta = {"name": account}
+    for resource, kind, fields in (
+        (ACCOUNTS, "ServiceAccount", {}),
+        (ROLES, "Role", {"rules": [rule]}),
+        (BINDINGS, "RoleBinding", {"roleRef": reference, "subjects": [subject]}),
+    ):
+        obj = {"apiVersion": resource.api_version, "kind": kind, "metadata": meta, **fields}
+        await pair.above.create(resource, obj, pair.namespace)
+    await pair.below.create(NAMESPACES, namespace(f"syncer-{pair.namespace}"))
+    return account
 
 
 async def _token(pair: Pair, account: str, seconds: int) -> str:
