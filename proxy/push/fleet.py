@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -18,14 +17,14 @@ from proxy.identities import Identity
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer, without_managed_fields
-from proxy.kube.times import parse_time
+from proxy.kube.times import Since
 from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.token import PREFIX_LENGTH, token_of
 from proxy.push.clearing import clear
 from proxy.push.pushed import Pushed, Surroundings
 from proxy.push.wanted import SECRET_TYPE, Problem, Wanted, is_push, secret_of, wanted
 from proxy.tenancy.index import DELETING, Workspace, WorkspaceIndex
-from proxy.workload.api import CLUSTERS, CONNECTED, conditions_of, now, with_condition
+from proxy.workload.api import CLUSTERS, CONNECTED, conditions_of, with_condition
 from proxy.workload.release import PUSHED
 
 log = logging.getLogger(__name__)
@@ -33,8 +32,8 @@ log = logging.getLogger(__name__)
 SECRETS = Resource("", "v1", "secrets")
 SETTLED = 1.5
 """Seconds after which nothing of what was under way when syncing ended comes to pass any more."""
-PATIENCE = datetime.timedelta(minutes=10)
-"""A cluster that cannot be cleared for so long keeps its WorkloadCluster, and its workspace, no longer."""
+PATIENCE = 600.0
+"""Seconds: a cluster that cannot be cleared for so long keeps its WorkloadCluster, and its workspace, no longer."""
 AGAIN, LATER = 1.0, 30.0
 """Seconds between looks at what waits for something that is under way, and for something that may never come."""
 
@@ -72,6 +71,8 @@ class Fleet(Collector):
         self._said: dict[Key, Said] = {}
         self._last: dict[Key, Wanted] = {}
         """Of clusters that are being deleted: how they were synced to the end."""
+        self._ending: Since[str] = Since()
+        """Those, by uid."""
         self._start()
 
     def _start(self) -> None:
@@ -124,6 +125,8 @@ class Fleet(Collector):
             self._all_of(shard, f"{workspace.token}-")
 
     def _cluster_event(self, shard: str, kind: str, old: Object | None, new: Object) -> None:
+        if kind == "DELETED":
+            self._ending.forget(new["metadata"]["uid"])
         key = Key(shard, new["metadata"]["name"])
         self._queue.add(key)
         if key in self._said:
@@ -218,9 +221,8 @@ class Fleet(Collector):
         if there.problem is not None:
             there = self._last.get(key, there)
         pushed = Pushed(there, self._around, lambda problem: self._say(key, there, problem))
-        deleted = parse_time(cluster["metadata"]["deletionTimestamp"]) or now()
-        age = now() - deleted
-        if age.total_seconds() < SETTLED:
+        age = self._ending.seconds(cluster["metadata"]["uid"])
+        if age < SETTLED:
             return SETTLED
         try:
             connection = await pushed.connection()

@@ -6,20 +6,20 @@ finalizer; it gets a while even where it has not.
 
 from __future__ import annotations
 
-import datetime
 from asyncio import TaskGroup
 
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
-from proxy.kube.times import parse_time
+from proxy.kube.times import Since
 from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.token import LABEL
-from proxy.workload.api import CLUSTER_LABEL, now
+from proxy.workload.api import CLUSTER_LABEL
 
 PODS = Resource("", "v1", "pods")
-PATIENCE = datetime.timedelta(seconds=60)
-"""Beyond the grace period, for a pod in a namespace that a cluster runs."""
+PATIENCE = 60.0
+"""Seconds beyond the grace period, for a pod in a namespace that a cluster runs."""
+SLIM = ("namespace", "name", "uid", "deletionTimestamp", "deletionGracePeriodSeconds")
 
 Key = tuple[str, str]
 """Namespace and name."""
@@ -34,6 +34,8 @@ class EndedPods:
             client, PODS, label_selector=LABEL, field_selector="spec.nodeName!=", metadata_only=True, transform=_slim
         )
         self._pods.add_handler(self._event)
+        self._ending: Since[str] = Since()
+        """By uid."""
         self._queue: WorkQueue[Key] = WorkQueue(self._reconcile, name="ended pods", workers=2)
 
     async def run(self) -> None:
@@ -43,7 +45,9 @@ class EndedPods:
             group.create_task(self._queue.run())
 
     def _event(self, kind: str, old: Object | None, new: Object) -> None:
-        if kind != "DELETED" and new["metadata"].get("deletionTimestamp"):
+        if kind == "DELETED":
+            self._ending.forget(new["metadata"]["uid"])
+        elif new["metadata"].get("deletionTimestamp"):
             self._queue.add((new["metadata"]["namespace"], new["metadata"]["name"]))
 
     async def _reconcile(self, key: Key) -> float | None:
@@ -51,13 +55,12 @@ class EndedPods:
         if pod is None:
             return None
         meta = pod["metadata"]
-        ended = parse_time(meta.get("deletionTimestamp"))
-        if ended is None:
+        if not meta.get("deletionTimestamp"):
             return None
         if meta["claimed"]:
-            left = (ended + PATIENCE - now()).total_seconds()
+            left = meta.get("deletionGracePeriodSeconds", 0) + PATIENCE - self._ending.seconds(meta["uid"])
             if left > 0:
-                return left + 0.5
+                return float(left) + 0.5
         try:
             await self._client.delete(PODS, key[1], key[0], uid=meta["uid"], grace=0)
         except StatusError as error:
@@ -68,5 +71,5 @@ class EndedPods:
 
 def _slim(obj: Object) -> Object:
     meta = obj["metadata"]
-    kept = {key: meta[key] for key in ("namespace", "name", "uid", "deletionTimestamp") if key in meta}
+    kept = {key: meta[key] for key in SLIM if key in meta}
     return {"metadata": {**kept, "claimed": CLUSTER_LABEL in (meta.get("labels") or {})}}

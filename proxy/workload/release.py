@@ -17,13 +17,13 @@ from proxy.identities import Identity
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.informer import Informer
-from proxy.kube.times import parse_time
+from proxy.kube.times import Since
 from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.shared import without_identities
 from proxy.mapping.token import LABEL, token_of
 from proxy.tenancy.kinds import NativeKinds, own_namespaced
 from proxy.tenancy.terminating import REMAINING
-from proxy.workload.api import CLUSTERS, NAMESPACES, now
+from proxy.workload.api import CLUSTERS, NAMESPACES
 from proxy.workload.holds import HELD
 from proxy.workload.pods import PODS
 
@@ -70,6 +70,8 @@ class Release:
         self._clusters = clusters
         self._since: dict[str, float] = {}
         """Name on the shard → since when nobody ought to hold for it any more, by `time.monotonic`."""
+        self._abandoned: Since[str] = Since()
+        """Names of clusters that only `kcp syncer` holds."""
         self.queue: WorkQueue[str] = WorkQueue(self._reconcile, name="releases", workers=4)
         clusters.add_handler(self._event)
 
@@ -83,6 +85,7 @@ class Release:
         name = new["metadata"]["name"]
         if kind == "DELETED":
             self._since.pop(name, None)
+            self._abandoned.forget(name)
             self.queue.add_after(name, LAST)
         elif (
             new["metadata"].get("deletionTimestamp")
@@ -176,8 +179,7 @@ class Release:
         """Seconds until what is left to a `kcp syncer` is not waited for any longer."""
         if PUSHED not in finalizers:
             return None
-        deleted = parse_time(meta["deletionTimestamp"]) or now()
-        left = ABANDONED - (now() - deleted).total_seconds()
+        left = ABANDONED - self._abandoned.seconds(meta["name"])
         if left > 0:
             return left + 0.1
         log.warning("cluster %s: no kcp syncer has cleared it, what stands there stays", meta["name"])

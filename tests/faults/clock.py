@@ -124,6 +124,20 @@ def set_clock(pid: int, ahead: int) -> None:
                 raise Unavailable(f"this kernel does not let the vDSO of a process be changed: {error}") from error
 
 
+@contextmanager
+def wrong_clock(pid: int | None, ahead: int) -> Iterator[None]:
+    """Meanwhile it is wrong by so many seconds, if it is one that can be set."""
+    assert pid is not None
+    possible = ahead != 0 and why_not() is None
+    if possible:
+        set_clock(pid, ahead)
+    try:
+        yield
+    finally:
+        if possible:
+            set_clock(pid, 0)
+
+
 def _write(memory: FileIO, address: int, data: bytes) -> None:
     memory.seek(address)
     memory.write(data)

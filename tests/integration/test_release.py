@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,13 +16,14 @@ from proxy.mapping.token import LABEL
 from proxy.shard.control_plane import ControlPlane
 from proxy.tenancy.kinds import NativeKinds
 from proxy.tenancy.namespaces import Namespaces
-from proxy.workload import release
+from proxy.workload import pods, release
 from proxy.workload.api import CLUSTERS, NAMESPACES
 from proxy.workload.controllers import run
 from proxy.workload.pods import PODS
 from proxy.workload.release import FINALIZER, SHOWN, SYNCED
 from syncer.names import CLUSTER_LABEL, finalizer
 from syncer.role import STATUS
+from tests.faults.clock import wrong_clock
 from tests.integration.eventually import eventually
 from tests.integration.privileged import privileged_as
 from tests.integration.workload_workspace import CONFIGMAPS, Workspace
@@ -219,8 +221,9 @@ REFUSED: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("ahead", [0, 3600])
 async def test_a_cluster_that_nobody_clears_goes_in_the_end(
-    admin: Client, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    admin: Client, shard: ControlPlane, workspace: Workspace, ahead: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(release, "ABANDONED", 6.0)
     async with controllers(admin):
@@ -228,13 +231,35 @@ async def test_a_cluster_that_nobody_clears_goes_in_the_end(
         name = made["metadata"]["name"]
         finalizers = [*made["metadata"]["finalizers"], release.PUSHED]
         await admin.patch(CLUSTERS, name, {"metadata": {"finalizers": finalizers}})
-        await admin.delete(CLUSTERS, name)
+        with wrong_clock(shard.processes["kube-apiserver"].pid, ahead):
+            await admin.delete(CLUSTERS, name)
 
         async def released() -> bool:
             return bool((await admin.get(CLUSTERS, name))["metadata"]["finalizers"] == [release.PUSHED])
 
         await eventually(released, timeout=30)
         await gone(admin, CLUSTERS, name)
+
+
+@pytest.mark.parametrize("ahead", [0, 3600])
+async def test_a_pod_that_no_syncer_takes_on_goes_in_the_end(
+    admin: Client, shard: ControlPlane, workspace: Workspace, ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pods, "PATIENCE", 3.0)
+    namespace = workspace.mapped("words")
+    pod: Object = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "words", "labels": {CLUSTER_LABEL: "east"}},
+        "spec": {"nodeName": "one", "containers": [{"name": "words", "image": "words:1"}]},
+    }
+    async with controllers(admin):
+        await eventually(lambda: admin.create(PODS, pod, namespace), StatusError, timeout=30)
+        with wrong_clock(shard.processes["kube-apiserver"].pid, ahead):
+            await admin.delete(PODS, "words", namespace, grace=1)
+        began = time.monotonic()
+        await gone(admin, PODS, "words", namespace)
+        assert time.monotonic() - began > 2, "a syncer has a while"
 
 
 async def test_a_syncer_changes_nothing_but_what_it_holds(shard: ControlPlane, workspace: Workspace) -> None:

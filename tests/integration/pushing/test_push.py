@@ -13,8 +13,9 @@ from proxy.kube.client import Object
 from proxy.kube.config import load_kubeconfig
 from proxy.workload.api import CLUSTERS
 from syncer.names import physical_namespace, syncer_id
+from tests.faults.clock import wrong_clock
 from tests.integration.eventually import eventually
-from tests.integration.kcp_process import Kcp
+from tests.integration.kcp_process import Kcp, children
 from tests.integration.pushing.conftest import CONFIGMAPS, DEPLOYMENTS, SECRETS, Team
 from tests.integration.pushing.syncer_process import SETTINGS, SyncerProcess
 from tests.integration.syncer_pair import absent, application
@@ -54,7 +55,7 @@ async def test_two_workspaces_and_two_clusters(teams: tuple[Team, Team]) -> None
     await team.arrives("words", "moved", below=other.below)
 
 
-async def test_what_is_handed_over_opens_no_more_than_syncing_needs(team: Team) -> None:
+async def test_what_is_handed_over_opens_no_more_than_syncing_needs(team: Team, kcp_process: Kcp) -> None:
     assert (await team.sync("--on-removal", "delete")).code == 0
     secret = await team.above.get(SECRETS, f"{team.name}-kubeconfig", "default")
     assert secret["type"] == "workload.kcp.dev/kubeconfig"
@@ -82,8 +83,10 @@ async def test_what_is_handed_over_opens_no_more_than_syncing_needs(team: Team) 
     below = await team.below.list(SECRETS, physical_namespace(team.path, "default"))
     assert all(item["type"] != "workload.kcp.dev/kubeconfig" for item in below["items"])
 
-    # Deleted, and gone with all that it has made, its account included.
-    await team.above.delete(CLUSTERS, team.name)
+    # Deleted, and gone with all that it has made, its account included, whatever the shard's clock said then.
+    [apiserver] = [pid for pid, line in children(kcp_process.pid).items() if "kube-apiserver" in line.split()[0]]
+    with wrong_clock(apiserver, 3000):
+        await team.above.delete(CLUSTERS, team.name)
     gone = {physical_namespace(team.path, "default"), syncer_id(team.path, team.name)}
 
     async def cleared() -> bool:

@@ -20,7 +20,7 @@ from syncer.credentials import LIFETIME, Credentials, expiry
 from syncer.metrics import ready, serve
 from syncer.namespaces import NAMESPACES
 from syncer.runner import Settings, Syncer
-from tests.faults.clock import set_clock, why_not
+from tests.faults.clock import why_not, wrong_clock
 from tests.integration.eventually import eventually
 from tests.integration.syncer_pair import (
     ACCOUNTS,
@@ -168,8 +168,6 @@ async def test_a_token_that_was_made_by_a_wrong_clock_is_not_the_last_word(pair:
     """It begins in an hour: until then the one before it is used, and makes another."""
     account = await _account(pair)
     given = await _token(pair, account, 7200)
-    apiserver = shard.processes["kube-apiserver"].pid
-    assert apiserver is not None
 
     def credentials(client: Client) -> Credentials:
         where = (f"syncer-{pair.namespace}", "kcp-syncer-token")
@@ -178,8 +176,7 @@ async def test_a_token_that_was_made_by_a_wrong_clock_is_not_the_last_word(pair:
         )
 
     async with Client(_anonymous(pair.above.connection, given)) as client:
-        set_clock(apiserver, 3600)
-        try:
+        with wrong_clock(shard.processes["kube-apiserver"].pid, 3600):
             running = asyncio.create_task(credentials(client).run())
 
             async def replaced() -> bool:
@@ -189,8 +186,6 @@ async def test_a_token_that_was_made_by_a_wrong_clock_is_not_the_last_word(pair:
             await eventually(lambda: pair.below.get(SECRETS, "kcp-syncer-token", f"syncer-{pair.namespace}"), Exception)
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
-        finally:
-            set_clock(apiserver, 0)
         future = client.connection.token
 
     # A syncer that is started then finds it, and nothing else but what was kept with it.

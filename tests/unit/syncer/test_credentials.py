@@ -50,12 +50,11 @@ async def test_replaced_in_half_of_its_life(wrong: float, monkeypatch: pytest.Mo
 async def test_one_that_is_refused_is_replaced_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may begin later, where a clock was wrong when it was made."""
     monkeypatch.setattr(credentials, "AGAIN", 0.05)
-    issued = 0
+    issued: list[str] = []
 
     async def issue() -> str:
-        nonlocal issued
-        issued += 1
-        return token(time.time() + HOUR, issued)
+        issued.append(token(time.time() + HOUR, len(issued) + 1))
+        return issued[-1]
 
     async with Client(Connection("https://127.0.0.1:1", token=token(time.time() + HOUR, 0))) as client:
         kept = Credentials(client, client, namespace="", account="", secret=None, lifetime=HOUR, issue=issue)
@@ -65,6 +64,6 @@ async def test_one_that_is_refused_is_replaced_at_once(monkeypatch: pytest.Monke
         kept.answered(401)
         kept.answered(401)
         await asyncio.sleep(0.2)
-        assert issued == 1, "once for all that was sent with it"
+        assert len(issued) == 1, "once for all that was sent with it"
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
