@@ -13,12 +13,12 @@ import base64
 import binascii
 import contextlib
 import dataclasses
-import json
 import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
 
+from proxy.kube.claims import claims_of
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.config import ConfigError, Connection
 from proxy.kube.errors import StatusError
@@ -227,8 +227,6 @@ class Credentials:
 def expiry(token: str) -> float:
     """When a JSON web token ends, in seconds since 1970; 0 for what is none or says nothing."""
     try:
-        part = token.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-        return float(claims["exp"])
-    except (IndexError, ValueError, KeyError, TypeError):
+        return float(claims_of(token)["exp"])
+    except (ValueError, KeyError, TypeError):
         return 0.0

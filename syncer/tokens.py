@@ -7,6 +7,7 @@ import datetime
 import logging
 from asyncio import TaskGroup
 
+from proxy.kube.claims import begins_later
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.informer import Informer
 from proxy.kube.workqueue import WorkQueue
@@ -25,6 +26,8 @@ LIFETIME = 24 * 3600
 """Seconds that a token is asked to be good for."""
 RENEW = 0.5
 """Part of its life after which a token is replaced: kubelet takes a minute to show a new one to pods."""
+SOON = 300.0
+"""Seconds until one is replaced that begins later by our clock: that or the server's is wrong, and may be set."""
 MANAGER = "syncer"
 
 
@@ -39,7 +42,7 @@ class Tokens:
         self._wanted: set[str] = set()
         self._secrets = Informer(below, SECRETS, label_selector=f"{LABEL}={cluster}", metadata_only=True)
         self._secrets.add_handler(self._event)
-        self._queue: WorkQueue[str] = WorkQueue(self._reconcile, name="pods' tokens", workers=2)
+        self._queue: WorkQueue[str] = WorkQueue(self._reconcile, name="pods' tokens", workers=2, dated=True)
 
     def want(self, namespace: str) -> None:
         """There are pods in the namespace (its name above)."""
@@ -85,6 +88,8 @@ class Tokens:
         good_for = datetime.datetime.fromisoformat(status["expirationTimestamp"]) - now
         # A clock that differs from the server's by much would make this too short, or much too long.
         wait = min(max(good_for.total_seconds(), 600.0), LIFETIME) * RENEW
+        if begins_later(status["token"], now.timestamp()):
+            wait = SOON
         renew_at = (now + datetime.timedelta(seconds=wait)).strftime("%Y-%m-%dT%H:%M:%SZ")
         secret: Object = {
             "apiVersion": "v1",
@@ -112,4 +117,4 @@ def seconds_left(secret: Object | None, moment: datetime.datetime) -> float:
         left = (datetime.datetime.fromisoformat(at) - moment).total_seconds() if at else 0.0
     except (ValueError, TypeError):
         return 0.0
-    return left if 0.0 < left <= LIFETIME else 0.0
+    return left if 0.0 < left <= LIFETIME * RENEW else 0.0

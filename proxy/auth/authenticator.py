@@ -7,12 +7,10 @@ the verification of its signature.
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from collections.abc import Awaitable, Mapping
 from typing import Any, NamedTuple, Protocol
 
-import orjson
 from cachetools import LRUCache, TTLCache
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -25,6 +23,7 @@ from proxy.auth.tokenfile import TokenFiles, digest
 from proxy.auth.trusted import Trusted
 from proxy.auth.webhook import TokenWebhook
 from proxy.identities import Identity
+from proxy.kube.claims import claims_of
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
 from proxy.kube.flights import Flights
@@ -160,7 +159,7 @@ class Authenticator:
             user = await oidc.verify(token)
         elif workspace is not None and claims_workspace(token, workspace):
             user = await self._of_service_account(token, workspace)
-        elif self._webhook is not None and not str(_claims(token).get("sub")).startswith(SERVICE_ACCOUNT):
+        elif self._webhook is not None and not str(claims_of(token).get("sub")).startswith(SERVICE_ACCOUNT):
             user = await self._webhook.review(token)
         if user is None:
             self._bad[place] = True
@@ -200,21 +199,9 @@ def service_account(info: Mapping[str, Any], workspace: Workspace) -> User | Non
     return User(SERVICE_ACCOUNT + plain, groups, str(info.get("uid") or ""), extra, workspace_token=workspace.token)
 
 
-def _claims(token: bytes) -> Mapping[str, Any]:
-    """What a JWT says, unverified; nothing for any other token."""
-    parts = token.split(b".")
-    if len(parts) != 3:
-        return {}
-    try:
-        claims = orjson.loads(base64.urlsafe_b64decode(parts[1] + b"=" * (-len(parts[1]) % 4)))
-    except ValueError:
-        return {}
-    return claims if isinstance(claims, dict) else {}
-
-
 def claims_workspace(token: bytes, workspace: Workspace) -> bool:
     """Whether a JWT claims to be a service account of ``workspace``, unverified: all others need no review."""
-    claims = _claims(token)
+    claims = claims_of(token)
     audiences = claims.get("aud")
     return (
         isinstance(audiences, list)
@@ -225,7 +212,7 @@ def claims_workspace(token: bytes, workspace: Workspace) -> bool:
 
 def namespace_of_token(authorization: bytes) -> str | None:
     """The namespace that a service account's JWT claims, unverified; None for any other credential."""
-    account = _claims(authorization.partition(b" ")[2].strip()).get("kubernetes.io")
+    account = claims_of(authorization.partition(b" ")[2].strip()).get("kubernetes.io")
     namespace = account.get("namespace") if isinstance(account, dict) else None
     return namespace if isinstance(namespace, str) else None
 

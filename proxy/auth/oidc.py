@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 KEYS_EVERY = 10.0
 """Seconds at the least between two looks at the issuer's keys, whatever tokens are sent."""
 TIMEOUT = aiohttp.ClientTimeout(total=10)
+EARLY = 300.0
+"""Seconds by which a token's ``nbf`` may lie ahead, as clocks differ. That, and no look at ``iat``, is kube-apiserver's
+way, by go-oidc: https://github.com/coreos/go-oidc/blob/v3/oidc/verify.go"""
 SYMMETRIC = frozenset({"none", "HS256", "HS384", "HS512"})
 
 
@@ -109,8 +112,11 @@ class Oidc:
                 algorithms=list(keys.issuer.algorithms),
                 audience=keys.issuer.audiences,
                 issuer=keys.issuer.url,
-                options={"require": ["exp", "iss", "aud"]},
+                options={"require": ["exp", "iss", "aud"], "verify_iat": False, "verify_nbf": False},
             )
+            begins = claims.get("nbf") or 0
+            if not isinstance(begins, int | float) or begins > time.time() + EARLY:
+                raise jwt.ImmatureSignatureError("The token is not yet valid (nbf)")
             return keys.issuer.user(claims)
         except (jwt.PyJWTError, Refused) as error:
             log.info("an ID token of %s is refused: %s", keys.issuer.url, error)

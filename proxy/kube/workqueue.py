@@ -15,6 +15,10 @@ from proxy.kube.tally import tally_for
 
 log = logging.getLogger(__name__)
 Key = TypeVar("Key", bound=Hashable)
+LOOK_AT_CLOCK = 10.0
+"""Seconds between looks whether the wall clock was set."""
+SET = 2.0
+"""Seconds by which it was, at least; one that is made to go faster or slower takes its time with that."""
 
 
 class WorkQueue(Generic[Key]):
@@ -24,6 +28,8 @@ class WorkQueue(Generic[Key]):
     What was added before `run` is what there was before: it is worked on when nothing else waits, so that after a
     restart what changes now does not queue behind all that has not changed.
     Failures wait ``base_delay`` × 2ⁿ seconds, at most ``max_delay``, each ± 25 %.
+    ``dated``: ``reconcile`` goes by dates. Where the wall clock was set, whatever waits is looked at again: it may have
+    been told to wait for hours by the wrong one.
     """
 
     def __init__(
@@ -34,6 +40,7 @@ class WorkQueue(Generic[Key]):
         workers: int = 4,
         base_delay: float = 0.05,
         max_delay: float = 60.0,
+        dated: bool = False,
     ) -> None:
         self._reconcile = reconcile
         self._name = name
@@ -41,6 +48,7 @@ class WorkQueue(Generic[Key]):
         self._workers = workers
         self._base_delay = base_delay
         self._max_delay = max_delay
+        self._dated = dated
         self._waiting: deque[Key] = deque()
         self._before: dict[Key, None] = {}
         """Keys of `_queued` that were added before `run`, in order."""
@@ -100,6 +108,8 @@ class WorkQueue(Generic[Key]):
             async with asyncio.TaskGroup() as group:
                 for _ in range(self._workers):
                     group.create_task(self._work())
+                if self._dated:
+                    group.create_task(self._look_at_clock())
         finally:
             for timer in self._timers.values():
                 timer.cancel()
@@ -125,6 +135,16 @@ class WorkQueue(Generic[Key]):
                 self._active.discard(key)
                 if key in self._again:
                     self._again.discard(key)
+                    self.add(key)
+
+    async def _look_at_clock(self) -> None:
+        ahead = time.time() - time.monotonic()
+        while True:
+            await asyncio.sleep(LOOK_AT_CLOCK)
+            before, ahead = ahead, time.time() - time.monotonic()
+            if abs(ahead - before) > SET:
+                log.info("%s: the clock was set by %.0f s", self._name, ahead - before)
+                for key in list(self._timers):
                     self.add(key)
 
     def _oldest(self) -> Key:

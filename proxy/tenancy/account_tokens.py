@@ -17,9 +17,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import orjson
-
 from proxy.identities import Identity
+from proxy.kube.claims import begins_later, claims_of
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.kube.events import follow
@@ -40,6 +39,8 @@ LIFETIME = 2**32
 """Seconds, the most that a TokenRequest may ask for: tokens of such Secrets are meant to stay."""
 LOOK_AGAIN = 900.0
 """Seconds: the authority of the endpoint may have changed, or a token may be about to end."""
+SOON = 60.0
+"""Seconds until a token is made anew that begins later by our clock: that or the shard's is wrong, and may be set."""
 RENEW_BEFORE = 1800.0
 """Seconds before its end that a token is made anew, where a shard gives them less than was asked for: an hour, if it
 gives the least (``--service-account-max-token-expiration``)."""
@@ -53,10 +54,12 @@ class AccountTokens:
 
     def __init__(self, shards: Mapping[str, Client]) -> None:
         self._shards = Identity.ACCOUNT_TOKENS.on_all(shards)
-        self._queue: WorkQueue[Key] = WorkQueue(self._reconcile, name="account tokens", workers=2)
+        self._queue: WorkQueue[Key] = WorkQueue(self._reconcile, name="account tokens", workers=2, dated=True)
         self._informers: dict[str, Informer] = {}
         self._of_account: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
         """Names of Secrets by shard, namespace and account."""
+        self._early: dict[Key, float] = {}
+        """Secrets whose tokens begin later, and when these were made, by `time.monotonic`."""
         for shard, client in self._shards.items():
             informer = Informer(client, SECRETS, field_selector=f"type={TYPE}", transform=_slim)
             informer.add_handler(partial(self._secret, shard))
@@ -81,6 +84,7 @@ class AccountTokens:
             if obj is not None:
                 self._of_account[shard, namespace, _account_of(obj)].discard(name)
         if kind == "DELETED":
+            self._early.pop((shard, namespace, name), None)
             return
         self._of_account[shard, namespace, _account_of(new)].add(name)
         self._queue.add((shard, namespace, name))
@@ -108,8 +112,14 @@ class AccountTokens:
         if account is None or (wanted and wanted != account["metadata"]["uid"]):
             await _delete(client, secret)
             return None
-        await _fill(client, secret, account)
-        return LOOK_AGAIN
+        made = self._early.get(key)
+        rests = made is not None and time.monotonic() - made < SOON
+        if not await _fill(client, secret, account, rests=rests):
+            self._early.pop(key, None)
+            return LOOK_AGAIN
+        if not rests:
+            self._early[key] = time.monotonic()
+        return SOON
 
 
 def _account_of(secret: Object) -> str:
@@ -135,7 +145,8 @@ async def _delete(client: Client, secret: Object) -> None:
             raise
 
 
-async def _fill(client: Client, secret: Object, account: Object) -> None:
+async def _fill(client: Client, secret: Object, account: Object, *, rests: bool) -> bool:
+    """Whether the token begins later. ``rests``: then it stays as it is for now."""
     meta, data = secret["metadata"], secret.get("data") or {}
     namespace: str = meta["namespace"]
     token = token_of(namespace)
@@ -149,10 +160,13 @@ async def _fill(client: Client, secret: Object, account: Object) -> None:
     if not data.get("namespace"):
         missing["namespace"] = _encoded(namespace.removeprefix(prefix))
     audience = prefix + DEFAULT_AUDIENCE
-    if not data.get("token") or _ends_soon(data["token"], audience):
-        missing["token"] = _encoded(await _new_token(client, secret, account, audience))
+    ends_soon, later = _times(data.get("token") or "", audience)
+    if not data.get("token") or ends_soon or (later and not rests):
+        made = await _new_token(client, secret, account, audience)
+        missing["token"] = _encoded(made)
+        later = begins_later(made, time.time())
     if not missing:
-        return
+        return later
     annotations = {NAME: account["metadata"]["name"], UID: account["metadata"]["uid"]}
     # Not made again, and nobody's change undone: what has changed since is looked at once more.
     versions = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}
@@ -163,6 +177,7 @@ async def _fill(client: Client, secret: Object, account: Object) -> None:
         # One that was marked immutable before it was filled stays empty, here as there.
         if error.code not in (404, 409, 422):
             raise
+    return later
 
 
 async def _new_token(client: Client, secret: Object, account: Object, audience: str) -> str:
@@ -175,14 +190,17 @@ async def _new_token(client: Client, secret: Object, account: Object, audience: 
     return str(answer["status"]["token"])
 
 
-def _ends_soon(encoded: str, audience: str) -> bool:
-    """Whether it is a token of ours that is about to end; whatever else somebody has written stays."""
+def _times(encoded: str, audience: str) -> tuple[bool, bool]:
+    """Whether it is a token of ours that is about to end, and one that begins later; whatever else somebody has written
+    stays."""
     try:
-        payload = base64.b64decode(encoded).split(b".")[1]
-        claims = orjson.loads(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
-        return claims["aud"] == [audience] and float(claims["exp"]) < time.time() + RENEW_BEFORE
-    except (ValueError, KeyError, IndexError, TypeError):
-        return False
+        token = base64.b64decode(encoded)
+        claims = claims_of(token)
+        if claims["aud"] != [audience]:
+            return False, False
+        return float(claims["exp"]) < time.time() + RENEW_BEFORE, begins_later(token, time.time())
+    except (ValueError, KeyError, TypeError):
+        return False, False
 
 
 def _encoded(text: str) -> str:

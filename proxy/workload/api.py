@@ -9,6 +9,7 @@ from typing import Any
 
 from proxy.kube.client import Object, Resource
 from proxy.kube.errors import StatusError
+from proxy.kube.times import parse_time
 
 CLUSTERS = Resource("workload.kcp.dev", "v1alpha1", "workloadclusters", namespaced=False)
 PLACEMENTS = Resource("workload.kcp.dev", "v1alpha1", "placements", namespaced=False)
@@ -32,6 +33,8 @@ OPT_OUT = "experimental.workloads.kcp.dev/scheduling-disabled"
 READY, HEARTBEAT = "Ready", "HeartbeatHealthy"
 CONNECTED = "Connected"
 """Of clusters that kcp syncs itself (`proxy.push`)."""
+AHEAD = datetime.timedelta(minutes=1)
+"""By how much a date may lie ahead, as clocks of several kcps differ."""
 
 
 def now() -> datetime.datetime:
@@ -69,17 +72,19 @@ def with_condition(
     *,
     severity: str = "",
 ) -> list[dict[str, Any]]:
-    """``conditions`` with one set, in order of type; its time changes only with its status.
+    """``conditions`` with one set, in order of type; its time changes only with its status, or where it lies ahead: the
+    clock was wrong then, and who waits by it would wait for as long as it was.
 
     ``severity``: of a False condition, where its API knows severities (that of WorkloadClusters does).
     """
     value = "True" if status else "False"
     before = next((item for item in conditions if item["type"] == kind), None)
-    kept = before is not None and before["status"] == value
+    since = parse_time(before.get("lastTransitionTime")) if before is not None and before["status"] == value else None
+    kept = since is not None and since <= now() + AHEAD
     item: dict[str, Any] = {
         "type": kind,
         "status": value,
-        "lastTransitionTime": before["lastTransitionTime"] if kept and before else stamp(),
+        "lastTransitionTime": before["lastTransitionTime"] if before is not None and kept else stamp(),
     }
     optional = {"severity": "" if status else severity, "reason": reason, "message": message}
     item |= {key: text for key, text in optional.items() if text}

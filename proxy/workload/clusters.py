@@ -92,5 +92,5 @@ def health(
     heartbeat, came = seen
     left = timeout.total_seconds() - (moment - came)
     if left < 0:
-        return False, f"No heartbeat since {heartbeat}", None
+        return False, f"No heartbeat since {heartbeat}", timeout.total_seconds()
     return True, "", left + 0.5

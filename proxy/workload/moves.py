@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from proxy.kube.times import parse_time
-from proxy.workload.api import CLUSTER_LABEL, stamp
+from proxy.workload.api import AHEAD, CLUSTER_LABEL, stamp
 
 SEVERAL = "Several"
 """Value of the cluster label where a namespace has to do with more than one; no cluster can have that name."""
@@ -90,6 +90,9 @@ def step(
         if not now.move:
             return Where(goal), None
         begun = parse_time(now.move.partition(".")[0]) or moment
+        if begun > moment + AHEAD:
+            # A clock was wrong then: the old copy would wait for as long as it was.
+            return replace(now, move=_identity(moment)), patience.total_seconds() + 0.1
         left = (begun + patience - moment).total_seconds()
         late = left <= 0 and all(map(ready, goal))
         if late or all(arrived(name, now.move) for name in goal):
@@ -99,8 +102,12 @@ def step(
     here = {*now.sync, *now.leave} & set(existing)
     if not here or not goal:
         return Where(goal), None
-    identity = f"{stamp(moment)}.{secrets.token_hex(4)}"
-    return Where(goal, tuple(sorted(here - set(goal))), identity), patience.total_seconds() + 0.1
+    return Where(goal, tuple(sorted(here - set(goal))), _identity(moment)), patience.total_seconds() + 0.1
+
+
+def _identity(moment: datetime.datetime) -> str:
+    """Of a move that begins then."""
+    return f"{stamp(moment)}.{secrets.token_hex(4)}"
 
 
 def describe(before: Where, after: Where) -> tuple[str, str] | None:

@@ -70,7 +70,7 @@ class Placement:
         """Token → names on the shard."""
         self._chosen: dict[str, Chosen] = {}
         """By the namespace's name on the shard."""
-        self.queue: WorkQueue[str] = WorkQueue(self._reconcile, name="namespaces", workers=4)
+        self.queue: WorkQueue[str] = WorkQueue(self._reconcile, name="namespaces", workers=4, dated=True)
         self._counted: WorkQueue[str] = WorkQueue(self._count, name="placements", workers=1)
         """Placements whose status may have changed."""
         clusters.add_handler(self._cluster_event)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 
+import pytest
+
+from proxy.kube import workqueue
 from proxy.kube.workqueue import WorkQueue
 
 
@@ -135,3 +139,26 @@ async def test_what_changes_now_comes_before_what_was_there_at_the_start() -> No
     rest = [key for key in seen if key not in ("new", "old-99")]
     assert rest == [f"old-{number}" for number in range(99)]
     assert len(seen) == 101
+
+
+@pytest.mark.parametrize(("dated", "seen"), [(True, ["a", "a"]), (False, ["a"])])
+async def test_what_goes_by_dates_is_looked_at_again_where_the_clock_was_set(
+    dated: bool, seen: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = 0.0
+    done: list[str] = []
+
+    async def reconcile(key: str) -> float:
+        done.append(key)
+        return 3600.0
+
+    monkeypatch.setattr(workqueue, "LOOK_AT_CLOCK", 0.02)
+    monkeypatch.setattr("proxy.kube.workqueue.time.time", lambda now=time.time: now() + ahead)
+    queue: WorkQueue[str] = WorkQueue(reconcile, dated=dated)
+    runner = asyncio.create_task(queue.run())
+    queue.add("a")
+    await asyncio.sleep(0.2)
+    ahead = -3600.0
+    await asyncio.sleep(0.2)
+    runner.cancel()
+    assert done == seen

@@ -101,6 +101,15 @@ async def test_a_good_token_names_a_user_with_the_issuers_prefix(issuer: Issuer)
     assert issuer.fetched == 1
 
 
+async def test_clocks_may_differ_by_as_much_as_for_a_kube_apiserver(issuer: Issuer) -> None:
+    oidc = Oidc([settings(issuer).issuer()])
+    now = time.time()
+    for good in ({"iat": now + 3600}, {"nbf": now + 200}, {"nbf": None}):
+        assert await oidc.verify(issuer.token(**good)) is not None, good
+    for bad in ({"nbf": now + 400}, {"nbf": "soon"}, {"exp": now - 2}):
+        assert await oidc.verify(issuer.token(**bad)) is None, bad
+
+
 async def test_what_is_not_signed_for_us_is_nobody(issuer: Issuer) -> None:
     oidc = Oidc([settings(issuer).issuer()])
     stranger = rsa.generate_private_key(65537, 2048)

@@ -176,7 +176,8 @@ NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
     [
         ("2026-01-01T13:00:00Z", 3600.0),
         ("2026-01-01T11:00:00Z", 0.0),
-        ("2036-01-01T11:00:00Z", 0.0),  # never: nobody writes that
+        ("2026-01-02T00:00:00Z", 12 * 3600.0),
+        ("2026-01-02T00:01:00Z", 0.0),  # nobody writes that but who has a wrong clock
         ("soon", 0.0),
         ("2026-01-01T13:00:00", 0.0),
         (None, 0.0),

@@ -33,7 +33,7 @@ def test_healthy_until_the_limit() -> None:
     seen = ("2026-01-01T12:00:00Z", 1000.0)
     assert health(seen, 1020.0) == (True, "", 40.5)
     assert health(seen, 1060.0)[0]
-    assert health(seen, 1061.0) == (False, "No heartbeat since 2026-01-01T12:00:00Z", None)
+    assert health(seen, 1061.0) == (False, "No heartbeat since 2026-01-01T12:00:00Z", 60.0)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,11 @@ def test_a_condition_keeps_its_time_with_its_status() -> None:
         "type": "Ready", "status": "False", "lastTransitionTime": "", "severity": "Error", "reason": "Why",
         "message": "because",
     }  # fmt: skip
+
+
+def test_a_condition_that_a_wrong_clock_has_dated_is_dated_anew() -> None:
+    old = {"type": "Ready", "status": "True", "lastTransitionTime": "2999-01-01T00:00:00Z"}
+    assert with_condition([old], "Ready", True)[0]["lastTransitionTime"] < "2999"
 
 
 def test_other_conditions_stay() -> None:

@@ -195,6 +195,14 @@ def test_not_for_ever() -> None:
     assert (still, again) == (moving, None)
 
 
+def test_a_move_that_a_wrong_clock_has_dated_begins_anew() -> None:
+    moving, _ = go(Where(("a",)), "b", at=86400)
+    anew, again = go(moving, "b")
+    assert (anew.sync, anew.leave) == (("b",), ("a",))
+    assert again == pytest.approx(600.1)
+    assert go(anew, "b", at=601) == (Where(("b",)), None)
+
+
 def test_another_goal_on_the_way() -> None:
     moving, _ = go(Where(("a",)), "b")
     other, _ = go(moving, "c")
