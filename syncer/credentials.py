@@ -75,6 +75,8 @@ class Credentials:
         self._refused: dict[str, float] = {}
         """Tokens that were not accepted, and when that was, by `time.monotonic`."""
         self._doubted = False
+        self._complaint = ""
+        """What was said last of the Secret."""
         self._moves = 0
         self._moved = False
         self._woken = asyncio.Event()
@@ -102,7 +104,9 @@ class Credentials:
             try:
                 tokens += await self._kept()
             except StatusError as error:
-                log.warning("Secret %s/%s of the cluster: %s", *self._secret, error)
+                if str(error) != self._complaint:
+                    log.warning("Secret %s/%s of the cluster: %s", *self._secret, error)
+                self._complaint = str(error)
         known = [token for token in tokens if token]
         self._refused = {token: at for token, at in self._refused.items() if token in known}
         if known:

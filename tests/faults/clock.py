@@ -16,7 +16,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from io import FileIO
 from pathlib import Path
@@ -135,7 +135,8 @@ def wrong_clock(pid: int | None, ahead: int) -> Iterator[None]:
         yield
     finally:
         if possible:
-            set_clock(pid, 0)
+            with suppress(ProcessLookupError):  # it may have ended
+                set_clock(pid, 0)
 
 
 def _write(memory: FileIO, address: int, data: bytes) -> None:
@@ -144,16 +145,22 @@ def _write(memory: FileIO, address: int, data: bytes) -> None:
 
 
 def _vdso(pid: int) -> tuple[int, int]:
-    """Where it begins and ends."""
-    try:
-        maps = Path(f"/proc/{pid}/maps").read_text()
-    except FileNotFoundError:
-        raise ProcessLookupError(f"there is no process {pid}") from None
-    for line in maps.splitlines():
-        if line.endswith("[vdso]"):
-            begin, _, end = line.partition(" ")[0].partition("-")
-            return int(begin, 16), int(end, 16)
-    raise Unavailable(f"process {pid} has no vDSO")
+    """Where it begins and ends. A process that has just been started gets it a moment later than its id."""
+    deadline = time.monotonic() + PATIENCE
+    while not _ended(pid):
+        with suppress(FileNotFoundError):
+            for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+                if line.endswith("[vdso]"):
+                    begin, _, end = line.partition(" ")[0].partition("-")
+                    return int(begin, 16), int(end, 16)
+        if time.monotonic() > deadline:
+            raise Unavailable(f"process {pid} has no vDSO")
+        time.sleep(0.001)
+    raise ProcessLookupError(f"there is no process {pid}")
+
+
+def _ended(pid: int) -> bool:
+    return _state(Path(f"/proc/{pid}")) in ("", "Z", "X")
 
 
 def _entries(image: bytes) -> dict[int, bytes]:
@@ -197,10 +204,14 @@ def _standing_still(pid: int, entries: dict[int, bytes]) -> Iterator[None]:
 
 
 def _stopped(pid: int) -> bool:
-    states = [_read(thread / "stat").rpartition(")")[2].split()[:1] for thread in _threads(pid)]
-    if not any(states) or ["Z"] in states:
+    if _ended(pid):
         raise ProcessLookupError(f"process {pid} has ended")
-    return all(state in (["T"], ["X"], []) for state in states)
+    return all(_state(thread) in ("", "T", "Z", "X") for thread in _threads(pid))
+
+
+def _state(task: Path) -> str:
+    """Its letter, see proc_pid_stat(5); empty where there is none."""
+    return _read(task / "stat").rpartition(")")[2].strip()[:1]
 
 
 def _counters(pid: int) -> list[int]:

@@ -8,15 +8,19 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from tests.faults import disk
+from tests.faults.clock import why_not, wrong_clock
 from tests.faults.load import Load
 from tests.faults.rig import Rig
 
+CLOCKED = ("syncer", "worker", "shard apiserver", "shard etcd", "controllers", "physical apiserver", "physical etcd")
 KILLED = ("syncer", "worker", "shard apiserver", "shard etcd", "physical apiserver", "physical etcd")
 CUT = ("cut above", "cut below")
-OTHERS = ("shard full", "physical full", "clock", "rival", "restore")
+OTHERS = ("shard full", "physical full", "rival", "restore")
+CLOCKS = ("clock one", "clock all")
 PAUSE = (1.5, 4.0)
 """Seconds between two faults, and until so much was done in between:"""
 WORK = 20
@@ -27,8 +31,10 @@ LONG = (3.0, 8.0)
 has started anew knows nothing of what happened before."""
 FULL = (2.0, 5.0)
 """Seconds that a disk is full."""
-WRONG = 3600.0
-"""Seconds by which a clock is wrong at most."""
+WRONG = (-3000, 3000, 86400)
+"""Seconds by which a clock is wrong. Keys and tokens of both sides are new, and begin an hour ago or now."""
+LASTS = (2.0, 5.0)
+"""Seconds that it is."""
 
 
 class Faults:
@@ -47,7 +53,7 @@ class Faults:
         waiting: list[str] = []
         while time.monotonic() - self._began < seconds:
             if not waiting:
-                waiting = [*KILLED, *CUT, *OTHERS]
+                waiting = [*KILLED, *CUT, *OTHERS, *CLOCKS]
                 self._random.shuffle(waiting)
             await self._work()
             await self._do(waiting.pop())
@@ -62,9 +68,10 @@ class Faults:
         match fault.split():
             case ["syncer"]:
                 await self._restart_syncer("kill syncer")
-            case ["clock"]:
-                ahead = self._random.uniform(-WRONG, WRONG)
-                await self._restart_syncer(f"kill syncer, its clock is wrong by {ahead:.0f} s afterwards", ahead)
+            case ["clock", "one"]:
+                await self._clocks([self._random.choice(CLOCKED)])
+            case ["clock", "all"]:
+                await self._clocks(CLOCKED)
             case ["rival"]:
                 await self._rival()
             case ["restore"]:
@@ -76,11 +83,27 @@ class Faults:
             case _:
                 self._kill(fault)
 
-    async def _restart_syncer(self, told: str, ahead: float = 0) -> None:
+    async def _restart_syncer(self, told: str) -> None:
         self._tell(told)
         self._rig.kill_syncer()
         await asyncio.sleep(self._random.uniform(0, 1))
-        self._rig.start_syncer(ahead)
+        self._rig.start_syncer()
+
+    async def _clocks(self, parts: Sequence[str]) -> None:
+        """Sometimes the syncer has to start with a wrong clock, and gets its tokens then."""
+        reason = why_not()
+        if reason is not None:
+            self._tell(f"no clock is set: {reason}")
+            return
+        ahead, long = self._random.choice(WRONG), self._random.uniform(*LASTS)
+        self._tell(f"the clock of {' and '.join(parts)} is wrong by {ahead} s for {long:.1f} s")
+        if "syncer" in parts and self._random.random() < 0.5:
+            await self._restart_syncer("kill syncer")
+        with ExitStack() as wrong:
+            for pid in [pid for part in parts for pid in self._rig.pids(part)]:
+                with contextlib.suppress(ProcessLookupError):  # from the fault before this one it has not come back yet
+                    wrong.enter_context(wrong_clock(pid, ahead))
+            await asyncio.sleep(long)
 
     async def _rival(self) -> None:
         """Started by mistake, it waits, then has to lead, and is gone."""

@@ -135,9 +135,8 @@ class Rig:
         config["users"][0]["user"] = {"token": token}
         write_kubeconfig(self.folder / "below.kubeconfig", config)
 
-    def start_syncer(self, ahead: float = 0) -> None:
-        """``ahead``: seconds by which its clock is wrong."""
-        self._syncer = self._start(self._arguments, ahead)
+    def start_syncer(self) -> None:
+        self._syncer = self._start(self._arguments)
 
     def kill_syncer(self) -> None:
         """With SIGKILL."""
@@ -156,9 +155,8 @@ class Rig:
         self._rival.wait()
         self._rival = None
 
-    def _start(self, arguments: list[str], ahead: float = 0) -> subprocess.Popen[bytes]:
-        clock = f"import time, time_machine; time_machine.travel(time.time() + {ahead}, tick=True).start(); "
-        program = f"{clock if ahead else ''}from syncer.main import main; main()"
+    def _start(self, arguments: list[str]) -> subprocess.Popen[bytes]:
+        program = "from syncer.main import main; main()"
         with (self.folder / "syncer.log").open("ab") as log:
             return subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=log, stderr=log)
 
@@ -237,10 +235,13 @@ class Rig:
     # what can be killed
 
     def pids(self, what: str) -> list[int]:
-        """Process ids of ``syncer``, ``worker`` (of the proxy), ``shard apiserver``, ``shard etcd``,
-        ``physical apiserver``, ``physical etcd``."""
+        """Process ids of ``syncer``, ``worker`` (of the proxy), ``controllers`` (kcp's and Kubernetes'), ``shard
+        apiserver``, ``shard etcd``, ``physical apiserver``, ``physical etcd``."""
         if what == "syncer":
             return [self.syncer_pid]
+        if what == "controllers":
+            found = self.system.processes()
+            return [*found["kcp"], *found.get("kube-controller-manager", ())]
         side, _, name = what.partition(" ")
         program = {"apiserver": "kube-apiserver", "etcd": "etcd", "": "proxy"}[name]
         if side == "physical":
