@@ -7,6 +7,8 @@ for each record (16 KiB at most), made and then cut to size. Read into a buffer,
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from weakref import ref
 
 SIZE = 128 * 1024
 """Bytes that are read at once."""
@@ -21,20 +23,35 @@ class Scratch:
     def __init__(self) -> None:
         self.view = memoryview(bytearray(SIZE))
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self.view
+
 
 class Reading(asyncio.BufferedProtocol):
     """A protocol whose `data_received` gets what was read, as that of an `asyncio.Protocol` does."""
 
-    __slots__ = ("_view",)
+    __slots__ = ("__weakref__", "_scratch")
 
     def __init__(self, scratch: Scratch) -> None:
-        self._view = scratch.view
+        self._scratch = scratch
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._view
+    # uvloop's TLS keeps these two for as long as it lives, also when it has another protocol or none. A method of ours
+    # would be a circle: it knows the protocol, that its transport, and that its TLS.
 
-    def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(self._view[:nbytes].tobytes())
+    @property
+    def get_buffer(self) -> Callable[[int], memoryview]:
+        return self._scratch.get_buffer
+
+    @property
+    def buffer_updated(self) -> Callable[[int], None]:
+        view, weak = self._scratch.view, ref(self)
+
+        def updated(nbytes: int) -> None:
+            reading = weak()
+            if reading is not None:
+                reading.data_received(view[:nbytes].tobytes())
+
+        return updated
 
     def data_received(self, data: bytes) -> None:
         raise NotImplementedError

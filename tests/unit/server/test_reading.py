@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import ssl
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -35,8 +37,12 @@ class Reader(Reading):
 
     def __init__(self, scratch: Scratch) -> None:
         super().__init__(scratch)
+        self.transport: asyncio.BaseTransport
         self.got = bytearray()
         self.changed = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # as a protocol of ours does
 
     def data_received(self, data: bytes) -> None:
         self.got += data
@@ -63,7 +69,7 @@ def client_context() -> ssl.SSLContext:
     return context
 
 
-def test_two_readers_of_one_buffer_get_what_each_was_sent(pair: KeyPair) -> None:
+def test_two_readers_of_one_buffer_get_what_each_was_sent_and_are_gone_when_closed(pair: KeyPair) -> None:
     async def talk() -> None:
         loop, scratch, ends = asyncio.get_running_loop(), Scratch(), list[Any]()
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -98,10 +104,18 @@ def test_two_readers_of_one_buffer_get_what_each_was_sent(pair: KeyPair) -> None
             assert tracemalloc.get_traced_memory()[1] - before < MOST
         finally:
             tracemalloc.stop()
+        gone = [weakref.ref(reader) for _, reader in made]
+        del reader
+        gc.collect()
+        gc.disable()
+        try:
+            while made:
+                made.pop()[0].abort()
+            await asyncio.sleep(0.1)
+            assert [found() for found in gone] == [None, None], "only a collection of cycles would find them"
+        finally:
+            gc.enable()
         server.close()
-        for transport, _ in made:
-            transport.abort()
-        await asyncio.sleep(0.1)
 
     uvloop.run(talk())
 
