@@ -13,7 +13,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from proxy.audit.settings import Rotation
 MEGABYTE = 1 << 20
 DAY = 86400.0
 MILLISECOND = timedelta(milliseconds=1)
+TIME = "%Y-%m-%dT%H-%M-%S.%f"
 
 
 class LogFile:
@@ -73,14 +74,16 @@ class LogFile:
 
     def _put_aside(self) -> Path:
         moment = datetime.now(UTC)
-        while (aside := self._aside_at(moment)).exists() or aside.with_name(f"{aside.name}.gz").exists():
-            moment += MILLISECOND  # one that was put aside just now is not to be lost
+        for path in self._path.parent.iterdir():
+            found = self._aside.match(path.name)
+            if found is not None:
+                # Behind all others, whose places in time a clock ahead may have given: by their names the oldest go,
+                # and one that was put aside just now is not to be lost.
+                with suppress(ValueError):
+                    moment = max(moment, datetime.strptime(found[1], TIME).replace(tzinfo=UTC) + MILLISECOND)
+        aside = self._path.with_name(f"{self._path.stem}-{moment.strftime(TIME)[:-3]}{self._path.suffix}")
         os.rename(self._path, aside)
         return aside
-
-    def _aside_at(self, moment: datetime) -> Path:
-        said = moment.strftime("%Y-%m-%dT%H-%M-%S.%f")[:-3]
-        return self._path.with_name(f"{self._path.stem}-{said}{self._path.suffix}")
 
     def _tidy(self, newest: Path) -> None:
         if self._rotation.compress:

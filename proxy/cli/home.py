@@ -24,8 +24,9 @@ from proxy.shard.pki import Authority, KeyPair, PkiError, private_folder, write_
 
 log = logging.getLogger(__name__)
 
-CERTIFICATES_EVERY = 6 * 3600.0
-"""Seconds between looks at certificates that end some day."""
+CERTIFICATES_EVERY = 60.0
+"""Seconds between looks at certificates that end some day, and may have been made by a clock that was ahead: then they
+begin later, and no client takes them."""
 
 ADMIN = "admin"
 """User of the kubeconfig that is written at start; group system:masters."""
@@ -112,7 +113,8 @@ class Home:
         return self.serving_authority().server("serving", hosts)
 
     async def keep_serving_certificate(self, hosts: Iterable[str], *, every: float = CERTIFICATES_EVERY) -> None:
-        """Issue it anew in its last year, for as long as kcp runs; workers read it again. Until cancelled."""
+        """Issue it anew in its last year, or where it begins later, for as long as kcp runs; workers read it again.
+        Until cancelled."""
         hosts = frozenset(hosts)
         while True:
             await asyncio.sleep(every)

@@ -66,6 +66,18 @@ def test_two_that_are_full_at_the_same_moment_are_both_kept(tmp_path: Path, comp
     assert len(list(tmp_path.glob("audit-2027-*"))) == 3
 
 
+def test_what_is_written_after_the_clock_was_set_back_is_the_newest(tmp_path: Path) -> None:
+    file = LogFile(tmp_path / "audit.log", Rotation(max_size=1, max_backups=2))
+    with time_machine.travel(1_800_000_000):
+        fill(file, 4)
+    before = set(tmp_path.glob("audit-2027-*"))
+    with time_machine.travel(1_700_000_000):
+        fill(file, 2)
+    left = set(tmp_path.glob("audit-20*"))
+    assert len(left) == 2
+    assert not left & before, "the older ones went"
+
+
 def test_the_oldest_go(tmp_path: Path) -> None:
     (tmp_path / "audit-trail.log").write_text("somebody else's")
     fill(LogFile(tmp_path / "audit.log", Rotation(max_size=1, max_backups=2)), 6)
