@@ -37,6 +37,9 @@ SHORT = 1.0
 """The same, where a clock was set: what asks every second or so has asked."""
 JUMPS = {"is an hour ahead": 3600, "is a day ahead": 86400, "is an hour behind": -3600}
 """Seconds by which the wall clock of a process is wrong. The certificates of a new kcp begin an hour before it."""
+YEARS = 3 * 366 * 86400
+EXPIRED = 3.0
+"""Seconds."""
 PATIENCE = 120.0
 """Seconds until writes are taken again, and until every watcher knows all."""
 
@@ -157,6 +160,7 @@ class Play:
         for jump, ahead in JUMPS.items():
             yield f"clock of all {jump}", partial(self._set_clocks, self._all, ahead), SHORT
             yield "clock of all is right again", self._set_right, SHORT
+        yield f"clock of all is three years ahead for {EXPIRED:.0f} s", self._expire, SHORT
 
     async def _kill(self, program: str, count: int = 99) -> float:
         """When that was."""
@@ -180,6 +184,14 @@ class Play:
         began = time.monotonic()
         await self._namespace_is_complete()
         return began
+
+    async def _expire(self) -> float:
+        """No certificate between parts is good any more: what asks by a new connection has to wait."""
+        self._wrong = self._all()
+        for pid in self._wrong:
+            set_clock(pid, YEARS)
+        await asyncio.sleep(EXPIRED)
+        return await self._set_right()
 
     async def _set_right(self) -> float:
         gone = set(self._wrong).difference(self._all())
