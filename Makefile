@@ -64,10 +64,10 @@ demo: install .venv/developing binaries  ## the whole story: two teams, two phys
 bench: install .venv/developing  ## measure beside the direct kube-apiserver; writes build/bench.json
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-faults: install .venv/developing  ## kill processes, cut networks, fill disks under load, then compare both sides (SEED=7, ARGS="--seconds 300")
+faults: install .venv/developing  ## kill processes, cut networks, fill disks, set clocks wrong under load, then compare both sides (SEED=7, ARGS="--seconds 300")
 	@$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-history: install .venv/developing  ## kill every process under load, then see whether what clients were told can have been (SEED=7, ARGS="--seconds 60")
+history: install .venv/developing  ## kill every process, set its clock wrong under load, then see whether what clients were told can have been (SEED=7, ARGS="--seconds 60")
 	@$(BIN)/python -m tests.history $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 differential: install .venv/developing  ## random requests to a workspace and to a kube-apiserver: SEED=7 REQUESTS=3000

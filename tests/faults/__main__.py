@@ -1,4 +1,5 @@
-"""``python -m tests.faults``: kill and cut at random moments under load, then see whether both sides are equal."""
+"""``python -m tests.faults``: kill, cut and set clocks wrong at random moments under load, then see whether both
+sides are equal."""
 
 from __future__ import annotations
 

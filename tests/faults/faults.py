@@ -96,7 +96,8 @@ class Faults:
             self._tell(f"no clock is set: {reason}")
             return
         ahead, long = self._random.choice(WRONG), self._random.uniform(*LASTS)
-        self._tell(f"the clock of {' and '.join(parts)} is wrong by {ahead} s for {long:.1f} s")
+        what = "all parts" if len(parts) > 1 else parts[0]
+        self._tell(f"the clock of {what} is wrong by {ahead} s for {long:.1f} s")
         if "syncer" in parts and self._random.random() < 0.5:
             await self._restart_syncer("kill syncer")
         with ExitStack() as wrong:

@@ -1,5 +1,5 @@
-"""``python -m tests.history``: kill every process of kcp in turn under load, then see whether what clients were told
-can have been."""
+"""``python -m tests.history``: kill every process of kcp in turn under load, and set its clock wrong, then see whether
+what clients were told can have been."""
 
 from __future__ import annotations
 

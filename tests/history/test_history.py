@@ -1,4 +1,4 @@
-"""Every process dies once, under load."""
+"""Every process dies once, and has a wrong clock once, under load."""
 
 from __future__ import annotations
 
