@@ -27,7 +27,7 @@ from proxy.admission.jsonpatch import Operation, difference
 from proxy.admission.matching import Labels, Matcher
 from proxy.admission.review import GroupVersionResource, Review, answer, review_of
 from proxy.admission.rounds import Rounds
-from proxy.admission.tickets import EXTRA, Keys, NotGood, Ticket, workspace_of
+from proxy.admission.tickets import EXTRA, Keys, NotGood, Ticket, WrongTime, workspace_of
 from proxy.auth.identity import User
 from proxy.discovery import Discovery, Scopes
 from proxy.identities import Identity
@@ -146,6 +146,9 @@ class Callback:
             if workspace is None:
                 raise NotGood
             ticket = await self._keys.check(workspace.shard, found[1])
+        except WrongTime as error:
+            log.warning("a shard's question is refused: %s", error)
+            raise StatusError(403, str(error)) from None
         except (NotGood, KeyError):
             raise _no_ticket() from None
         if ticket.token != workspace.token:

@@ -35,6 +35,10 @@ class NotGood(ValueError):
     """Not a ticket, or not any more."""
 
 
+class WrongTime(NotGood):
+    """It was signed as it ought to be, but too long ago, or in the future."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ticket:
     token: str
@@ -76,13 +80,15 @@ def workspace_of(signed: bytes) -> str:
 
 
 def check(key: bytes, signed: bytes) -> Ticket:
-    """Raises NotGood."""
+    """Raises NotGood, WrongTime."""
     payload, _, mac = signed.partition(b".")
     if not hmac.compare_digest(_mac(key, payload), mac):
         raise NotGood
     said = _read(payload)
-    if abs(time.time() - said["at"]) > GOOD_FOR:
-        raise NotGood
+    age = time.time() - said["at"]
+    if abs(age) > GOOD_FOR:
+        seen = f"{age:.0f} s old" if age > 0 else f"{-age:.0f} s from now"
+        raise WrongTime(f"the ticket is {seen}: do the clocks of the proxies before this shard differ?")
     return Ticket(said["workspace"], said["user"], said["own"], said["masters"])
 
 
@@ -121,9 +127,11 @@ class Keys:
             return self._known[shard]
 
     async def check(self, shard: str, signed: bytes) -> Ticket:
-        """A ticket for ``shard``. Raises NotGood, StatusError."""
+        """A ticket for ``shard``. Raises NotGood, WrongTime, StatusError."""
         try:
             return check(await self.of(shard), signed)
+        except WrongTime:
+            raise
         except NotGood:
             # Somebody may have made it with a key that is younger than what is known here.
             if time.monotonic() - self._read_at[shard] < AGAIN:

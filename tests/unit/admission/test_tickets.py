@@ -9,7 +9,7 @@ import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.admission.tickets import GOOD_FOR, NotGood, Ticket, check, sign, workspace_of
+from proxy.admission.tickets import GOOD_FOR, NotGood, Ticket, WrongTime, check, sign, workspace_of
 from proxy.auth.identity import User
 from proxy.auth.whoami import user_info
 
@@ -32,8 +32,11 @@ def test_how_long_it_is_good(seconds: float, good: bool) -> None:
         if good:
             assert check(KEY, signed) == TICKET
         else:
-            with pytest.raises(NotGood):
+            with pytest.raises(WrongTime, match="clocks of the proxies"):
                 check(KEY, signed)
+            with pytest.raises(NotGood) as made_up:
+                check(b"another", signed)
+            assert made_up.type is NotGood, "nobody is told when it would be good"
 
 
 def test_another_key() -> None:
