@@ -7,6 +7,8 @@ import contextlib
 import time
 from collections.abc import Callable
 
+from proxy.kube.reading import Reading, Scratch
+
 LINGER = 30.0
 """Seconds that one side gets to take what the other has said last."""
 
@@ -24,10 +26,13 @@ class Pipe:
         ended: Callable[[], object],
         *,
         one_way: bool = False,
+        scratch: Scratch | None = None,
     ) -> None:
+        """``scratch``: the event loop's, or one of its own."""
         self._ended = ended
         self._open = 2
-        first, second = _Half(self, left, deaf=one_way), _Half(self, right)
+        scratch = scratch or Scratch()
+        first, second = _Half(self, left, scratch, deaf=one_way), _Half(self, right, scratch)
         first.other, second.other = second, first
         self._halves = (first, second)
         self.last_activity = time.monotonic()
@@ -51,12 +56,13 @@ class Pipe:
             self._ended()
 
 
-class _Half(asyncio.Protocol):
+class _Half(Reading):
     """What is done with the bytes of one connection."""
 
     __slots__ = ("_deaf", "_finishing", "_pipe", "other", "own")
 
-    def __init__(self, pipe: Pipe, own: asyncio.Transport, *, deaf: bool = False) -> None:
+    def __init__(self, pipe: Pipe, own: asyncio.Transport, scratch: Scratch, *, deaf: bool = False) -> None:
+        super().__init__(scratch)
         self._pipe = pipe
         self._deaf = deaf
         self._finishing = False

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from proxy.kube.errors import StatusError
 from proxy.kube.pipe import Pipe
+from proxy.kube.reading import Reading, Scratch
 from proxy.server.admission import Slot
 from proxy.server.alive import has_vanished
 from proxy.server.answer import Answer
@@ -17,7 +18,6 @@ from proxy.server.exchange import SWITCHING_LINE, Assembly, Streamed
 from proxy.server.http1 import Parsed, Refused, RequestParser
 from proxy.server.messages import Decision, Forward, Gateway, Observer, Produce, Reply, Request, Switch
 from proxy.server.pool import Pool
-from proxy.server.reading import Reading, Scratch
 from proxy.server.replies import refusal, unavailable
 from proxy.server.settings import Limits
 from proxy.server.upstream import SWITCHING, Sink
@@ -309,7 +309,7 @@ class Front(Reading):
             other.write(unread)
         self._unread.clear()
         self._sink = None
-        self._pipe = Pipe(self._transport, other, self._over)
+        self._pipe = Pipe(self._transport, other, self._over, scratch=self.scratch)
         self.streaming()
 
     def _over(self) -> None:

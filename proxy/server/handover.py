@@ -114,4 +114,4 @@ class _Asked(asyncio.Protocol):
             self._transport.close()
             return
         self._transport.write(b"+")
-        Pipe(self._transport, tunnel.transport, lambda: None)
+        Pipe(self._transport, tunnel.transport, lambda: None, scratch=tunnel.scratch)

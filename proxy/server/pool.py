@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from proxy.auth.identity import AUTHENTICATED, GROUP_HEADER, USER_HEADER
 from proxy.kube.errors import StatusError
 from proxy.kube.readiness import ROLES_HOOK
+from proxy.kube.reading import Scratch
 from proxy.server.alive import keepalive
 from proxy.server.exchange import Buffered
 from proxy.server.messages import Forward
-from proxy.server.reading import Scratch
 from proxy.server.replies import unavailable
 from proxy.server.upstream import Sink, Upstream, request_bytes
 

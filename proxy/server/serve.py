@@ -8,12 +8,12 @@ import socket
 import time
 from collections.abc import Iterable, Sequence
 
+from proxy.kube.reading import Scratch
 from proxy.server.alive import keepalive
 from proxy.server.front import Front
 from proxy.server.handshakes import Handshakes
 from proxy.server.messages import Forward, Gateway, Observer
 from proxy.server.pool import Pool, ShardEndpoint
-from proxy.server.reading import Scratch
 from proxy.server.replies import unavailable
 from proxy.server.settings import ServerSettings
 from proxy.server.tls import ServerTls

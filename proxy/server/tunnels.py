@@ -15,8 +15,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from proxy.kube.errors import StatusError
+from proxy.kube.reading import Scratch
 from proxy.server.messages import Forward, Header
-from proxy.server.reading import Scratch
 from proxy.server.replies import BAD_GATEWAY
 from proxy.server.upstream import Sink, Upstream, request_bytes
 

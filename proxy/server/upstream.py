@@ -15,9 +15,9 @@ import httptools
 
 from proxy.kube.errors import StatusError
 from proxy.kube.pipe import pause, resume
+from proxy.kube.reading import Reading, Scratch
 from proxy.server.alive import has_vanished
 from proxy.server.messages import Forward, Header
-from proxy.server.reading import Reading, Scratch
 from proxy.server.replies import BAD_GATEWAY, unavailable
 
 log = logging.getLogger(__name__)

@@ -17,10 +17,10 @@ from typing import Any
 
 import httptools
 
+from proxy.kube.reading import Reading
 from proxy.server.front import Front
 from proxy.server.messages import Decision, Forward, Header, Observer, Reply, Request
 from proxy.server.pool import Pool, ShardEndpoint
-from proxy.server.reading import Reading
 from proxy.server.settings import Limits
 from proxy.server.upstream import Upstream
 from proxy.server.watches import Watches

@@ -1,4 +1,4 @@
-"""``python -m tests.unit.server.reading_server CERT KEY``: takes TLS connections and throws away what they send.
+"""``python -m tests.unit.kube.reading_server CERT KEY``: takes TLS connections and throws away what they send.
 
 It says its port, and for each line of its input how many bytes it has got, how many connections there are and how much
 memory it has (KiB)."""
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvloop
 
-from proxy.server.reading import Reading, Scratch
+from proxy.kube.reading import Reading, Scratch
 
 PAGE = os.sysconf("SC_PAGE_SIZE") // 1024
 

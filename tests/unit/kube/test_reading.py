@@ -20,7 +20,7 @@ import pytest
 import uvloop
 
 from proxy.cli.workers import MALLOC
-from proxy.server.reading import SIZE, Reading, Scratch
+from proxy.kube.reading import SIZE, Reading, Scratch
 from proxy.shard.pki import Authority, KeyPair
 
 BIGGEST = 3 * SIZE + 7
@@ -122,7 +122,7 @@ def test_two_readers_of_one_buffer_get_what_each_was_sent_and_are_gone_when_clos
 
 @contextmanager
 def served(pair: KeyPair, env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "tests.unit.server.reading_server", str(pair.cert_file), str(pair.key_file)]
+    command = [sys.executable, "-m", "tests.unit.kube.reading_server", str(pair.cert_file), str(pair.key_file)]
     process = subprocess.Popen(
         command, env={**os.environ, **env}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
