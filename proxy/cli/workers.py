@@ -22,10 +22,15 @@ POLL = 0.03
 SPARE = "worker-spare"
 INHERITED = ("PYTHON", "LD_LIBRARY_PATH", "MALLOC_", "GLIBC_TUNABLES")
 """What names of variables begin with that a worker has from the environment of ``kcp start``."""
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(256 * 1024)}
+MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": str(256 << 10),
+    "MALLOC_TRIM_THRESHOLD_": str(2 << 20),
+    "MALLOC_TOP_PAD_": str(1 << 20),
+}
 """glibc: memory for 256 KiB is the kernel's again as soon as it is free. uvloop has as much for each TLS connection,
 which is never full and mostly all but untouched. Out of the heap, as glibc would take it soon, one connection would get
-what others have written to: under load a worker grew until each of its connections took 256 KiB."""
+what others have written to: under load a worker grew until each of its connections took 256 KiB. What is smaller comes
+from a heap that need not shrink and grow with each piece of a list: by default it would from 128 KiB on."""
 
 
 class ProxyWorkers:
