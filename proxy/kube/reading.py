@@ -1,7 +1,7 @@
 """Reads of connections, all into one buffer, from which each takes what it was sent.
 
-For a protocol that takes bytes, uvloop's TLS makes an object of 256 KiB for each record (16 KiB at most), and cuts it to
-size: cheap where such memory lies ready, and dear where it is given back each time (`proxy.cli.workers`).
+For a protocol that takes bytes, uvloop's TLS makes an object of 256 KiB for each record (16 KiB at most), and cuts it
+to size: cheap where such memory lies ready, and dear where it is given back each time (`proxy.cli.workers`).
 """
 
 from __future__ import annotations
