@@ -74,13 +74,11 @@ class LogFile:
 
     def _put_aside(self) -> Path:
         moment = datetime.now(UTC)
-        for path in self._path.parent.iterdir():
-            found = self._aside.match(path.name)
-            if found is not None:
-                # Behind all others, whose places in time a clock ahead may have given: by their names the oldest go,
-                # and one that was put aside just now is not to be lost.
-                with suppress(ValueError):
-                    moment = max(moment, datetime.strptime(found[1], TIME).replace(tzinfo=UTC) + MILLISECOND)
+        for said, _ in self._put_aside_before():
+            # Behind all others, whose places in time a clock ahead may have given: by their names the oldest go, and
+            # one that was put aside just now is not to be lost.
+            with suppress(ValueError):
+                moment = max(moment, datetime.strptime(said, TIME).replace(tzinfo=UTC) + MILLISECOND)
         aside = self._path.with_name(f"{self._path.stem}-{moment.strftime(TIME)[:-3]}{self._path.suffix}")
         os.rename(self._path, aside)
         return aside
@@ -88,7 +86,7 @@ class LogFile:
     def _tidy(self, newest: Path) -> None:
         if self._rotation.compress:
             _compress(newest)
-        found = sorted(path for path in self._path.parent.iterdir() if self._aside.match(path.name))
+        found = [path for _, path in self._put_aside_before()]
         rotation = self._rotation
         doomed = set(found[: -rotation.max_backups]) if rotation.max_backups else set()
         if rotation.max_age:
@@ -96,6 +94,11 @@ class LogFile:
             doomed.update(path for path in found if path.stat().st_mtime < oldest)
         for path in doomed:
             path.unlink(missing_ok=True)
+
+    def _put_aside_before(self) -> list[tuple[str, Path]]:
+        """What names say of times, and the files; the oldest first."""
+        matches = ((self._aside.match(path.name), path) for path in self._path.parent.iterdir())
+        return sorted((match[1], path) for match, path in matches if match is not None)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -15,8 +15,8 @@ SIZE = 128 * 1024
 
 
 class Scratch:
-    """The buffer of one event loop: it is filled and read within one of the loop's callbacks, so that it holds nothing
-    for anybody in between."""
+    """The buffer of connections on one event loop: it is filled and read within one of the loop's callbacks, so that it
+    holds nothing for anybody in between."""
 
     __slots__ = ("_usual", "view")
 

@@ -94,7 +94,7 @@ def _without_labels(pieces: list[bytes], patterns: Patterns) -> bytes:
         elif before.endswith(_BEFORE_FIELD) and after.startswith(b"{}"):
             before, after = before[: -len(_BEFORE_FIELD)], after[2:]
         else:
-            before += _NAMED  # no piece is longer than what was split, and the next one is not put behind it
+            before += _NAMED  # of something else
         out.append(before)
         before = after
     out.append(before)

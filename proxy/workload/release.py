@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import time
 
 from proxy.identities import Identity
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
@@ -68,8 +67,8 @@ class Release:
         self._client = Identity.OBJECTS.on(client)
         self._native = native
         self._clusters = clusters
-        self._since: dict[str, float] = {}
-        """Name on the shard → since when nobody ought to hold for it any more, by `time.monotonic`."""
+        self._free: Since[str] = Since()
+        """Names on the shard of clusters for which nobody ought to hold any more."""
         self._abandoned: Since[str] = Since()
         """Names of clusters that only `kcp syncer` holds."""
         self.queue: WorkQueue[str] = WorkQueue(self._reconcile, name="releases", workers=4)
@@ -84,7 +83,7 @@ class Release:
     def _event(self, kind: str, old: Object | None, new: Object) -> None:
         name = new["metadata"]["name"]
         if kind == "DELETED":
-            self._since.pop(name, None)
+            self._free.forget(name)
             self._abandoned.forget(name)
             self.queue.add_after(name, LAST)
         elif (
@@ -155,13 +154,12 @@ class Release:
         done once more, None where nothing is held and nothing will be."""
         name = f"{token}-{cluster}"
         if await self._still_holds(token, cluster, resources):
-            self._since.pop(name, None)
-        since = self._since.setdefault(name, time.monotonic())
-        settled = time.monotonic() - since >= SETTLED
+            self._free.forget(name)
+        settled = self._free.seconds(name) >= SETTLED
         found = await self._release(token, cluster, resources)
         if found or not settled:
-            return max(since + SETTLED - time.monotonic(), 0.1)
-        self._since.pop(name, None)
+            return max(SETTLED - self._free.seconds(name), 0.1)
+        self._free.forget(name)
         return None
 
     async def _look_for_orphans(self) -> None:

@@ -16,8 +16,8 @@ from tests.faults.clock import why_not, wrong_clock
 from tests.faults.load import Load
 from tests.faults.rig import Rig
 
-CLOCKED = ("syncer", "worker", "shard apiserver", "shard etcd", "controllers", "physical apiserver", "physical etcd")
 KILLED = ("syncer", "worker", "shard apiserver", "shard etcd", "physical apiserver", "physical etcd")
+CLOCKED = (*KILLED, "controllers")
 CUT = ("cut above", "cut below")
 OTHERS = ("shard full", "physical full", "rival", "restore")
 CLOCKS = ("clock one", "clock all")
