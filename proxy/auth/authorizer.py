@@ -20,6 +20,7 @@ import orjson
 from cachetools import LRUCache
 
 from proxy.auth.asking import ask
+from proxy.auth.followed import RBAC, FollowedShard
 from proxy.auth.identity import AUTHENTICATED, User, mapped_identity
 from proxy.auth.leases import FOR_GOOD, Epoch, Lease, both
 from proxy.auth.rules import Rules
@@ -34,18 +35,8 @@ from proxy.tenancy.index import Workspace
 
 log = logging.getLogger(__name__)
 
-RBAC = tuple(
-    Resource("rbac.authorization.k8s.io", "v1", plural, plural.startswith("role"))
-    for plural in ("roles", "rolebindings", "clusterroles", "clusterrolebindings")
-)
 TENANCY = "tenancy.kcp.dev"
 
-GOOD_FOR = 60.0
-"""Seconds that an answer counts; changes drop it at once, this is for what no watch can tell."""
-UNWATCHED = 2.0
-"""The same while the watch of a shard's RBAC objects is broken."""
-SETTLING = 0.2
-"""The same right after a change: the shard's own RBAC caches may not have seen it yet."""
 CACHED = 16384
 """Answers kept: a few hundred bytes each, for rules that are alike are kept once."""
 WORKSPACES = 65536
@@ -120,28 +111,15 @@ def _is_current(learnt: _Known | _Answer) -> bool:
     return not learnt.epoch.over and learnt.until > time.monotonic()
 
 
-class _Watch:
-    """Of one shard's RBAC objects."""
-
-    __slots__ = ("since", "up")
-
-    def __init__(self) -> None:
-        self.up = 0
-        """How many of the `RBAC` kinds are followed now."""
-        self.since = 0.0
-        """When one of them was last taken up, not knowing what had happened before."""
-
-
 class Authorizer:
     """``shards``: a client for each; rules are asked for by impersonating the mapped user."""
 
     def __init__(self, index: Index, shards: Mapping[str, Client]) -> None:
         self._index = index
-        self._shards = Identity.ACCESS.on_all(shards)
+        self._shards = {name: FollowedShard(name, client) for name, client in Identity.ACCESS.on_all(shards).items()}
         self._known: LRUCache[tuple[str, Who, str], _Known] = LRUCache(CACHED)
         self._answers: LRUCache[tuple[str, Who, Attributes], _Answer] = LRUCache(CACHED)
         self._epochs = _Epochs(WORKSPACES)
-        self._watches = {shard: _Watch() for shard in shards}
         self._alike: WeakValueDictionary[bytes, Rules] = WeakValueDictionary()
 
     def enter(self, user: User, workspace: Workspace) -> Access | Awaitable[Access]:
@@ -250,14 +228,16 @@ class Authorizer:
     async def _fetch_rules(
         self, key: tuple[str, Who, str], epoch: _Epoch, user: User, workspace: Workspace, namespace: str
     ) -> _Known:
+        shard = self._shards[workspace.shard]
+        await shard.wait_loaded()
         name, groups = mapped_identity(user, workspace.prefix)
         asked = time.monotonic()
         # No namespace can have this name, so a review there tells the rules of the cluster scope alone.
         spec: Object = {"namespace": namespace or f"{workspace.prefix}-"}
-        status = await ask(self._shards[workspace.shard].acting_as(name, groups), workspace.shard, RULES_REVIEWS, spec)
+        status = await ask(shard.client.acting_as(name, groups), shard.name, RULES_REVIEWS, spec)
         rules = self._compile(status.get("resourceRules") or [], status.get("nonResourceRules") or [])
         # A binding to a role that is missing makes rules incomplete, an authorizer beside RBAC (kind's node one) too.
-        known = _Known(rules, not status.get("incomplete"), epoch, self._until(epoch, asked), {})
+        known = _Known(rules, not status.get("incomplete"), epoch, shard.until(asked, epoch.began), {})
         self._known[key] = known
         return known
 
@@ -277,52 +257,43 @@ class Authorizer:
         epoch = self._epoch(workspace.token, workspace.shard)
 
         async def fetch() -> bool:
-            client = self._shards[workspace.shard]
+            shard = self._shards[workspace.shard]
+            await shard.wait_loaded()
             asked = time.monotonic()
-            status = await ask(client, workspace.shard, ACCESS_REVIEWS, access_review(user, workspace, attributes))
+            status = await ask(shard.client, shard.name, ACCESS_REVIEWS, access_review(user, workspace, attributes))
             allowed = status.get("allowed") is True
-            self._answers[key] = _Answer(allowed, epoch, self._until(epoch, asked))
+            self._answers[key] = _Answer(allowed, epoch, shard.until(asked, epoch.began))
             return allowed
 
         return await epoch.answers.once(key, fetch)
 
-    def _until(self, epoch: _Epoch, asked: float) -> float:
-        """How long what the shard said when it was ``asked`` is good (monotonic seconds, both).
-
-        Shortly after a change its own caches may lag behind, so an answer counts for as long as the change is ago.
-        """
-        limit = GOOD_FOR if self._watches[epoch.shard].up == len(RBAC) else UNWATCHED
-        return asked + min(limit, max(SETTLING, asked - epoch.began))
-
     def _epoch(self, token: str, shard: str) -> _Epoch:
         epoch = self._epochs.get(token)
         if epoch is None or epoch.shard != shard:  # it may have moved
-            epoch = self._epochs[token] = _Epoch(shard, self._watches[shard].since)
+            epoch = self._epochs[token] = _Epoch(shard, self._shards[shard].since)
         return epoch
 
     async def run(self) -> None:
         """Follow the RBAC objects of all shards until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for shard, client in self._shards.items():
+            for shard in self._shards.values():
                 for resource in RBAC:
-                    group.create_task(self._follow(shard, client, resource))
+                    group.create_task(self._follow(shard, resource))
 
-    async def _follow(self, shard: str, client: Client, resource: Resource) -> None:
+    async def _follow(self, shard: FollowedShard, resource: Resource) -> None:
         def changed(namespace: str, name: str) -> None:
             # What has no token is the shard's own (its shared roles): its administrator's changes count in GOOD_FOR.
             token = token_of(namespace or name)
             if token is not None:
-                self._epochs[token] = _Epoch(shard, time.monotonic())
+                self._epochs[token] = _Epoch(shard.name, time.monotonic())
 
         def connected(up: bool) -> None:
-            watch = self._watches[shard]
-            watch.up += 1 if up else -1
-            watch.since = time.monotonic()
+            shard.connected(up)
             # Whatever happened while nobody watched is not known: everything is asked for again.
-            for token in [token for token, epoch in self._epochs.items() if epoch.shard == shard]:
+            for token in [token for token, epoch in self._epochs.items() if epoch.shard == shard.name]:
                 del self._epochs[token]
 
-        await follow(client, resource, changed, connected)
+        await follow(shard.client, resource, changed, connected)
 
 
 @lru_cache(maxsize=WORKSPACES)

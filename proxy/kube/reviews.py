@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from proxy.kube.client import Client, Object, Resource
+from proxy.kube.errors import StatusError
 
 TOKEN_REVIEWS = Resource("authentication.k8s.io", "v1", "tokenreviews", namespaced=False)
 ACCESS_REVIEWS, OWN_ACCESS_REVIEWS, RULES_REVIEWS = (
@@ -24,10 +25,12 @@ def question(reviews: Resource, spec: Object) -> Object:
 
 
 async def status_of(client: Client, reviews: Resource, spec: Object, *, timeout: float = 30) -> Object:
-    """What the server says to it; empty if nothing that can be understood. Raises StatusError."""
+    """What the server says to it. Raises StatusError, 502 where that is no answer: it must not be taken for a no."""
     review = await client.request("POST", reviews.path(), body=question(reviews, spec), timeout=timeout)
     status = review.get("status") if isinstance(review, dict) else None
-    return status if isinstance(status, dict) else {}
+    if not isinstance(status, dict):
+        raise StatusError(502, f"{client.connection.server} answers {reviews.plural} with something else")
+    return status
 
 
 async def may_do_everything(client: Client, *, timeout: float = 30) -> bool:

@@ -208,9 +208,7 @@ class WorkspaceGateway:
         record.info = info = parse(request.method, target)
         record.step = ENTRY
         if workspace is None:
-            missing = () if user.anonymous or self._index.synced else self._index.missing_shards()
-            if missing:
-                raise unavailable(missing[0], "its workspaces are not known yet")
+            self._require_known(user, path)
             if user.masters:
                 raise StatusError(404, f'workspace "{path}" not found', details={"name": path, "kind": "workspaces"})
             record.allowed = False
@@ -221,6 +219,8 @@ class WorkspaceGateway:
             record.asked += (ENTRY,)
             access = yield access
         if access is Access.NONE:
+            if workspace.parent:
+                self._require_known(user, workspace.parent)  # it says who may enter
             record.allowed = False
             raise no_entry(user, info, path)
         if not self._index.trusted(workspace.shard):
@@ -244,6 +244,12 @@ class WorkspaceGateway:
         if not info.is_resource:
             return (yield from self._non_resource(request, info, target, user, access, workspace))
         return (yield from self._resource(request, info, user, access, workspace, waited))
+
+    def _require_known(self, user: User, path: str) -> None:
+        """Raises StatusError 503 for a workspace that a shard may have which this worker has not heard from yet; to
+        whom nobody knows the same is said of every one."""
+        if not user.anonymous and not self._index.synced and self._index.get(path) is None:
+            raise unavailable(self._index.missing_shards()[0], "its workspaces are not known yet")
 
     def _require_discovery(self, workspace: Workspace) -> None:
         """Nothing is said to be missing by a worker that has not heard from the shard yet. Raises StatusError 503."""

@@ -189,8 +189,8 @@ class WorkspaceIndex:
                 while path not in self._by_path:
                     await self._changed.wait()
         except TimeoutError:
-            return None
-        return self._by_path[path]
+            pass  # the shard may have answered in that moment
+        return self._by_path.get(path)
 
     def arriving(self) -> list[Workspace]:
         """Copies that nobody is served from yet."""

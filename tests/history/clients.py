@@ -268,7 +268,7 @@ class Clients:
             return None, {}
 
     def _wrong(self, what: str, code: object, body: object) -> None:
-        self.history.wrong.append(f"{what}: {code} {body!r}"[:500])
+        self.history.wrong.append(f"at {time.monotonic():.2f} s: {what}: {code} {body!r}"[:500])
 
 
 def _from(version: int, bookmarks: bool) -> dict[str, str]:

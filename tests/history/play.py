@@ -130,7 +130,7 @@ class Play:
                 await self._recovered(clients, began)
                 await asyncio.sleep(calm)
                 self._faults.append((name, began, time.monotonic()))
-                self._say(f"{name}: took {self._faults[-1][2] - began:.1f} s")
+                self._say(f"{name}: took {self._faults[-1][2] - began:.1f} s from {began:.2f} s on")
             if time.monotonic() > until:
                 return
 

@@ -1,7 +1,9 @@
-"""Which of two copies of a workspace that moves is the one that is served."""
+"""Which of two copies of a workspace that moves is the one that is served; who waits for one that is not known yet."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from itertools import permutations
 
 import pytest
@@ -73,3 +75,17 @@ def test_a_copy_that_arrives_alone_is_not_served() -> None:
     assert len(known.arriving()) == 1
     known._event("DELETED", None, copy("eu", ARRIVING, 1, "us"))
     assert known.arriving() == []
+
+
+async def test_one_that_becomes_known_in_the_moment_when_waiting_ends() -> None:
+    """Then all of its shard is known, and it would be taken for one that does not exist."""
+    known = index()
+    waiting = asyncio.create_task(known.wait_for("root:a", 0.01))
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_later(0.02, known._event, "ADDED", None, copy("us", "", 0, ""))
+    time.sleep(0.05)  # noqa: ASYNC251 - both are due at once, the end of waiting first
+    assert await waiting is known.get("root:a") is not None
+
+
+async def test_one_that_does_not_become_known() -> None:
+    assert await index().wait_for("root:a", 0.01) is None
