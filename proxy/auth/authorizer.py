@@ -36,6 +36,10 @@ from proxy.tenancy.index import Workspace
 log = logging.getLogger(__name__)
 
 TENANCY = "tenancy.kcp.dev"
+KINDS = ("clusterworkspaces", "workspaces")
+"""Of a workspace, in its parent."""
+OWNERS_VERBS = ("get", "delete")
+"""What an owner may do with them."""
 
 CACHED = 16384
 """Answers kept: a few hundred bytes each, for rules that are alike are kept once."""
@@ -123,13 +127,14 @@ class Authorizer:
         self._alike: WeakValueDictionary[bytes, Rules] = WeakValueDictionary()
 
     def enter(self, user: User, workspace: Workspace) -> Access | Awaitable[Access]:
-        """How far ``user`` may go into ``workspace``: RBAC of the parent says, of root itself for root.
+        """How far ``user`` may go into ``workspace``: RBAC of the parent says, of root itself for root. An owner whose
+        rights are implied (`proxy.tenancy.owner_roles`) may do everything.
 
         A user who exists in one workspace only (a service account, an impersonated user) may enter that one.
         """
         if user.workspace_token is not None:
             return Access.ACCESS if user.workspace_token == workspace.token else Access.NONE
-        if user.masters:
+        if user.masters or _owns(user, workspace):
             return Access.ADMIN
         parent = self._index.get(workspace.parent) if workspace.parent else workspace
         if parent is None:
@@ -152,10 +157,19 @@ class Authorizer:
         self, user: User, access: Access, workspace: Workspace, attributes: Attributes
     ) -> bool | Awaitable[bool]:
         """Whether ``user``, who has entered with ``access``, may do what the mapped ``attributes`` say."""
-        if access is Access.ADMIN:
+        if access is Access.ADMIN or self._may_as_owner(user, workspace, attributes):
             return True
         decided = self._decided(user, workspace, attributes)
         return decided if decided is not None else self._decide(user, workspace, attributes)
+
+    def _may_as_owner(self, user: User, workspace: Workspace, attributes: Attributes) -> bool:
+        """Whether it is implied, as the rule of an owner's role would say (`proxy.tenancy.owners`)."""
+        if attributes.group != TENANCY or attributes.verb not in OWNERS_VERBS or attributes.subresource:
+            return False
+        if attributes.resource not in KINDS or not attributes.name:
+            return False
+        child = self._index.get(f"{workspace.path}:{attributes.name.removeprefix(workspace.prefix)}")
+        return child is not None and _owns(user, child)
 
     def _decided(self, user: User, workspace: Workspace, attributes: Attributes) -> bool | None:
         """The decision as far as it follows from what is known, None where the shard must be asked."""
@@ -177,12 +191,13 @@ class Authorizer:
         self, user: User, workspace: Workspace, attributes: Attributes, *, any_name: bool = False
     ) -> Lease | None:
         """How long it is good that ``user`` may enter ``workspace`` and there do what ``attributes`` say (``any_name``:
-        to every object of the kind), as `enter` and `allowed` answer without waiting; None if they would not."""
+        to every object of the kind), as `enter` and `allowed` answer without waiting, and as long as the index has the
+        same ``workspace`` and the same parent; None if they would not."""
         access = self.enter(user, workspace)
         if not isinstance(access, Access) or access is Access.NONE:
             return None
         leases = [FOR_GOOD]
-        if user.workspace_token is None and not user.masters:
+        if user.workspace_token is None and not user.masters and not _owns(user, workspace):
             parent = self._index.get(workspace.parent) if workspace.parent else workspace
             entry = self._current(user, parent, "") if parent is not None else None
             if entry is None:
@@ -296,13 +311,18 @@ class Authorizer:
         await follow(shard.client, resource, changed, connected)
 
 
+def _owns(user: User, workspace: Workspace) -> bool:
+    """Whether ``user`` has an owner's rights without a role."""
+    return workspace.implied and workspace.owner == user.name
+
+
 @lru_cache(maxsize=WORKSPACES)
 def _content(prefix: str, name: str) -> tuple[tuple[Attributes, Access], ...]:
     """What opens the workspace ``name`` of the parent with ``prefix``, the most first."""
     return tuple(
         (Attributes(verb, TENANCY, resource, "content", "", prefix + name, True, ""), access)
         for verb, access in (("admin", Access.ADMIN), ("access", Access.ACCESS))
-        for resource in ("clusterworkspaces", "workspaces")
+        for resource in KINDS
     )
 
 

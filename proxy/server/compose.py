@@ -57,6 +57,7 @@ from proxy.server.tunnels import Tunnels
 from proxy.server.underway import UnderWay
 from proxy.tenancy.index import WorkspaceIndex
 from proxy.tenancy.opening import Opener
+from proxy.tenancy.owner_roles import OwnerRoles
 from proxy.tenancy.presence import Presence
 
 log = logging.getLogger(__name__)
@@ -162,6 +163,7 @@ class Worker:
             discovery=self._discovery,
             roles=DefaultRoles(clients),
             opener=Opener(clients),
+            owner_roles=OwnerRoles(self.index, clients),
             classes=self._classes,
             endpoints=endpoints,
             reach=Reach(clients, self._tunnels),

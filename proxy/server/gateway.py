@@ -61,6 +61,7 @@ from proxy.server.messages import (
     Request,
 )
 from proxy.server.objects import ObjectLimit, may_make
+from proxy.server.owned import make_owner_roles
 from proxy.server.pool import ShardEndpoint
 from proxy.server.quota import check_crds, makes_crd
 from proxy.server.reach import STREAMS, Reach, methods, reached
@@ -69,6 +70,7 @@ from proxy.server.sending import WRITES, Sending
 from proxy.server.standing import Standing
 from proxy.tenancy.index import DELETING, DEPARTED, Workspace, WorkspaceIndex
 from proxy.tenancy.opening import Opener
+from proxy.tenancy.owner_roles import OwnerRoles
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +95,7 @@ class WorkspaceGateway:
         discovery: Discovery,
         roles: DefaultRoles,
         opener: Opener,
+        owner_roles: OwnerRoles,
         classes: Classes,
         endpoints: Mapping[str, ShardEndpoint],
         reach: Reach,
@@ -110,6 +113,7 @@ class WorkspaceGateway:
         self._discovery = discovery
         self._roles = roles
         self._opener = opener
+        self._owner_roles = owner_roles
         self._classes = classes
         self._endpoints = endpoints
         self._reach = reach
@@ -367,10 +371,11 @@ class WorkspaceGateway:
             info, workspace.token, method=request.method, headers=request.headers, body=request.body, scopes=scopes,
             attributes=attributes, moves=workspace.moves, detour=detour,
         )  # fmt: skip
-        if group == RBAC and workspace.phase != DELETING and workspace.takes_writes:
-            missing = self._roles.missing(workspace)
+        if workspace.phase != DELETING and workspace.takes_writes:
+            missing = self._roles.missing(workspace) if group == RBAC else None
             if missing is not None:
                 yield missing
+            yield from make_owner_roles(self._owner_roles, info, request.body, user, access, workspace)
         if detour is not None:
             mapped.headers.append((EXTRA_HEADER + DETOUR.encode(), detour.bundle.encode()))
         told = self._classes.told(workspace, info, mapped.body) if info.verb in WRITES else None

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from proxy.identities import Identity
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.informer import Informer
+from proxy.tenancy.implied import Implied
 
 LOGICAL_CLUSTERS = Resource("internal.kcp.dev", "v1alpha1", "logicalclusters", namespaced=False)
 
@@ -23,6 +24,8 @@ COPYING, FROZEN, DEPARTED, ARRIVING, ARRIVED = "Copying", "Frozen", "Departed", 
 """Stages of a move (manifests/shard/logicalclusters.yaml)."""
 UNOPENED, OPENING, OPEN = "Unopened", "Opening", "Open"
 """Whether what a workspace starts with is there (`proxy.tenancy.opening`)."""
+IMPLIED, WANTED, MADE = "Implied", "Wanted", "Made"
+"""Whether a role in the parent gives its owner his rights (`proxy.tenancy.owner_roles`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Workspace:
     type: str
     phase: str
     owner: str
+    """Plain name of who made it."""
     shard: str
     uid: str = ""
     """uid of the ClusterWorkspace in the parent that it belongs to; empty for root."""
@@ -51,11 +55,17 @@ class Workspace:
     """Whether what it starts with is not there yet, or only a part of it."""
     empty: str = ""
     """Resource version in which its LogicalCluster says that nothing of it is there; empty where it does not."""
+    owner_role: str = MADE
 
     @property
     def takes_writes(self) -> bool:
         """Whether its content may be changed now."""
         return self.stage not in (FROZEN, DEPARTED, ARRIVING)
+
+    @property
+    def implied(self) -> bool:
+        """Whether its owner has his rights because he is its owner, and not by a role."""
+        return self.owner_role != MADE and bool(self.owner)
 
     @property
     def prefix(self) -> str:
@@ -95,6 +105,7 @@ class WorkspaceIndex:
             name: self._informer(name, client) for name, client in Identity.PRESENCE.on_all(shards).items()
         }
         self._trusted: dict[str, float] = {}
+        self.implied = Implied()
 
     def _informer(self, shard: str, client: Client) -> Informer:
         informer = Informer(client, LOGICAL_CLUSTERS, transform=lambda obj: _slim(shard, obj), many=True)
@@ -217,9 +228,14 @@ class WorkspaceIndex:
             self._counts[before.shard] -= 1
         self._counts[workspace.shard] += 1
         self._by_token[token] = workspace
+        before = self._by_path.get(workspace.path)
         self._by_path[workspace.path] = workspace
         if workspace.parent:
             self._children.setdefault(workspace.parent, set()).add(workspace.path)
+            if before is not None:
+                self.implied.remove(workspace.parent, before.owner, workspace.path)
+            if workspace.implied:
+                self.implied.add(workspace.parent, workspace.owner, workspace.path)
         self._tell(workspace, True)
 
     def _remove(self, token: str) -> None:
@@ -230,6 +246,7 @@ class WorkspaceIndex:
         # Another workspace may have the path by now (deleted, and made again under the same name).
         if self._by_path.get(workspace.path) is workspace:
             del self._by_path[workspace.path]
+            self.implied.remove(workspace.parent or "", workspace.owner, workspace.path)
             siblings = self._children.get(workspace.parent or "", set())
             siblings.discard(workspace.path)
             if not siblings:
@@ -267,5 +284,6 @@ def _slim(shard: str, obj: Object) -> Object:
         generation=meta.get("generation", 0) if move else 0,
         unopened=spec.get("content", OPEN) != OPEN,
         empty=meta["resourceVersion"] if spec.get("content") == UNOPENED else "",
+        owner_role=spec.get("ownerRole", MADE),
     )
     return {"metadata": {"name": meta["name"]}, "workspace": workspace}

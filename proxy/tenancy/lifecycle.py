@@ -25,9 +25,12 @@ from proxy.tenancy import api, content
 from proxy.tenancy.ending import Ending, condemn, release, say_left
 from proxy.tenancy.index import (
     DELETING,
+    IMPLIED,
     LOGICAL_CLUSTERS,
+    MADE,
     READY,
     UNOPENED,
+    WANTED,
     Workspace,
     WorkspaceIndex,
 )
@@ -81,13 +84,15 @@ class Lifecycle:
         self._directory = directory
         self._ending = Ending(shards, index, native)
         self._orphans = Orphans(shards, index, self._ending, self._belongs)
-        self._owners = {shard: Owners(client) for shard, client in self._shards.items()}
+        self._owners = {shard: Owners(client, self._shards) for shard, client in self._shards.items()}
         self._url = external_url.rstrip("/")
         self._workspaces: dict[str, Informer] = {}
         self._pairs: dict[str, Informer] = {}
         self._types: dict[str, Informer] = {}
         self._made: dict[str, tuple[str, str]] = {}
         """uid of a ClusterWorkspace → (token, shard) of its new LogicalCluster, which the index may not know yet."""
+        self._waited: set[str] = set()
+        """uid of a ClusterWorkspace that was told to wait, which its informer may not know yet."""
         self._told: set[str] = set()
         """uid of a ClusterWorkspace that was written Ready, which its informer may not know yet."""
         self._tallies = tallies or Tallies()
@@ -219,13 +224,13 @@ class Lifecycle:
                 if status.get("baseURL") != url or workspace["status"].get("URL") != url:
                     await self._write_status(key, url, status)
                 self._told.discard(pair["metadata"]["uid"])
-                return None
+                child = self._index.get(f"{parent.path}:{key.name[PREFIX_LENGTH:]}")
+                if child is None or child.owner_role != WANTED or child.uid != pair["metadata"]["uid"]:
+                    return None
+                return await self._owners[key.shard].make_wanted(child, parent.prefix, key.name, pair)
             if pair["metadata"]["uid"] in self._told:
                 return None
-        # Four writes, one after the other, are what its creator waits for: what none of them needs goes beside them.
-        owners, half = self._owners[key.shard], pair or workspace or {}
-        owned = owners.grant(parent.prefix, key.name, half)
-        settled, _ = await asyncio.gather(self._settle(key, workspace, pair, parent), owned)
+        settled = await self._settle(key, workspace, pair, parent)
         if not isinstance(settled, _Settled):
             return settled
         uid, status = settled.pair["metadata"]["uid"], settled.pair.get("status") or {}
@@ -234,7 +239,7 @@ class Lifecycle:
         location = {"current": settled.shard, "target": settled.shard}
         await self._write_status(key, url, {"location": location, "conditions": conditions})
         self._told.add(uid)
-        owners.settled(parent.prefix, key.name, settled.pair)
+        self._waited.discard(uid)
         self._tallies.created.observe(time.monotonic() - self._heard.pop(uid))
         return None
 
@@ -248,12 +253,11 @@ class Lifecycle:
         if workspace is None:
             await self._create_half(client, api.WORKSPACES, "Workspace", pair)
         kind, uid = pair["spec"]["type"], pair["metadata"]["uid"]
-        status: dict[str, Any] = pair.get("status") or {}
         path = f"{parent.path}:{key.name[PREFIX_LENGTH:]}"
         self._heard.setdefault(uid, time.monotonic())
         if ("", parent.prefix + api.type_name(kind)) not in self._types[key.shard].store:
             message = f'ClusterWorkspaceType "{api.type_name(kind)}" not found in {parent.path}'
-            await self._write_waiting(client, key, status, "UnknownType", message)
+            await self._wait(key, parent, pair, "UnknownType", message)
             return None
         place = self._place_of(path, uid)
         if place is None:
@@ -261,7 +265,7 @@ class Lifecycle:
                 return 0.1  # another workspace of that path is still on its way out
             chosen = choose(self._directory.now(), pair["spec"].get("shard"))
             if isinstance(chosen, Unschedulable):
-                await self._write_waiting(client, key, status, "Unschedulable", chosen.message)
+                await self._wait(key, parent, pair, "Unschedulable", chosen.message)
                 self._waiting.add(key)
                 return UNSCHEDULABLE_AGAIN
             place = await self._place(chosen, path, kind, pair)
@@ -307,7 +311,8 @@ class Lifecycle:
         spec = {"path": path, "type": kind, "parentUID": pair["metadata"]["uid"]}
         parent_token = token_of(pair["metadata"]["name"])
         if owner:
-            spec["owner"] = owner.replace(f"{parent_token}-", "", 1)
+            role = MADE if self._has_waited(pair) else IMPLIED
+            spec |= {"owner": owner.replace(f"{parent_token}-", "", 1), "ownerRole": role}
         if kind not in api.TYPES_IN:
             spec["content"] = UNOPENED
         with self._directory.coming(shard):
@@ -327,7 +332,17 @@ class Lifecycle:
             client.patch(api.WORKSPACES, key.name, {"status": {"phase": READY, "URL": url}}, subresource="status"),
         )
 
-    async def _write_waiting(self, client: Client, key: Key, status: Object, reason: str, message: str) -> None:
+    def _has_waited(self, pair: Object) -> bool:
+        """Whether it was told to wait, and its owner has got his role."""
+        conditions = (pair.get("status") or {}).get("conditions") or ()
+        return pair["metadata"]["uid"] in self._waited or any(item["type"] == api.SCHEDULED for item in conditions)
+
+    async def _wait(self, key: Key, parent: Workspace, pair: Object, reason: str, message: str) -> None:
+        """Say why it is not placed. Its owner can take it back: by a role, as no LogicalCluster implies it yet."""
+        if not self._has_waited(pair):
+            await self._owners[key.shard].grant(parent.prefix, key.name, pair)
+            self._waited.add(pair["metadata"]["uid"])
+        client, status = self._shards[key.shard], pair.get("status") or {}
         conditions = list(status.get("conditions") or ())
         changed = api.set_condition(conditions, api.SCHEDULED, False, reason, message)
         if changed == conditions and status.get("phase"):
@@ -369,6 +384,7 @@ class Lifecycle:
             self._made.pop(pair["metadata"]["uid"], None)
             self._heard.pop(pair["metadata"]["uid"], None)
             self._told.discard(pair["metadata"]["uid"])
+            self._waited.discard(pair["metadata"]["uid"])
         self._leaving.discard(key)
         return None
 

@@ -270,8 +270,9 @@ class Moving:
         """Make the LogicalCluster on the other shard."""
         source, target = self._shards[workspace.shard], self._shards[workspace.other]
         original = await source.get(LOGICAL_CLUSTERS, workspace.token)
+        kept = ("path", "type", "owner", "ownerRole", "parentUID")
         spec = {
-            **{key: original["spec"][key] for key in ("path", "type", "owner", "parentUID") if key in original["spec"]},
+            **{key: original["spec"][key] for key in kept if key in original["spec"]},
             "moves": workspace.moves + 1,
             "move": {"shard": workspace.shard, "stage": ARRIVING},
         }

@@ -1,27 +1,75 @@
-"""The creator of a workspace may enter and administer it: a role in the parent that names this one workspace."""
+"""The creator of a workspace may enter and administer it: a role in the parent that names this one workspace, made
+where somebody asks for it (`proxy.tenancy.owner_roles`)."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Mapping
 
 from proxy.kube.client import Client, Object
-from proxy.kube.errors import ignoring
+from proxy.kube.errors import StatusError, ignoring
+from proxy.kube.reviews import ACCESS_REVIEWS, status_of
 from proxy.mapping.token import PREFIX_LENGTH
 from proxy.tenancy import api, content
+from proxy.tenancy.index import LOGICAL_CLUSTERS, MADE, WANTED, Workspace
+
+AGAIN = 0.05
+"""Seconds until a role is looked at again that changed meanwhile."""
+MOVING_AGAIN = 1.0
+"""The same for whether a workspace has moved."""
+COUNTS_WITHIN, LOOK_AGAIN = 1.0, 0.01
+"""Seconds that a shard may take to go by a new role, and from one look to the next; if it does not, somebody else made
+an object of that name that says something else."""
 
 
 class Owners:
-    """Of all workspaces whose parents are on one shard."""
+    """Of all workspaces whose parents are on one shard. ``shards``: where the workspaces themselves may be."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, shards: Mapping[str, Client]) -> None:
         self._client = client
-        self._granted: set[str] = set()
-        """Names of roles that were made for workspaces that are not Ready yet."""
+        self._shards = shards
+
+    async def make_wanted(self, workspace: Workspace, prefix: str, name: str, half: Object) -> float | None:
+        """Make the role that somebody wants of ``workspace``'s owner, with ``prefix`` of the parent, ``name`` of the
+        pair on the shard, and ``half`` of it, which says who the owner is; or say when to try again (seconds).
+
+        It is said to be made in the version in which it was wanted: where a move to another shard has begun since,
+        that shard would not know.
+        """
+        client = self._shards[workspace.shard]
+        found = await client.find(LOGICAL_CLUSTERS, workspace.token)
+        if found is None or found["spec"].get("ownerRole") != WANTED:
+            return None
+        if found["spec"].get("move"):
+            return MOVING_AGAIN
+        await self.grant(prefix, name, half)
+        await self._wait_until_it_counts(prefix, name, half)
+        version = found["metadata"]["resourceVersion"]
+        said = {"metadata": {"resourceVersion": version}, "spec": {"ownerRole": MADE}}
+        try:
+            await client.patch(LOGICAL_CLUSTERS, workspace.token, said)
+        except StatusError as error:
+            if error.code not in (404, 409):
+                raise
+            return AGAIN
+        return None
+
+    async def _wait_until_it_counts(self, prefix: str, name: str, half: Object) -> None:
+        """What is implied ends when the role is said to be made."""
+        owner, _ = _owner_and_role(prefix, name, half)
+        about = {"group": api.GROUP, "resource": "workspaces", "verb": "get", "name": name}
+        asked = {"user": owner, "resourceAttributes": about}
+        until = time.monotonic() + COUNTS_WITHIN
+        while owner and not (await status_of(self._client, ACCESS_REVIEWS, asked)).get("allowed"):
+            if time.monotonic() > until:
+                return
+            await asyncio.sleep(LOOK_AGAIN)
 
     async def grant(self, prefix: str, name: str, half: Object) -> None:
-        """``prefix`` of the parent, ``name`` of the pair on the shard, and ``half`` of it, which says who made it."""
+        """Make it, if the owner is known. Raises StatusError."""
         owner, role_name = _owner_and_role(prefix, name, half)
-        if not owner or role_name in self._granted:
+        if not owner:
             return
         role: Object = {
             "apiVersion": api.CLUSTER_ROLES.api_version,
@@ -53,15 +101,10 @@ class Owners:
             content.create_if_absent(self._client, api.CLUSTER_ROLES, role),
             content.create_if_absent(self._client, api.CLUSTER_ROLE_BINDINGS, binding),
         )
-        self._granted.add(role_name)
-
-    def settled(self, prefix: str, name: str, half: Object) -> None:
-        """The workspace is Ready: its owner's role is not asked for again."""
-        self._granted.discard(_owner_and_role(prefix, name, half)[1])
 
     async def revoke(self, prefix: str, name: str, half: Object) -> None:
+        """Also where there is none."""
         owner, role = _owner_and_role(prefix, name, half)
-        self._granted.discard(role)
         if owner:
             await asyncio.gather(
                 ignoring(404, self._client.delete(api.CLUSTER_ROLE_BINDINGS, role)),

@@ -44,8 +44,8 @@ async def answer(index: Index, user: User) -> Reply:
     made = gateway.WorkspaceGateway(
         index=cast(Any, index), authenticator=cast(Any, authenticator),
         authorizer=cast(Any, SimpleNamespace(enter=lambda *_: Access.NONE)),
-        discovery=unused, roles=unused, opener=unused, classes=unused, admission=unused, objects=unused,
-        tickets=unused, callback=unused, detours=Detours({}), conversions=unused,
+        discovery=unused, roles=unused, opener=unused, owner_roles=unused, classes=unused, admission=unused,
+        objects=unused, tickets=unused, callback=unused, detours=Detours({}), conversions=unused,
         endpoints={"main": ShardEndpoint("main", "h", 1, cast(ssl.SSLContext, None))}, reach=unused,
         unready=lambda: None,
     )  # fmt: skip

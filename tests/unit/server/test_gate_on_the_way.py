@@ -56,7 +56,9 @@ def decide(method: str, mapped: MappedRequest, *, left: bool = False, path: str 
     endpoint = ShardEndpoint("main", "h", 1, cast(ssl.SSLContext, None))
     made = gateway.WorkspaceGateway(
         index=cast(Any, yes), authenticator=cast(Any, yes), authorizer=cast(Any, yes), discovery=cast(Any, yes),
-        roles=cast(Any, yes), opener=opener or Opener({}), classes=cast(Any, yes), admission=cast(Any, room),
+        roles=cast(Any, yes), opener=opener or Opener({}),
+        owner_roles=cast(Any, SimpleNamespace(missing=lambda parent: False)),
+        classes=cast(Any, yes), admission=cast(Any, room),
         objects=cast(Any, SimpleNamespace(enter=lambda *_, **__: None)),
         tickets=cast(Any, SimpleNamespace(needed=lambda *_: False)), callback=cast(Any, yes),
         detours=Detours({}), conversions=cast(Any, yes),
