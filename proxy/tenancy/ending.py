@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxy.identities import Identity
 from proxy.kube.client import Client, Object
@@ -11,6 +11,15 @@ from proxy.kube.errors import StatusError, ignoring
 from proxy.tenancy import api, removal
 from proxy.tenancy.index import ARRIVED, DELETING, DEPARTED, FROZEN, LOGICAL_CLUSTERS, Workspace, WorkspaceIndex
 from proxy.tenancy.kinds import NativeKinds
+
+
+class Removed(NamedTuple):
+    """How far it is."""
+
+    left: list[str]
+    """What is still there."""
+    last: Workspace | None = None
+    """What was known of it, where that was so until its end."""
 
 
 class Ending:
@@ -22,34 +31,34 @@ class Ending:
         self._index = index
         self._native = native
 
-    async def remove(self, token: str, shard: str) -> list[str]:
-        """Remove the workspace with ``token`` and all that it holds; what is still there."""
+    async def remove(self, token: str, shard: str) -> Removed:
+        """Remove the workspace with ``token`` and all that it holds."""
         client = self._shards[shard]
         known = self._index.by_token(token)
         if known is not None and known.stage in (FROZEN, DEPARTED, ARRIVED):
-            return ["a move to another shard"]
+            return Removed(["a move to another shard"])
         if known is not None and known.empty and await self._remove_empty(known):
-            return []
+            return Removed([], known)
         if known is None or known.phase != DELETING:
             patch = {"status": {"phase": DELETING}}
             await ignoring(404, client.patch(LOGICAL_CLUSTERS, token, patch, subresource="status"))
         remover = self._removers[shard]
         children = await removal.delete_children(remover, token)
         if children:
-            return [f"workspaces: {children}"]
+            return Removed([f"workspaces: {children}"])
         left = await removal.remove(remover, token, self._native[shard])
         if not left:
             await ignoring(404, client.delete(LOGICAL_CLUSTERS, token))
-        return left
+        return Removed(left)
 
     async def _remove_empty(self, workspace: Workspace) -> bool:
-        """Whether it is gone: it was not if somebody has used it since the index heard of it."""
+        """Whether it was removed: it was not if somebody has used it since the index heard of it."""
         try:
             await self._shards[workspace.shard].delete(LOGICAL_CLUSTERS, workspace.token, version=workspace.empty)
         except StatusError as error:
             if error.code not in (404, 409):
                 raise
-            return error.code == 404
+            return False
         return True
 
 

@@ -368,14 +368,16 @@ class Lifecycle:
         workspace = await condemn(client, api.WORKSPACES, workspace)
         pair = await condemn(client, api.CLUSTER_WORKSPACES, pair)
         token, shard = self._place_for_deletion(key, pair, parent)
+        last: Workspace | None = None
         if token is not None and shard is not None:
-            left = await self._ending.remove(token, shard)
+            left, last = await self._ending.remove(token, shard)
             if left:
                 if pair is not None:
                     await say_left(client, pair, left)
                 self._leaving.add(key)
                 return max(LOOKS_AGAIN, min(len(self._leaving) / LOOKS, LOOKS_AGAIN_AT_LAST))
-        if parent is not None:
+        has_role = last is None or last.owner_role != IMPLIED
+        if parent is not None and has_role:
             await self._owners[key.shard].revoke(parent.prefix, key.name, pair or workspace or {})
         for resource, obj in ((api.CLUSTER_WORKSPACES, pair), (api.WORKSPACES, workspace)):
             if obj is not None:
