@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 MADE_WITHIN = 3.0
 """Seconds that somebody waits for them: some hundredths for one, 3 ms more for each of many."""
 AT_ONCE = 16
+"""That are made for one request."""
 ROLE = "owner-workspace-"
 
 
@@ -34,7 +35,6 @@ class OwnerRoles:
     def __init__(self, index: WorkspaceIndex, shards: Mapping[str, Client]) -> None:
         self._index = index
         self._shards = Identity.OPENING.on_all(shards)
-        self._turn = asyncio.Semaphore(AT_ONCE)
 
     def missing(self, parent: Workspace) -> bool:
         """Whether that of any child of ``parent`` is."""
@@ -60,9 +60,15 @@ class OwnerRoles:
 
     async def make(self, paths: Iterable[str]) -> bool:
         """Have the roles of the workspaces at these ``paths`` made; whether all are, after `MADE_WITHIN` seconds."""
+        left = iter(paths)
+
+        async def make_some() -> None:
+            for path in left:
+                await self._make(path)
+
         try:
             async with asyncio.timeout(MADE_WITHIN):
-                await asyncio.gather(*(self._make(path) for path in paths))
+                await asyncio.gather(*(make_some() for _ in range(AT_ONCE)))
         except TimeoutError:
             return False
         except StatusError as error:
@@ -74,8 +80,7 @@ class OwnerRoles:
         asked = False
         while (child := self._index.get(path)) is not None and child.implied:
             if not asked:
-                async with self._turn:
-                    asked = child.owner_role == WANTED or await want(self._shards[child.shard], child)
+                asked = child.owner_role == WANTED or await want(self._shards[child.shard], child)
             await self._index.wait_while(child, MADE_WITHIN)
 
 

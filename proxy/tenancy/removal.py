@@ -32,10 +32,12 @@ async def remove(client: Client, token: str, native: NativeKinds) -> list[str]:
         await end_conversion(client, crd)
     await _delete_each(client, CRDS, crds)
     left += [f"customresourcedefinitions: {len(crds)}"] if crds else []
-    namespaces, asked = await _delete_namespaces(client, token)
+    namespaces = await _delete_namespaces(client, token)
     left += namespaces
-    if namespaces and not asked:
-        return left  # they take their time; everything else was asked for when they were
+    if namespaces:
+        # They take their time, and what acts in them may need its ClusterRoles until they are gone. Most workspaces
+        # have nothing else that has to be waited for, and are looked through once.
+        return left
     bindings = await own(client, BINDINGS, token)
     for kind in [*await native.all(), *of_crds(crds), *of_bindings(bindings)]:
         resource = kind.resource
@@ -80,15 +82,13 @@ async def end_conversion(client: Client, crd: Object) -> None:
             raise
 
 
-async def _delete_namespaces(client: Client, token: str) -> tuple[list[str], bool]:
-    """Those that there are, in a few words each, and whether one of them was not asked to go before."""
+async def _delete_namespaces(client: Client, token: str) -> list[str]:
+    """Those that there are, in a few words each."""
     left = []
-    asked = False
     for item in await own(client, NAMESPACES, token):
         name = item["metadata"]["name"]
         if not item["metadata"].get("deletionTimestamp"):
             await _delete(client, NAMESPACES, name)
-            asked = True
         waiting = [
             condition.get("message", "")
             for condition in (item.get("status") or {}).get("conditions") or ()
@@ -97,7 +97,7 @@ async def _delete_namespaces(client: Client, token: str) -> tuple[list[str], boo
         # Who made the workspace reads it, in another.
         why = without_identities(waiting[0].replace(f"{token}-", "").encode()).decode() if waiting else ""
         left.append(f"namespace {name[PREFIX_LENGTH:]}" + (f" ({why})" if why else ""))
-    return left, asked
+    return left
 
 
 async def _delete(client: Client, resource: Resource, name: str) -> None:
