@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from proxy.tenancy.api import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, CLUSTER_WORK
 from proxy.tenancy.index import LOGICAL_CLUSTERS
 from tests.integration.eventually import eventually
 from tests.integration.kcp_process import Kcp
+from tests.integration.two_shards import two_shards
 
 RBAC = "rbac.authorization.k8s.io"
 CONFIGMAPS = Resource("", "v1", "configmaps")
@@ -28,9 +30,10 @@ KINDS = (CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS)
 class Org:
     """An organization in which everybody who is known may make workspaces, and nothing else."""
 
-    def __init__(self, kcp: Kcp) -> None:
+    def __init__(self, kcp: Kcp, shard: Client) -> None:
         self.kcp = kcp
-        self.shard = Client(load_kubeconfig(kcp.root / "shard" / "admin.kubeconfig"))
+        self.shard = shard
+        """Where its workspaces are."""
 
     @asynccontextmanager
     async def as_user(self, name: str, path: str = ORG) -> AsyncIterator[Client]:
@@ -107,22 +110,27 @@ OWNER = {"enter": 200, "get": 200, "details": 200, "list": 403, "change": 403, "
 NOBODY = dict.fromkeys(OWNER, 403)
 
 
-@pytest.fixture(scope="module")
-async def org(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Org]:
-    folder = tmp_path_factory.mktemp("owners")
+def users_file(folder: Path) -> str:
     users = folder / "users.csv"
     users.touch(mode=0o600)
     users.write_text("".join(f"{name}-token,{name},{n},staff\n" for n, name in enumerate(("alice", "bob", "carol"))))
-    async with Kcp(folder / ".kcp", "--workers", "2", "--token-auth-file", str(users)) as kcp:
-        await kcp.make_workspace("root", "acme", "Organization")
-        rules = [{"apiGroups": ["tenancy.kcp.dev"], "resources": ["clusterworkspaces/content"], "verbs": ["access"],
-                  "resourceNames": ["acme"]}]  # fmt: skip
-        await grant(kcp.client("root"), rules)
-        rules = [{"apiGroups": ["tenancy.kcp.dev"], "resources": ["workspaces"], "verbs": ["create"]}]
-        await grant(kcp.client(ORG), rules)
-        made = Org(kcp)
-        yield made
-        await made.shard.close()
+    return str(users)
+
+
+async def make_org(kcp: Kcp, *, shard: str | None = None) -> None:
+    await kcp.make_workspace("root", "acme", "Organization", shard=shard)
+    rule = {"apiGroups": ["tenancy.kcp.dev"], "verbs": ["access"], "resourceNames": ["acme"]}
+    await grant(kcp.client("root"), [{**rule, "resources": ["clusterworkspaces/content"]}])
+    await grant(kcp.client(ORG), [{"apiGroups": ["tenancy.kcp.dev"], "resources": ["workspaces"], "verbs": ["create"]}])
+
+
+@pytest.fixture(scope="module")
+async def org(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Org]:
+    folder = tmp_path_factory.mktemp("owners")
+    async with Kcp(folder / ".kcp", "--workers", "2", "--token-auth-file", users_file(folder)) as kcp:
+        await make_org(kcp)
+        async with Client(load_kubeconfig(kcp.root / "shard" / "admin.kubeconfig")) as shard:
+            yield Org(kcp, shard)
 
 
 async def grant(client: Client, rules: list[Object], name: str = "staff", subject: Object | None = None) -> None:
@@ -288,3 +296,39 @@ async def test_kcp_starts_anew(org: Org) -> None:
     await eventually(known, StatusError, timeout=20)
     assert await may(org, "alice", "looked") == NOBODY
     assert await may(org, "bob", "stays") == NOBODY
+
+
+async def test_it_moves(tmp_path: Path) -> None:
+    """What is implied is so on the other shard; what is made while it moves would not be known there."""
+    async with two_shards(tmp_path, "--workers", "2", "--token-auth-file", users_file(tmp_path)) as shards:
+        await make_org(shards.kcp, shard="us")
+        async with shards.below("eu") as eu, shards.below("us") as us:
+            there, here = Org(shards.kcp, eu), Org(shards.kcp, us)
+            await shards.shard("cordon", "us")
+            for name in ("implied", "moving"):
+                await there.make("alice", name)
+                assert await there.role_of(name) == "Implied"
+            await shards.shard("uncordon", "us")
+            await shards.shard("move", f"{ORG}:implied", "us")
+            assert await here.role_of("implied") == "Implied"
+            assert await may(here, "alice", "implied") == OWNER
+            assert await may(here, "bob", "implied") == NOBODY
+
+            await shards.shard("move", f"{ORG}:moving", "us", "--no-wait")
+            async with there.admin() as admin:
+
+                async def taken_away() -> bool:
+                    await admin.delete(CLUSTER_ROLE_BINDINGS, "owner-workspace-moving-alice")
+                    return True
+
+                await eventually(taken_away, StatusError, timeout=60)
+
+            async def moved() -> bool:
+                return not (await there.shard.list(LOGICAL_CLUSTERS, field_selector=f"spec.path={ORG}:moving"))["items"]
+
+            await eventually(moved, timeout=60)
+            assert await here.role_of("moving") == "Made"
+            assert await may(here, "alice", "moving") == NOBODY
+            await shards.shard("move", f"{ORG}:moving", "eu")
+            assert await there.role_of("moving") == "Made"
+            assert await may(here, "alice", "moving") == NOBODY
