@@ -169,7 +169,7 @@ class Authorizer:
         if attributes.resource not in KINDS or not attributes.name:
             return False
         child = self._index.get(f"{workspace.path}:{attributes.name.removeprefix(workspace.prefix)}")
-        return child is not None and _owns(user, child)
+        return child is not None and child.parent == workspace.path and _owns(user, child)
 
     def _decided(self, user: User, workspace: Workspace, attributes: Attributes) -> bool | None:
         """The decision as far as it follows from what is known, None where the shard must be asked."""

@@ -88,7 +88,16 @@ def set_condition(
 
 
 def owner_role_name(prefix: str, workspace: str, owner: str) -> str:
-    """``owner-workspace-<name>-<user>`` in the parent, legal for any user name and unique all the same."""
+    """``owner-workspace-<name>-<user>`` in the parent, legal for any user name and unique all the same: names of users
+    that have dashes, as names of workspaces may have, get a digest."""
+    plain = re.sub(r"[^a-zA-Z0-9._:@]", "-", owner)[:100]
+    if plain != owner or "-" in owner:
+        plain = f"{plain}-{hashlib.sha256(owner.encode()).hexdigest()[:8]}"
+    return f"{prefix}owner-workspace-{workspace}-{plain}"
+
+
+def ambiguous_role_name(prefix: str, workspace: str, owner: str) -> str:
+    """What it was called by earlier releases: that of one workspace may be called like that of another."""
     plain = re.sub(r"[^a-zA-Z0-9._:@-]", "-", owner)
     if plain != owner or len(plain) > 120:
         plain = f"{plain[:100]}-{hashlib.sha256(owner.encode()).hexdigest()[:8]}"

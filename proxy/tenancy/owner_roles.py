@@ -53,7 +53,7 @@ class OwnerRoles:
         ends = [at for at, letter in enumerate(role) if letter == "-" and at > len(ROLE)]
         for at in ends if role.startswith(ROLE) else ():
             name = role[len(ROLE) : at]
-            child = self._index.get(f"{parent.path}:{name}")
+            child = self._index.get(f"{parent.path}:{name}") if ":" not in name else None
             if child is not None and child.implied and owner_role_name("", name, child.owner) == role:
                 return [child.path]
         return []

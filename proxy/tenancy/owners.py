@@ -105,15 +105,28 @@ class Owners:
     async def revoke(self, prefix: str, name: str, half: Object) -> None:
         """Also where there is none."""
         owner, role = _owner_and_role(prefix, name, half)
-        if owner:
-            await asyncio.gather(
-                ignoring(404, self._client.delete(api.CLUSTER_ROLE_BINDINGS, role)),
-                ignoring(404, self._client.delete(api.CLUSTER_ROLES, role)),
-            )
+        if not owner:
+            return
+        await self._delete(role)
+        old = api.ambiguous_role_name(prefix, name[PREFIX_LENGTH:], _plain(owner, prefix))
+        if old != role:
+            found = await self._client.find(api.CLUSTER_ROLES, old)
+            if found is not None and any(name in (rule.get("resourceNames") or ()) for rule in found["rules"] or ()):
+                await self._delete(old)
+
+    async def _delete(self, role: str) -> None:
+        await asyncio.gather(
+            ignoring(404, self._client.delete(api.CLUSTER_ROLE_BINDINGS, role)),
+            ignoring(404, self._client.delete(api.CLUSTER_ROLES, role)),
+        )
 
 
 def _owner_and_role(prefix: str, name: str, half: Object) -> tuple[str, str]:
     """The creator, as the shard knows him, and the name of his role in the parent; empty where there is none."""
     owner: str = (half.get("metadata", {}).get("annotations") or {}).get(api.OWNER, "")
-    plain = owner.replace(prefix, "", 1)
-    return owner, api.owner_role_name(prefix, name[PREFIX_LENGTH:], plain) if owner else ""
+    role = api.owner_role_name(prefix, name[PREFIX_LENGTH:], _plain(owner, prefix)) if owner else ""
+    return owner, role
+
+
+def _plain(owner: str, prefix: str) -> str:
+    return owner.replace(prefix, "", 1)
