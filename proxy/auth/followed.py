@@ -71,6 +71,7 @@ class FollowedShard:
         except StatusError as error:
             if error.code != 404:  # no kube-apiserver, or one that loads nothing
                 log.warning("shard %s: %s", self.name, error)
-                why = f"shard {self.name} is not available: it does not know all rights yet"
+                what = "does not know all rights yet" if error.code in (403, 500) else "does not answer"
+                why = f"shard {self.name} is not available: it {what}"
                 raise StatusError(503, why, details={"retryAfterSeconds": 1}) from error
         self._loaded = self._whole and self.since == since

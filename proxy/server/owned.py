@@ -41,7 +41,7 @@ def _needed(
 ) -> list[str]:
     if info.group == AUTHORIZATION:
         if info.resource.startswith("selfsubject"):
-            return roles.of(parent, user.name)
+            return roles.of(parent, user.name) if access is not Access.ADMIN else []
         asked = _user_of(body)
         return roles.all_in(parent) if asked is None else roles.of(parent, asked)
     if info.resource in OF_OWNERS and (info.verb in LOOKS or info.verb == "deletecollection"):

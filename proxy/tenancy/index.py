@@ -56,6 +56,7 @@ class Workspace:
     empty: str = ""
     """Resource version in which its LogicalCluster says that nothing of it is there; empty where it does not."""
     owner_role: str = MADE
+    """`IMPLIED`, `WANTED` or `MADE`."""
 
     @property
     def takes_writes(self) -> bool:
@@ -106,6 +107,7 @@ class WorkspaceIndex:
         }
         self._trusted: dict[str, float] = {}
         self.implied = Implied()
+        """Of those that are not being deleted."""
 
     def _informer(self, shard: str, client: Client) -> Informer:
         informer = Informer(client, LOGICAL_CLUSTERS, transform=lambda obj: _slim(shard, obj), many=True)
@@ -234,7 +236,7 @@ class WorkspaceIndex:
             self._children.setdefault(workspace.parent, set()).add(workspace.path)
             if before is not None:
                 self.implied.remove(workspace.parent, before.owner, workspace.path)
-            if workspace.implied:
+            if workspace.implied and workspace.phase != DELETING:
                 self.implied.add(workspace.parent, workspace.owner, workspace.path)
         self._tell(workspace, True)
 

@@ -18,7 +18,7 @@ from proxy.identities import Identity
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
 from proxy.tenancy.api import owner_role_name
-from proxy.tenancy.index import IMPLIED, LOGICAL_CLUSTERS, WANTED, Workspace, WorkspaceIndex
+from proxy.tenancy.index import DELETING, IMPLIED, LOGICAL_CLUSTERS, WANTED, Workspace, WorkspaceIndex
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class OwnerRoles:
 
     async def _make(self, path: str) -> None:
         asked = False
-        while (child := self._index.get(path)) is not None and child.implied:
+        while (child := self._index.get(path)) is not None and child.implied and child.phase != DELETING:
             if not asked:
                 asked = child.owner_role == WANTED or await want(self._shards[child.shard], child)
             await self._index.wait_while(child, MADE_WITHIN)

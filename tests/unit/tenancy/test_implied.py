@@ -8,13 +8,16 @@ from proxy.kube.client import Client, Object
 from proxy.kube.config import Connection
 from proxy.tenancy.api import owner_role_name
 from proxy.tenancy.implied import Implied
-from proxy.tenancy.index import ARRIVING, DEPARTED, IMPLIED, MADE, WANTED, WorkspaceIndex, _slim
+from proxy.tenancy.index import ARRIVING, DELETING, DEPARTED, IMPLIED, MADE, READY, WANTED, WorkspaceIndex, _slim
 from proxy.tenancy.owner_roles import OwnerRoles
 
 
-def record(token: str, path: str, owner: str, role: str = IMPLIED, *, shard: str = "us", **spec: Any) -> Object:
+def record(
+    token: str, path: str, owner: str, role: str = IMPLIED, *, shard: str = "us", phase: str = READY, **spec: Any
+) -> Object:
     whole = {"path": path, "type": "Universal", "owner": owner, "ownerRole": role, **spec}
-    return _slim(shard, {"metadata": {"name": token, "resourceVersion": "1"}, "spec": whole})
+    meta = {"name": token, "resourceVersion": "1"}
+    return _slim(shard, {"metadata": meta, "spec": whole, "status": {"phase": phase}})
 
 
 def known(*records: Object) -> WorkspaceIndex:
@@ -54,6 +57,16 @@ def test_what_was_before_there_were_such() -> None:
     found = index.get("root:a")
     assert found is not None
     assert not found.implied
+
+
+def test_one_that_is_being_deleted() -> None:
+    """Its owner may see it go; no role is made any more."""
+    index = known(record("kaaaaaaaa", "root:a", "x"))
+    index._event("MODIFIED", None, record("kaaaaaaaa", "root:a", "x", phase=DELETING))
+    assert not index.implied.any_in("root")
+    found = index.get("root:a")
+    assert found is not None
+    assert found.implied
 
 
 def test_nobody_owns_what_has_no_owner() -> None:
