@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from proxy.identities import Identity
-from proxy.kube.client import Client, Object
+from proxy.kube.client import Client
 from proxy.kube.errors import StatusError, ignoring
-from proxy.tenancy import api, removal
+from proxy.tenancy import removal
 from proxy.tenancy.index import ARRIVED, DELETING, DEPARTED, FROZEN, LOGICAL_CLUSTERS, Workspace, WorkspaceIndex
 from proxy.tenancy.kinds import NativeKinds
 
@@ -60,44 +60,3 @@ class Ending:
                 raise
             return False
         return True
-
-
-async def condemn(client: Client, resource: Any, obj: Object | None) -> Object | None:
-    """``obj`` as it is once it is being deleted; None where it is gone."""
-    if obj is None or api.deleting(obj):
-        return obj
-    meta = obj["metadata"]
-    try:
-        now = await client.delete(resource, meta["name"], uid=meta["uid"])
-    except StatusError as error:
-        if error.code not in (404, 409):
-            raise
-        return None
-    return now if now["metadata"].get("finalizers") else None
-
-
-async def say_left(client: Client, pair: Object, left: list[str]) -> None:
-    """Tell in the ClusterWorkspace ``pair`` what keeps it."""
-    status = pair.get("status") or {}
-    before = list(status.get("conditions") or ())
-    message = f"still there: {', '.join(left[:5])}"
-    conditions = api.set_condition(before, api.CONTENT_DELETED, False, "SomeResourcesRemain", message)
-    if conditions != before:
-        patch = {"status": {"conditions": conditions}}
-        name = pair["metadata"]["name"]
-        await ignoring(404, client.patch(api.CLUSTER_WORKSPACES, name, patch, subresource="status"))
-
-
-async def release(client: Client, resource: Any, obj: Object) -> None:
-    """Take our finalizer off. Raises StatusError 409 where the object is another than ``obj`` by now."""
-    meta = obj["metadata"]
-    finalizers = meta.get("finalizers") or []
-    if api.FINALIZER not in finalizers:
-        return
-    kept = [item for item in finalizers if item != api.FINALIZER]
-    patch = {"metadata": {"finalizers": kept, "uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}}
-    try:
-        await client.patch(resource, meta["name"], patch)
-    except StatusError as error:
-        if error.code != 404:
-            raise

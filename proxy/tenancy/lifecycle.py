@@ -21,8 +21,8 @@ from proxy.kube.informer import Informer, without_managed_fields
 from proxy.kube.tally import Tallies
 from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.token import PREFIX_LENGTH, new_token, token_of
-from proxy.tenancy import api, content
-from proxy.tenancy.ending import Ending, condemn, release, say_left
+from proxy.tenancy import api, content, pairs
+from proxy.tenancy.ending import Ending
 from proxy.tenancy.index import (
     DELETING,
     IMPLIED,
@@ -222,7 +222,7 @@ class Lifecycle:
             if status.get("phase") == READY and (workspace.get("status") or {}).get("phase") == READY:
                 # Addresses change with the proxy's own; nothing else does once a workspace is Ready.
                 if status.get("baseURL") != url or workspace["status"].get("URL") != url:
-                    await self._write_status(key, url, status)
+                    await pairs.say_ready(self._shards[key.shard], key.name, url, status)
                 self._told.discard(pair["metadata"]["uid"])
                 child = self._index.get(f"{parent.path}:{key.name[PREFIX_LENGTH:]}")
                 if child is None or child.owner_role != WANTED or child.uid != pair["metadata"]["uid"]:
@@ -237,7 +237,8 @@ class Lifecycle:
         conditions = api.set_condition(list(status.get("conditions") or ()), api.SCHEDULED, True)
         conditions = api.set_condition(conditions, api.SHARD_VALID, True)
         location = {"current": settled.shard, "target": settled.shard}
-        await self._write_status(key, url, {"location": location, "conditions": conditions})
+        details = {"location": location, "conditions": conditions}
+        await pairs.say_ready(self._shards[key.shard], key.name, url, details)
         self._told.add(uid)
         self._waited.discard(uid)
         self._tallies.created.observe(time.monotonic() - self._heard.pop(uid))
@@ -249,9 +250,9 @@ class Lifecycle:
         """Make what there is to be of it in the parent and on a shard; or say when to look again."""
         client = self._shards[key.shard]
         if pair is None:
-            pair = await self._create_half(client, api.CLUSTER_WORKSPACES, "ClusterWorkspace", workspace)
+            pair = await pairs.create_half(client, api.CLUSTER_WORKSPACES, "ClusterWorkspace", workspace)
         if workspace is None:
-            await self._create_half(client, api.WORKSPACES, "Workspace", pair)
+            await pairs.create_half(client, api.WORKSPACES, "Workspace", pair)
         kind, uid = pair["spec"]["type"], pair["metadata"]["uid"]
         path = f"{parent.path}:{key.name[PREFIX_LENGTH:]}"
         self._heard.setdefault(uid, time.monotonic())
@@ -280,24 +281,6 @@ class Lifecycle:
             await content.initialize(client, f"{token}-", kind)
             await client.patch(LOGICAL_CLUSTERS, token, {"status": {"phase": READY}}, subresource="status")
 
-    async def _create_half(self, client: Client, resource: Any, kind: str, other: Object | None) -> Object:
-        """The missing object of a pair, after the one that is there."""
-        assert other is not None
-        meta = other["metadata"]
-        owner = (meta.get("annotations") or {}).get(api.OWNER)
-        obj: Object = {
-            "apiVersion": resource.api_version,
-            "kind": kind,
-            "metadata": {"name": meta["name"], "annotations": {api.OWNER: owner} if owner else {}},
-            "spec": {key: other["spec"][key] for key in ("type", "shard") if key in other["spec"]},
-        }
-        try:
-            return await client.apply(resource, api.complete(resource, obj), manager="kcp", force=False)
-        except StatusError as error:
-            if error.code != 409:
-                raise
-            return await client.get(resource, meta["name"])
-
     def _place_of(self, path: str, uid: str) -> tuple[str, str] | None:
         """Token and shard of the LogicalCluster that belongs to the ClusterWorkspace with ``uid``."""
         known = self._index.get(path)
@@ -320,18 +303,6 @@ class Lifecycle:
         self._made[pair["metadata"]["uid"]] = (token, shard)
         return token, shard
 
-    async def _write_status(self, key: Key, url: str, details: Object) -> None:
-        client = self._shards[key.shard]
-        await asyncio.gather(
-            client.patch(
-                api.CLUSTER_WORKSPACES,
-                key.name,
-                {"status": {**details, "phase": READY, "baseURL": url}},
-                subresource="status",
-            ),
-            client.patch(api.WORKSPACES, key.name, {"status": {"phase": READY, "URL": url}}, subresource="status"),
-        )
-
     def _has_waited(self, pair: Object) -> bool:
         """Whether it was told to wait, and its owner has got his role."""
         conditions = (pair.get("status") or {}).get("conditions") or ()
@@ -342,21 +313,7 @@ class Lifecycle:
         if not self._has_waited(pair):
             await self._owners[key.shard].grant(parent.prefix, key.name, pair)
             self._waited.add(pair["metadata"]["uid"])
-        client, status = self._shards[key.shard], pair.get("status") or {}
-        conditions = list(status.get("conditions") or ())
-        changed = api.set_condition(conditions, api.SCHEDULED, False, reason, message)
-        if changed == conditions and status.get("phase"):
-            return
-        phase = status.get("phase") or "Scheduling"
-        await asyncio.gather(
-            client.patch(
-                api.CLUSTER_WORKSPACES,
-                key.name,
-                {"status": {"phase": phase, "conditions": changed}},
-                subresource="status",
-            ),
-            client.patch(api.WORKSPACES, key.name, {"status": {"phase": phase}}, subresource="status"),
-        )
+        await pairs.say_waiting(self._shards[key.shard], pair, reason, message)
 
     # the end
 
@@ -365,15 +322,15 @@ class Lifecycle:
     ) -> float | None:
         """Content first, then the LogicalCluster, then what the parent holds. Called until nothing is left."""
         client = self._shards[key.shard]
-        workspace = await condemn(client, api.WORKSPACES, workspace)
-        pair = await condemn(client, api.CLUSTER_WORKSPACES, pair)
+        workspace = await pairs.condemn(client, api.WORKSPACES, workspace)
+        pair = await pairs.condemn(client, api.CLUSTER_WORKSPACES, pair)
         token, shard = self._place_for_deletion(key, pair, parent)
         last: Workspace | None = None
         if token is not None and shard is not None:
             left, last = await self._ending.remove(token, shard)
             if left:
                 if pair is not None:
-                    await say_left(client, pair, left)
+                    await pairs.say_left(client, pair, left)
                 self._leaving.add(key)
                 return max(LOOKS_AGAIN, min(len(self._leaving) / LOOKS, LOOKS_AGAIN_AT_LAST))
         has_role = last is None or last.owner_role != IMPLIED
@@ -381,7 +338,7 @@ class Lifecycle:
             await self._owners[key.shard].revoke(parent.prefix, key.name, pair or workspace or {})
         for resource, obj in ((api.CLUSTER_WORKSPACES, pair), (api.WORKSPACES, workspace)):
             if obj is not None:
-                await release(client, resource, obj)
+                await pairs.release(client, resource, obj)
         if pair is not None:
             self._made.pop(pair["metadata"]["uid"], None)
             self._heard.pop(pair["metadata"]["uid"], None)
