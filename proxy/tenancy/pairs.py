@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError, ignoring
 from proxy.tenancy import api
