@@ -268,6 +268,30 @@ async def test_who_makes_it_again_is_its_owner(org: Org) -> None:
     assert await may(org, "bob", "again") == OWNER
 
 
+async def test_nobody_is_an_owner_by_saying_so(org: Org) -> None:
+    await org.make("alice", "hers")
+    owner = "tenancy.kcp.dev/owner"
+    said = {"apiVersion": WORKSPACES.api_version, "kind": "Workspace", "spec": {"type": "Universal"},
+            "metadata": {"name": "his", "annotations": {owner: "alice"}}}  # fmt: skip
+    async with org.as_user("bob") as bob, org.as_user("bob", f"{ORG}:hers") as inside, org.admin() as admin:
+        for user in ("alice", "system:admin"):
+            headers = {"Impersonate-User": user, "Impersonate-Group": "system:masters"}
+            await refused(inside.request("GET", CONFIGMAPS.path("default"), headers=headers))
+            await refused(bob.request("DELETE", WORKSPACES.path(None, "hers"), headers=headers))
+        await bob.create(WORKSPACES, said)
+
+        async def his() -> bool:
+            return await may(org, "bob", "his") == OWNER
+
+        await eventually(his, StatusError, timeout=20)
+        for kind in (WORKSPACES, CLUSTER_WORKSPACES):
+            changed = await admin.patch(kind, "his", {"metadata": {"annotations": {owner: "alice"}}})
+            assert changed["metadata"]["annotations"][owner] == "bob"
+    assert await may(org, "alice", "his") == NOBODY
+    assert await may(org, "bob", "hers") == NOBODY
+    assert (await org.record("his"))["spec"]["owner"] == "bob"
+
+
 async def test_it_is_deleted_with_its_role(org: Org) -> None:
     await org.make("alice", "ends")
     async with org.admin() as admin:
