@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Mapping
-from typing import Any
 
 from proxy.identities import Identity
 from proxy.kube.client import Client, Object, Resource
@@ -21,6 +20,7 @@ from proxy.kube.flights import Once
 from proxy.tenancy.api import DEFAULT
 from proxy.tenancy.content import initialize
 from proxy.tenancy.index import DELETING, LOGICAL_CLUSTERS, OPEN, OPENING, Workspace, phase_of
+from proxy.tenancy.record import write
 
 ACCOUNTS = Resource("", "v1", "serviceaccounts")
 CONFIGMAPS = Resource("", "v1", "configmaps")
@@ -58,11 +58,11 @@ async def open_workspace(client: Client, workspace: Workspace) -> None:
         if found is None or phase_of(found) == DELETING or found["spec"].get("content", OPEN) == OPEN:
             return
         version = found["metadata"]["resourceVersion"]
-        if found["spec"]["content"] == OPENING or await _say(client, workspace, OPENING, version):
+        if found["spec"]["content"] == OPENING or await write(client, workspace.token, {"content": OPENING}, version):
             break
     await initialize(client, workspace.prefix, workspace.type)
     await _settled(client, workspace.prefix + DEFAULT)
-    await _say(client, workspace, OPEN)
+    await write(client, workspace.token, {"content": OPEN})
 
 
 async def _settled(client: Client, namespace: str) -> None:
@@ -78,17 +78,3 @@ async def _settled(client: Client, namespace: str) -> None:
     while await client.find(CONFIGMAPS, ROOT_CA, namespace) is None and time.monotonic() < until:
         await asyncio.sleep(pause)
         pause *= 1.5
-
-
-async def _say(client: Client, workspace: Workspace, content: str, version: str | None = None) -> bool:
-    """Write how far it is; False where the LogicalCluster is another than it was in ``version``, or is gone."""
-    patch: dict[str, Any] = {"spec": {"content": content}}
-    if version is not None:
-        patch["metadata"] = {"resourceVersion": version}
-    try:
-        await client.patch(LOGICAL_CLUSTERS, workspace.token, patch)
-    except StatusError as error:
-        if error.code not in (404, 409):
-            raise
-        return False
-    return True

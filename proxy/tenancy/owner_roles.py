@@ -19,6 +19,7 @@ from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
 from proxy.tenancy.api import owner_role_name
 from proxy.tenancy.index import DELETING, IMPLIED, LOGICAL_CLUSTERS, WANTED, Workspace, WorkspaceIndex
+from proxy.tenancy.record import write
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class OwnerRoles:
 
 
 async def want(client: Client, workspace: Workspace) -> bool:
-    """Write that the role of the owner of ``workspace`` is wanted; False where that has to be tried again.
+    """Write that the role of ``workspace``'s owner is wanted, if it is not; False where that has to be tried again.
 
     Raises StatusError.
     """
@@ -94,11 +95,4 @@ async def want(client: Client, workspace: Workspace) -> bool:
         return True
     if found["spec"].get("move"):
         return False
-    patch = {"metadata": {"resourceVersion": found["metadata"]["resourceVersion"]}, "spec": {"ownerRole": WANTED}}
-    try:
-        await client.patch(LOGICAL_CLUSTERS, workspace.token, patch)
-    except StatusError as error:
-        if error.code not in (404, 409):
-            raise
-        return False
-    return True
+    return await write(client, workspace.token, {"ownerRole": WANTED}, found["metadata"]["resourceVersion"])

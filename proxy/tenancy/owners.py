@@ -8,11 +8,12 @@ import time
 from collections.abc import Mapping
 
 from proxy.kube.client import Client, Object
-from proxy.kube.errors import StatusError, ignoring
+from proxy.kube.errors import ignoring
 from proxy.kube.reviews import ACCESS_REVIEWS, status_of
 from proxy.mapping.token import PREFIX_LENGTH
 from proxy.tenancy import api, content
 from proxy.tenancy.index import LOGICAL_CLUSTERS, MADE, WANTED, Workspace
+from proxy.tenancy.record import write
 
 AGAIN = 0.05
 """Seconds until a role is looked at again that changed meanwhile."""
@@ -46,14 +47,7 @@ class Owners:
         await self.grant(prefix, name, half)
         await self._wait_until_it_counts(prefix, name, half)
         version = found["metadata"]["resourceVersion"]
-        said = {"metadata": {"resourceVersion": version}, "spec": {"ownerRole": MADE}}
-        try:
-            await client.patch(LOGICAL_CLUSTERS, workspace.token, said)
-        except StatusError as error:
-            if error.code not in (404, 409):
-                raise
-            return AGAIN
-        return None
+        return None if await write(client, workspace.token, {"ownerRole": MADE}, version) else AGAIN
 
     async def _wait_until_it_counts(self, prefix: str, name: str, half: Object) -> None:
         """What is implied ends when the role is said to be made."""

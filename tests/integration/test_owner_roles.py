@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import sys
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -290,6 +293,42 @@ async def test_nobody_is_an_owner_by_saying_so(org: Org) -> None:
     assert await may(org, "alice", "his") == NOBODY
     assert await may(org, "bob", "hers") == NOBODY
     assert (await org.record("his"))["spec"]["owner"] == "bob"
+
+
+async def test_who_may_make_workspaces_and_nothing_else(org: Org, tmp_path: Path) -> None:
+    """The plugin waits for his rights, and knows that they end with the workspace."""
+    admin = load_kubeconfig(org.kcp.kubeconfig, "system:admin")
+    authority = tmp_path / "ca.crt"
+    authority.write_bytes(admin.ca_data or b"")
+    here = {"server": f"{admin.server}/clusters/{ORG}", "certificate-authority": str(authority)}
+    config = tmp_path / "kubeconfig"
+    config.touch(mode=0o600)
+    config.write_text(json.dumps({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c", "clusters": [{"name": "c", "cluster": here}],
+        "users": [{"name": "c", "user": {"token": "alice-token"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+    }))  # fmt: skip
+
+    async def ws(*arguments: str) -> list[str]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", "from proxy.cli.ws import main; main()", *arguments),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            env={**os.environ, "KUBECONFIG": str(config)},
+        )  # fmt: skip
+        said, _ = await process.communicate()
+        assert process.returncode == 0, said
+        return said.decode().splitlines()
+
+    for name in ("typed-a", "typed-b"):
+        assert await ws("create", name, "--enter") == [
+            f'Workspace "{name}" (type "Universal") created. Waiting for being ready.',
+            f'Current workspace is "{ORG}:{name}" (type "Universal").',
+        ]
+        assert await ws("..") == [f'Current workspace is "{ORG}".']
+        if name == "typed-b":
+            await org.make("alice", "typed-c")  # one that is used takes longer
+        for each in (name, "typed-c") if name == "typed-b" else (name,):
+            assert await ws("delete", each) == [f'workspace.tenancy.kcp.dev "{each}" deleted']
 
 
 async def test_it_is_deleted_with_its_role(org: Org) -> None:
