@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
+import time
 import urllib.parse
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,9 @@ from proxy.kube.errors import StatusError
 
 if TYPE_CHECKING:
     from proxy.cli.servers import Servers
+
+ASKED_AGAIN = 10
+"""Times."""
 
 
 def segment(name: str) -> str:
@@ -77,23 +82,31 @@ class RestClient:
         accept: str = "application/json",
         content_type: str | None = None,
     ) -> Any:
-        """One round trip; ``path`` below the server's URL. The answer's JSON."""
+        """The answer's JSON; ``path`` below the server's URL. A server that asks to be asked again is, as by client-go
+        (k8s.io/client-go/rest/with_retry.go)."""
         headers = {"Accept": accept}
         data = None
         if body is not None:
             headers["Content-Type"] = content_type or "application/json"
             data = json.dumps(body).encode()
-        status, answer = self._servers().ask(method, self.server + path, data, headers)
-        if status == 401:
-            host = urllib.parse.urlsplit(self.server).netloc
-            raise ClientError(f"the server {host} does not accept these credentials: wrong, or expired")
-        try:
-            value = json.loads(answer)
-        except ValueError:
-            value = answer.decode("utf-8", "replace")
-        if status >= 400:
-            raise StatusError.of_body(status, value)
-        return value
+        for left in range(ASKED_AGAIN, -1, -1):
+            status, answer = self._servers().ask(method, self.server + path, data, headers)
+            if status == 401:
+                host = urllib.parse.urlsplit(self.server).netloc
+                raise ClientError(f"the server {host} does not accept these credentials: wrong, or expired")
+            try:
+                value = json.loads(answer)
+            except ValueError:
+                value = answer.decode("utf-8", "replace")
+            if status < 400:
+                return value
+            error = StatusError.of_body(status, value)
+            pause = error.details.get("retryAfterSeconds")
+            if not left or not isinstance(pause, int) or (status < 500 and status != 429):
+                break
+            print(f"{error.message}; waiting", file=sys.stderr)
+            time.sleep(pause)
+        raise error
 
 
 def _servers(cluster: Stanza, user: Stanza, overrides: Overrides) -> Servers:
