@@ -44,11 +44,11 @@ AGAIN = 2.0
 """Seconds after a count that found no room, or failed, in which what it said stands."""
 COME_WITH = {
     ("", "namespaces"): 3,
-    ("tenancy.kcp.dev", "workspaces"): 4,
-    ("tenancy.kcp.dev", "clusterworkspaces"): 4,
+    ("tenancy.kcp.dev", "workspaces"): 2,
+    ("tenancy.kcp.dev", "clusterworkspaces"): 2,
 }
 """Objects that come of one, with what controllers make for it at once: a service account and a bundle of authorities;
-the other of the pair, and the owner's role and binding."""
+the other of the pair (the owner's role and binding, made when somebody looks, are in the next count)."""
 
 
 class _Meta(msgspec.Struct, rename="camel"):
