@@ -87,6 +87,13 @@ def set_condition(
     return [*(other for other in conditions if other["type"] != kind), item]
 
 
+def owner_of(half: dict[str, Any], prefix: str) -> tuple[str, str]:
+    """Who made a Workspace or ClusterWorkspace whose name has ``prefix``, as the shard knows him and by his plain name;
+    empty where nobody is known to have."""
+    owner: str = (half.get("metadata", {}).get("annotations") or {}).get(OWNER, "")
+    return owner, owner.replace(prefix, "", 1)
+
+
 def owner_role_name(prefix: str, workspace: str, owner: str) -> str:
     """``owner-workspace-<name>-<user>`` in the parent, legal for any user name and unique all the same: names of users
     that have dashes, as names of workspaces may have, get a digest."""

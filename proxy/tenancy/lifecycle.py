@@ -290,12 +290,10 @@ class Lifecycle:
 
     async def _place(self, shard: str, path: str, kind: str, pair: Object) -> tuple[str, str]:
         """Make the LogicalCluster."""
-        owner = (pair["metadata"].get("annotations") or {}).get(api.OWNER, "")
         spec = {"path": path, "type": kind, "parentUID": pair["metadata"]["uid"]}
-        parent_token = token_of(pair["metadata"]["name"])
+        _, owner = api.owner_of(pair, pair["metadata"]["name"][:PREFIX_LENGTH])
         if owner:
-            role = MADE if self._has_waited(pair) else IMPLIED
-            spec |= {"owner": owner.replace(f"{parent_token}-", "", 1), "ownerRole": role}
+            spec |= {"owner": owner, "ownerRole": MADE if self._has_waited(pair) else IMPLIED}
         if kind not in api.TYPES_IN:
             spec["content"] = UNOPENED
         with self._directory.coming(shard):

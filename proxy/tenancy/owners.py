@@ -51,7 +51,7 @@ class Owners:
 
     async def _wait_until_it_counts(self, prefix: str, name: str, half: Object) -> None:
         """What is implied ends when the role is said to be made."""
-        owner, _ = _owner_and_role(prefix, name, half)
+        owner, _ = api.owner_of(half, prefix)
         about = {"group": api.GROUP, "resource": "workspaces", "verb": "get", "name": name}
         asked = {"user": owner, "resourceAttributes": about}
         until = time.monotonic() + COUNTS_WITHIN
@@ -62,9 +62,10 @@ class Owners:
 
     async def grant(self, prefix: str, name: str, half: Object) -> None:
         """Make it, if the owner is known. Raises StatusError."""
-        owner, role_name = _owner_and_role(prefix, name, half)
+        owner, plain = api.owner_of(half, prefix)
         if not owner:
             return
+        role_name = api.owner_role_name(prefix, name[PREFIX_LENGTH:], plain)
         role: Object = {
             "apiVersion": api.CLUSTER_ROLES.api_version,
             "kind": "ClusterRole",
@@ -98,11 +99,12 @@ class Owners:
 
     async def revoke(self, prefix: str, name: str, half: Object) -> None:
         """Also where there is none."""
-        owner, role = _owner_and_role(prefix, name, half)
+        owner, plain = api.owner_of(half, prefix)
         if not owner:
             return
+        workspace = name[PREFIX_LENGTH:]
+        role, old = (of(prefix, workspace, plain) for of in (api.owner_role_name, api.ambiguous_role_name))
         await self._delete(role)
-        old = api.ambiguous_role_name(prefix, name[PREFIX_LENGTH:], _plain(owner, prefix))
         if old != role:
             found = await self._client.find(api.CLUSTER_ROLES, old)
             if found is not None and any(name in (rule.get("resourceNames") or ()) for rule in found["rules"] or ()):
@@ -113,14 +115,3 @@ class Owners:
             ignoring(404, self._client.delete(api.CLUSTER_ROLE_BINDINGS, role)),
             ignoring(404, self._client.delete(api.CLUSTER_ROLES, role)),
         )
-
-
-def _owner_and_role(prefix: str, name: str, half: Object) -> tuple[str, str]:
-    """The creator, as the shard knows him, and the name of his role in the parent; empty where there is none."""
-    owner: str = (half.get("metadata", {}).get("annotations") or {}).get(api.OWNER, "")
-    role = api.owner_role_name(prefix, name[PREFIX_LENGTH:], _plain(owner, prefix)) if owner else ""
-    return owner, role
-
-
-def _plain(owner: str, prefix: str) -> str:
-    return owner.replace(prefix, "", 1)
