@@ -9,6 +9,8 @@ import math
 
 UNCOUNTED = 100
 """One in so many of a limit may be made before anything is counted."""
+AT_ONCE = 8
+"""Objects that may be made after a count at least, where what is left is divided among several kcps."""
 LOW = 4
 """When less than one in so many of what was left is left, it is time to count anew."""
 
@@ -50,7 +52,13 @@ class Room:
         if self.counted is None:
             return self.limit // UNCOUNTED // workers
         left = self.limit - self.counted
-        return max(left * self.part // self.of, 1) if left > 0 else 0
+        if left <= 0:
+            return 0
+        if self.of == self.part:
+            return left
+        # What the others make meanwhile is not seen. So a part of much is not kept for later, when little may be left.
+        most = max(self.limit // UNCOUNTED, AT_ONCE)
+        return max(min(left * self.part // self.of, most), 1)
 
     def left(self, made: int, workers: int) -> int:
         return self.granted(workers) - made + self.base

@@ -6,8 +6,11 @@ anew, behind the requests; where none is left, a request waits for that, gives b
 is refused if there is none left indeed. Nobody is exempt but the administrator of the whole kcp; what kcp's own
 controllers make does not come this way, and is in the next count.
 
-What may come through beyond the limit: what the workspace has under way at that moment; for each kcp before the shard
-one, or a hundredth of the limit when it was started anew.
+Several kcps before one shard do not know what the others make. Each takes its part of what a count has left, and no
+more than a hundredth of the limit from one count to the next.
+
+What may come through beyond the limit: what the workspace has under way at that moment; for each further kcp before the
+shard, and for one that was started anew, a hundredth of the limit.
 """
 
 from __future__ import annotations

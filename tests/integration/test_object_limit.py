@@ -16,6 +16,7 @@ import pytest_asyncio
 
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
+from proxy.limits.room import AT_ONCE
 from proxy.server.objects import AGAIN
 from proxy.shard.control_plane import ControlPlane, ControlPlaneSettings
 from tests.integration.eventually import eventually
@@ -221,8 +222,10 @@ async def test_a_full_workspace_is_full_after_a_start(kcp: Kcp) -> None:
         assert await objects(client) == before
 
 
-async def test_several_kcps_divide_what_is_left(tmp_path: Path) -> None:
-    """They do not know what the others make, but how many there are."""
+@pytest.mark.parametrize("at_one_pace", [True, False], ids=["at-one-pace", "one-then-the-other"])
+async def test_several_kcps_divide_what_is_left(tmp_path: Path, at_one_pace: bool) -> None:
+    """They do not know what the others make, but how many there are: what one has counted before another has made
+    anything stands for little."""
     async with ControlPlane(ControlPlaneSettings(folder=tmp_path / "shard", durable=False)) as shard:
         options = ["--no-embedded", "--shard", f"eu={shard.kubeconfig}", "--workers=1", with_users(tmp_path)]
         options += [f"--workspace-objects={LIMIT}"]
@@ -254,16 +257,20 @@ async def test_several_kcps_divide_what_is_left(tmp_path: Path) -> None:
                         else:
                             return False
 
-                # At one pace: what each may make rests on what the other one had made when it counted.
-                full: set[str] = set()
+                clients = {"here": here, "there": there}
                 async with asyncio.timeout(TIMEOUT):
-                    for number in itertools.count():
-                        for name, client in (("here", here), ("there", there)):
-                            if name not in full and await refused(client, f"{name}-{number}"):
-                                full.add(name)
-                        if len(full) == 2:
+                    for number in range(2):
+                        for name, client in clients.items():
+                            assert not await refused(client, f"{name}-{number}")
+                    for number in itertools.count(2):
+                        chosen = list(clients) if at_one_pace else list(clients)[:1]
+                        for name in chosen:
+                            if await refused(clients[name], f"{name}-{number}"):
+                                del clients[name]
+                        if not clients:
                             break
-                assert LIMIT - 1 <= await objects(here) <= LIMIT + 3
+                most = LIMIT + 3 if at_one_pace else LIMIT + AT_ONCE
+                assert LIMIT - 1 <= await objects(here) <= most
 
 
 async def complete_in(shards: Shards, shard: str, token: str) -> None:

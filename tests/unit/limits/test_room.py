@@ -34,12 +34,23 @@ def test_more_than_there_may_be() -> None:
 
 def test_several_kcps_divide_what_is_left() -> None:
     counted = room()
-    counted.count_is(900, 0, 2, 8)
-    assert counted.granted(2) == 25
+    counted.count_is(960, 0, 2, 8)
+    assert counted.granted(2) == 10
     counted.count_is(999, 0, 2, 8)
     assert counted.granted(2) == 1, "or nobody could ever make the last one"
     counted.count_is(900, 0, 2, 1)
     assert counted.granted(2) == 100, "while its own Leases are not made"
+
+
+def test_a_part_of_much_is_not_kept() -> None:
+    """The others may have used all up by the time that it is."""
+    counted = room(50_000)
+    counted.count_is(1000, 0, 2, 4)
+    assert counted.granted(2) == 500
+    assert (counted.is_low(100, 2), counted.is_low(130, 2)) == (True, False)
+    few = room(100)
+    few.count_is(0, 0, 1, 2)
+    assert few.granted(1) == 8
 
 
 def test_another_limit_counts_at_once() -> None:
