@@ -353,7 +353,8 @@ async def purge(client: Client, token: str, native: NativeKinds) -> list[str]:
     for crd in (await client.list(CRDS, label_selector=selector))["items"]:
         await end_conversion(client, crd)
     await _each([kind for kind in await kinds_of(client, token, native) if kind.resource != CRDS], strip)
-    return await remove(client, token, native)
+    left = await remove(client, token, native)
+    return [*left.namespaces, *left.others]
 
 
 async def strip_and_delete(client: Client, resource: Resource, obj: Object) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from proxy.identities import Identity
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError, ignoring
 from proxy.tenancy import removal
+from proxy.tenancy.departures import Departures
 from proxy.tenancy.index import ARRIVED, DELETING, DEPARTED, FROZEN, LOGICAL_CLUSTERS, Workspace, WorkspaceIndex
 from proxy.tenancy.kinds import NativeKinds
 
@@ -16,10 +17,15 @@ from proxy.tenancy.kinds import NativeKinds
 class Removed(NamedTuple):
     """How far it is."""
 
-    left: list[str]
-    """What is still there."""
+    again: float | None = None
+    """Seconds until it is to be asked for again; None once all is gone."""
+    left: Sequence[str] = ()
+    """What keeps it, in a few words each, where that was looked at and takes its time."""
     last: Workspace | None = None
     """What was known of it, where that was so until its end."""
+
+
+GONE = Removed()
 
 
 class Ending:
@@ -30,26 +36,54 @@ class Ending:
         self._removers = Identity.REMOVAL.on_all(shards)
         self._index = index
         self._native = native
+        self._departures = {shard: Departures() for shard in shards}
+        self._waiting: set[str] = set()
+        """Tokens of workspaces of which namespaces were all that was left at the last look."""
+        index.add_listener(self._changed)
+
+    def _changed(self, workspace: Workspace, exists: bool) -> None:
+        if not exists:
+            self._departures[workspace.shard].gone(workspace.token)
+            self._waiting.discard(workspace.token)
 
     async def remove(self, token: str, shard: str) -> Removed:
         """Remove the workspace with ``token`` and all that it holds."""
-        client = self._shards[shard]
+        client, departures = self._shards[shard], self._departures[shard]
         known = self._index.by_token(token)
         if known is not None and known.stage in (FROZEN, DEPARTED, ARRIVED):
-            return Removed(["a move to another shard"])
+            return Removed(departures.again(token), ["a move to another shard"])
         if known is not None and known.empty and await self._remove_empty(known):
-            return Removed([], known)
+            return Removed(last=known)
         if known is None or known.phase != DELETING:
             patch = {"status": {"phase": DELETING}}
             await ignoring(404, client.patch(LOGICAL_CLUSTERS, token, patch, subresource="status"))
+        children = self._index.children(known.path) if known is not None else ()
+        if not children and not departures.begins(token):
+            return Removed(departures.again(token))
+        left = await self._remove_content(token, shard)
+        if left:
+            return Removed(departures.again(token), left if departures.takes_long(token) else ())
+        await ignoring(404, client.delete(LOGICAL_CLUSTERS, token))
+        return GONE
+
+    async def _remove_content(self, token: str, shard: str) -> list[str]:
+        """What is still there, in a few words each."""
         remover = self._removers[shard]
+        if token in self._waiting:  # all else is looked at once they are gone
+            namespaces = await removal.delete_namespaces(remover, token)
+            if namespaces:
+                return namespaces
+            self._waiting.discard(token)
+            self._departures[shard].emptied(token)
         children = await removal.delete_children(remover, token)
         if children:
-            return Removed([f"workspaces: {children}"])
+            return [f"workspaces: {children}"]
         left = await removal.remove(remover, token, self._native[shard])
-        if not left:
-            await ignoring(404, client.delete(LOGICAL_CLUSTERS, token))
-        return Removed(left)
+        if not left.namespaces:
+            self._departures[shard].emptied(token)
+        elif not left.others:
+            self._waiting.add(token)
+        return [*left.namespaces, *left.others]
 
     async def _remove_empty(self, workspace: Workspace) -> bool:
         """Whether it was removed: it was not if somebody has used it since the index heard of it."""

@@ -18,6 +18,7 @@ from proxy.mapping.names import KCP_GROUPS, NATIVE_GROUPS
 from proxy.mapping.registrations import STORED_GROUP
 from proxy.mapping.shared import shared_group
 from proxy.tenancy.content import BINDINGS, CRDS, own
+from proxy.tenancy.vacancies import Vacancies
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 KEPT = 60.0
@@ -33,6 +34,8 @@ class Kind(NamedTuple):
     has_status: bool
     converted: bool = False
     """Whether a webhook of its workspace may be asked before its objects can be read."""
+    native: bool = False
+    """Whether the shard serves it by itself, for all workspaces."""
 
 
 class NativeKinds:
@@ -44,6 +47,7 @@ class NativeKinds:
         self._read = 0.0
         """When that was, by `time.monotonic`."""
         self._reading = asyncio.Lock()
+        self._vacancies = Vacancies(client)
 
     @classmethod
     def on_all(cls, shards: Mapping[str, Client]) -> dict[str, NativeKinds]:
@@ -65,6 +69,11 @@ class NativeKinds:
     async def namespaced(self) -> list[Kind]:
         """Those of them in namespaces. Raises StatusError."""
         return [kind for kind in await self.all() if kind.resource.namespaced]
+
+    async def is_vacant(self, kind: Kind) -> bool:
+        """Whether no workspace of the shard had any at a moment after this was asked; False where that cannot be said.
+        Raises StatusError."""
+        return kind.native and await self._vacancies.is_vacant(kind.resource)
 
     def forget(self) -> None:
         self._known = None
@@ -98,7 +107,7 @@ async def native_kinds(client: Client) -> list[Kind]:
                         continue
                     resource = Resource(group, version["version"], place[1], entry["scope"] == "Namespaced")
                     subresources = {part["subresource"] for part in entry.get("subresources") or ()}
-                    found.setdefault(place, Kind(resource, "status" in subresources))
+                    found.setdefault(place, Kind(resource, "status" in subresources, native=True))
     return list(found.values())
 
 

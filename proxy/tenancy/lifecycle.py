@@ -22,7 +22,7 @@ from proxy.kube.tally import Tallies
 from proxy.kube.workqueue import WorkQueue
 from proxy.mapping.token import PREFIX_LENGTH, new_token, token_of
 from proxy.tenancy import api, content, pairs
-from proxy.tenancy.ending import Ending
+from proxy.tenancy.ending import GONE, Ending
 from proxy.tenancy.index import (
     DELETING,
     IMPLIED,
@@ -42,11 +42,7 @@ from proxy.tenancy.shards import Shards
 
 log = logging.getLogger(__name__)
 
-WORKERS = 8
-LOOKS = 50
-"""A second, at most, at what is left of workspaces that are being deleted: the shard needs its time for that itself."""
-LOOKS_AGAIN, LOOKS_AGAIN_AT_LAST = 0.2, 10.0
-"""Seconds from one look at such a workspace to the next: alone, and as one of many."""
+WORKERS = 16
 ALL_WITHIN = 30.0
 """Seconds until all that shards have is listed."""
 UNSCHEDULABLE_AGAIN = 10.0
@@ -98,8 +94,6 @@ class Lifecycle:
         self._tallies = tallies or Tallies()
         self._heard: dict[str, float] = {}
         """uid of a ClusterWorkspace that is not Ready yet → when we first saw it, by `time.monotonic`."""
-        self._leaving: set[Key] = set()
-        """Pairs whose content takes its time to go."""
         self._waiting: set[Key] = set()
         """Pairs that no shard may take."""
         self.queue: WorkQueue[Key] = WorkQueue(self._reconcile, name="workspaces", workers=WORKERS, max_delay=10.0)
@@ -323,15 +317,14 @@ class Lifecycle:
         workspace = await pairs.condemn(client, api.WORKSPACES, workspace)
         pair = await pairs.condemn(client, api.CLUSTER_WORKSPACES, pair)
         token, shard = self._place_for_deletion(key, pair, parent)
-        last: Workspace | None = None
+        removed = GONE
         if token is not None and shard is not None:
-            left, last = await self._ending.remove(token, shard)
-            if left:
-                if pair is not None:
-                    await pairs.say_left(client, pair, left)
-                self._leaving.add(key)
-                return max(LOOKS_AGAIN, min(len(self._leaving) / LOOKS, LOOKS_AGAIN_AT_LAST))
-        has_role = last is None or last.owner_role != IMPLIED
+            removed = await self._ending.remove(token, shard)
+            if removed.again is not None:
+                if pair is not None and removed.left:
+                    await pairs.say_left(client, pair, removed.left)
+                return removed.again
+        has_role = removed.last is None or removed.last.owner_role != IMPLIED
         if parent is not None and has_role:
             await self._owners[key.shard].revoke(parent.prefix, key.name, pair or workspace or {})
         for resource, obj in ((api.CLUSTER_WORKSPACES, pair), (api.WORKSPACES, workspace)):
@@ -342,7 +335,6 @@ class Lifecycle:
             self._heard.pop(pair["metadata"]["uid"], None)
             self._told.discard(pair["metadata"]["uid"])
             self._waited.discard(pair["metadata"]["uid"])
-        self._leaving.discard(key)
         return None
 
     def _place_for_deletion(

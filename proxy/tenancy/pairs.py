@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError, ignoring
@@ -67,7 +68,7 @@ async def condemn(client: Client, resource: Resource, obj: Object | None) -> Obj
     return now if now["metadata"].get("finalizers") else None
 
 
-async def say_left(client: Client, pair: Object, left: list[str]) -> None:
+async def say_left(client: Client, pair: Object, left: Sequence[str]) -> None:
     """Tell in the ClusterWorkspace ``pair`` what keeps it."""
     status = pair.get("status") or {}
     before = list(status.get("conditions") or ())

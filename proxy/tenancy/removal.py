@@ -6,6 +6,9 @@ are read once for all deletions, its own CRDs, and those that it shares.
 
 from __future__ import annotations
 
+import asyncio
+from typing import NamedTuple
+
 from proxy.kube.client import METADATA_LIST, Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.mapping.shared import without_identities
@@ -21,34 +24,43 @@ APART = frozenset(
 """What is deleted by itself: before all else, or before its parent's content."""
 
 
-async def remove(client: Client, token: str, native: NativeKinds) -> list[str]:
-    """Ask for everything of the workspace with ``token`` to be deleted; what is still there, in a few words each.
+class Left(NamedTuple):
+    """What is still there, in a few words each."""
 
-    To be called again until the answer is empty. Child workspaces must be gone before: they are left alone here.
+    namespaces: list[str]
+    others: list[str]
+
+
+async def remove(client: Client, token: str, native: NativeKinds) -> Left:
+    """Ask for everything of the workspace with ``token`` to be deleted.
+
+    To be called again until nothing is left. Child workspaces must be gone before: they are left alone here.
     """
-    left: list[str] = []
     crds = await own(client, CRDS, token)
     for crd in crds:
         await end_conversion(client, crd)
     await _delete_each(client, CRDS, crds)
-    left += [f"customresourcedefinitions: {len(crds)}"] if crds else []
-    namespaces = await _delete_namespaces(client, token)
-    left += namespaces
+    left = [f"customresourcedefinitions: {len(crds)}"] if crds else []
+    namespaces = await delete_namespaces(client, token)
     if namespaces:
         # They take their time, and what acts in them may need its ClusterRoles until they are gone. Most workspaces
         # have nothing else that has to be waited for, and are looked through once.
-        return left
+        return Left(namespaces, left)
     bindings = await own(client, BINDINGS, token)
-    for kind in [*await native.all(), *of_crds(crds), *of_bindings(bindings)]:
-        resource = kind.resource
-        if resource.namespaced or (resource.group, resource.plural) in APART:
-            continue
-        count = await _delete_all(client, resource, token)
-        left += [f"{resource.plural}: {count}"] if count else []
-    if not left:  # they say where objects stand, which may have finalizers for somebody to see to
+    kinds = [*await native.all(), *of_crds(crds), *of_bindings(bindings)]
+    cluster = [kind for kind in kinds if not kind.resource.namespaced and _place(kind.resource) not in APART]
+    vacant = await asyncio.gather(*map(native.is_vacant, cluster))
+    for kind, nobody_has_any in zip(cluster, vacant, strict=True):
+        count = 0 if nobody_has_any else await _delete_all(client, kind.resource, token)
+        left += [f"{kind.resource.plural}: {count}"] if count else []
+    if bindings and not left:  # they say where objects stand, which may have finalizers for somebody to see to
         count = await _delete_all(client, BINDINGS, token)
         left += [f"typebindings: {count}"] if count else []
-    return left
+    return Left([], left)
+
+
+def _place(resource: Resource) -> tuple[str, str]:
+    return resource.group, resource.plural
 
 
 async def _delete_all(client: Client, resource: Resource, token: str) -> int:
@@ -82,8 +94,8 @@ async def end_conversion(client: Client, crd: Object) -> None:
             raise
 
 
-async def _delete_namespaces(client: Client, token: str) -> list[str]:
-    """Those that there are, in a few words each."""
+async def delete_namespaces(client: Client, token: str) -> list[str]:
+    """Ask for those of a workspace to be deleted; which there are, in a few words each."""
     left = []
     for item in await own(client, NAMESPACES, token):
         name = item["metadata"]["name"]
