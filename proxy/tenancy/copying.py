@@ -332,7 +332,7 @@ class Copier:
 
 async def purge(client: Client, token: str, native: NativeKinds) -> list[str]:
     """Remove a copy of the workspace with ``token`` that nobody is served from, whatever its finalizers wait for: that
-    is done where it is served. As `removal.remove`: to be called until the answer is empty."""
+    is done where it is served. To be called until the answer is empty."""
     selector = f"{LABEL}={token}"
 
     async def strip(kind: Kind) -> None:
@@ -353,8 +353,7 @@ async def purge(client: Client, token: str, native: NativeKinds) -> list[str]:
     for crd in (await client.list(CRDS, label_selector=selector))["items"]:
         await end_conversion(client, crd)
     await _each([kind for kind in await kinds_of(client, token, native) if kind.resource != CRDS], strip)
-    left = await remove(client, token, native)
-    return [*left.namespaces, *left.others]
+    return (await remove(client, token, native)).all
 
 
 async def strip_and_delete(client: Client, resource: Resource, obj: Object) -> None:

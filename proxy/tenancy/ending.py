@@ -83,7 +83,7 @@ class Ending:
             self._departures[shard].emptied(token)
         elif not left.others:
             self._waiting.add(token)
-        return [*left.namespaces, *left.others]
+        return left.all
 
     async def _remove_empty(self, workspace: Workspace) -> bool:
         """Whether it was removed: it was not if somebody has used it since the index heard of it."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError, ignoring
+from proxy.mapping.token import LABEL, token_of
 from proxy.tenancy import api
 from proxy.tenancy.index import READY
 
@@ -19,7 +20,11 @@ async def create_half(client: Client, resource: Resource, kind: str, other: Obje
     obj: Object = {
         "apiVersion": resource.api_version,
         "kind": kind,
-        "metadata": {"name": meta["name"], "annotations": {api.OWNER: owner} if owner else {}},
+        "metadata": {
+            "name": meta["name"],
+            "labels": {LABEL: token_of(meta["name"])},  # the shard would do it, at some cost
+            "annotations": {api.OWNER: owner} if owner else {},
+        },
         "spec": {key: other["spec"][key] for key in ("type", "shard") if key in other["spec"]},
     }
     try:

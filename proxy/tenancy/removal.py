@@ -30,6 +30,10 @@ class Left(NamedTuple):
     namespaces: list[str]
     others: list[str]
 
+    @property
+    def all(self) -> list[str]:
+        return [*self.namespaces, *self.others]
+
 
 async def remove(client: Client, token: str, native: NativeKinds) -> Left:
     """Ask for everything of the workspace with ``token`` to be deleted.

@@ -21,6 +21,7 @@ from proxy.tenancy.content import BINDINGS, CRDS, initialize
 from proxy.tenancy.kinds import AGGREGATED, NativeKinds
 from proxy.tenancy.namespaces import Namespaces
 from proxy.tenancy.removal import remove
+from proxy.tenancy.vacancies import Vacancies
 from tests.integration.eventually import eventually
 from tests.integration.test_namespaces import CONFIG_MAPS, widgets
 
@@ -33,9 +34,12 @@ class Recording(Client):
     def __init__(self, client: Client) -> None:
         super().__init__(client.connection)
         self.asked: list[str] = []
+        self.asking = asyncio.Event()
+        """Set from the first request on."""
 
     async def _send(self, method: str, url: URL, data: bytes | None, headers: CIMultiDict[str], timeout: float) -> Any:
         self.asked.append(f"{method} {url.path}")
+        self.asking.set()
         return await super()._send(method, url, data, headers, timeout)
 
 
@@ -120,7 +124,7 @@ async def take_away(client: Client, token: str, native: NativeKinds) -> set[str]
     recording = Recording(client)
 
     async def gone() -> bool:
-        return not await remove(recording, token, native)
+        return not (await remove(recording, token, native)).all
 
     async with recording:
         await eventually(gone)
@@ -154,3 +158,60 @@ async def test_no_kind_of_a_shard_is_forgotten(admin: Client, native: NativeKind
             place = (resource.group, resource.plural)
             assert place in known or place in {HIDDEN, (BINDINGS.group, BINDINGS.plural)}, place
     assert (NAMESPACES.group, NAMESPACES.plural) in known
+
+
+CLASSES = Resource("storage.k8s.io", "v1", "storageclasses", False)
+QUOTAS = Resource("", "v1", "resourcequotas")
+LEASES = Resource("coordination.k8s.io", "v1", "leases")
+
+
+@pytest.mark.parametrize("resource", [CLASSES, QUOTAS, LEASES], ids=lambda resource: resource.plural)
+async def test_whoever_asks_at_the_same_time_shares_a_look(admin: Client, resource: Resource) -> None:
+    """Leases are there, but none of a workspace."""
+    recording = Recording(admin)
+    async with recording:
+        vacancies = Vacancies(recording)
+        assert await asyncio.gather(*(vacancies.is_vacant(resource) for _ in range(20))) == [True] * 20
+        assert len(recording.asked) == 1
+
+
+@pytest.mark.parametrize("resource", [CLASSES, QUOTAS], ids=lambda resource: resource.plural)
+async def test_a_look_that_began_before_does_not_count(admin: Client, native: NativeKinds, resource: Resource) -> None:
+    token = new_token()
+    namespace = f"{token}-default" if resource.namespaced else None
+    await initialize(admin, f"{token}-", "Team")
+    recording = Recording(admin)
+    async with recording:
+        vacancies = Vacancies(recording)
+        before = asyncio.create_task(vacancies.is_vacant(resource))
+        await recording.asking.wait()
+        made = {"metadata": {"name": f"{token}-a"}, "provisioner": "example.com/none"}
+        await admin.create(resource, made if namespace is None else {"metadata": {"name": "a"}}, namespace)
+        assert not await vacancies.is_vacant(resource)
+        assert await before in (True, False), "it may have seen either"
+        assert not await vacancies.is_vacant(resource)
+        assert len(recording.asked) == 2, "a kind that is used is not looked at again at once"
+    await take_away(admin, token, native)
+
+
+async def test_what_stands_behind_many_of_the_shards_own_is_not_missed(admin: Client) -> None:
+    """Names of the shard's own objects that begin as tokens do may be more than are looked at."""
+    names = [f"kaaa-{number:03}" for number in range(60)]
+    token = "kzzzzzzz7"
+    for name in [*names, f"{token}-a"]:
+        await admin.create(CLASSES, {"metadata": {"name": name}, "provisioner": "example.com/none"})
+    try:
+        assert not await Vacancies(admin).is_vacant(CLASSES)
+        await admin.delete(CLASSES, f"{token}-a")
+        assert not await Vacancies(admin).is_vacant(CLASSES), "that cannot be said"
+        for name in names[30:]:
+            await admin.delete(CLASSES, name)
+        assert await Vacancies(admin).is_vacant(CLASSES)
+    finally:
+        for item in (await admin.list(CLASSES))["items"]:
+            if item["metadata"]["name"] in [*names, f"{token}-a"]:
+                await admin.delete(CLASSES, item["metadata"]["name"])
+
+
+async def test_a_type_that_is_not_served_is_vacant(admin: Client) -> None:
+    assert await Vacancies(admin).is_vacant(Resource("nothing.example.com", "v1", "nothings"))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from proxy.identities import Identity
 from proxy.kube.client import Client, Object, Resource
 from proxy.kube.errors import StatusError
 from proxy.shard.control_plane import ControlPlane
@@ -377,6 +378,43 @@ async def test_controllers_name_the_owner(shard: ControlPlane) -> None:
     async with shard.client() as client:
         made = await eventually(lambda: dry_run(client, CLUSTER_WORKSPACES, obj), StatusError, timeout=60)
     assert owner(made) == f"{TOKEN}-alice"
+
+
+@pytest.mark.parametrize("method", ["posted", "applied"])
+async def test_what_controllers_make_has_no_managed_fields(shard: ControlPlane, alice: Client, method: str) -> None:
+    """And gets none by their later writes; what users make has them."""
+    name = f"{TOKEN}-team-f"
+    obj = workspace(name)
+    async with shard.client() as admin:
+        tenancy = Identity.TENANCY.on(admin)
+        if method == "posted":
+            made = await create_workspace(tenancy, obj)
+        else:
+            made = await tenancy.apply(WORKSPACES, obj | {"apiVersion": WORKSPACES.api_version}, manager="kcp")
+        try:
+            assert "managedFields" not in made["metadata"]
+            ready = {"status": {"phase": "Ready"}}
+            told = await tenancy.patch(WORKSPACES, name, ready, subresource="status")
+            assert told["status"] == ready["status"]
+            assert "managedFields" not in told["metadata"]
+            labelled = await alice.apply(
+                WORKSPACES,
+                {
+                    "apiVersion": WORKSPACES.api_version,
+                    "kind": "Workspace",
+                    "metadata": {"name": name, "labels": {"team": "f"}},
+                },
+                manager="kubectl",
+            )
+            managers = [entry["manager"] for entry in labelled["metadata"]["managedFields"]]
+            assert sorted(managers) == ["before-first-apply", "kubectl"]
+        finally:
+            await remove_workspace(admin, name)
+    theirs = await create_workspace(alice, workspace(name))
+    try:
+        assert theirs["metadata"]["managedFields"]
+    finally:
+        await remove_workspace(alice, name)
 
 
 async def test_nothing_of_a_workspace_runs_on_a_shards_node(shard: ControlPlane) -> None:
