@@ -218,6 +218,8 @@ class Worker:
         if root is None:
             return "workspace root is not known yet"
         # Of other shards' absence only their own workspaces take notice.
+        if not self.index.synced_with(root.shard):
+            return f"not all workspaces of shard {root.shard} are known yet"
         if root.shard in self._discovery.unsynced():
             return f"discovery of shard {root.shard} is not read yet"
         return None
