@@ -3,6 +3,9 @@
 A user with a token reads and writes a few small objects, on its connections, at a steady pace. Meanwhile another
 workspace's user opens connections, from a process of its own, and asks as fast as it is answered. What is compared is
 the first one's time for a request before (``quiet``) and during each flood, in turns.
+
+What of that is the machine's tell ``computing``, which asks for nothing but keeps one core busy, and ``--direct``: then
+the two are users of the kube-apiserver itself, between whom its own priority and fairness decides.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from rich.table import Table
 from proxy.kube.client import Client
 from proxy.kube.config import load_kubeconfig
 from tests.bench.load import Connection, Target, connect
-from tests.bench.system import USER_TOKEN, System, at, grant
+from tests.bench.system import BINDINGS, RBAC, ROLES, System, at, grant
 from tests.bench.works import NAMESPACES, configmap, fill
 
 OUTPUT = Path("build/bench-flood.json")
@@ -40,7 +43,9 @@ PACE = 0.02
 VICTIMS = 4
 """Connections of the one that is measured."""
 QUIET = "quiet"
-KINDS = ("lists", "gets", "creates", "watches", "slow", "bodies")
+KINDS = ("lists", "gets", "creates", "watches", "slow", "bodies", "computing")
+HEADERS = "FLOOD_HEADERS"
+"""Variable with what a flood's requests say of who asks, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,35 +64,47 @@ class Row:
     """What the flood got in one round, by status, and ``open`` for what it did not get in the time."""
 
 
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two: how it asks, and what its namespaces' names begin with there."""
+
+    target: Target
+    prefix: str = ""
+
+    def request(self, method: str, namespace: str, name: str = "", body: bytes = b"", query: str = "") -> bytes:
+        path = f"/api/v1/namespaces/{self.prefix}{namespace}/configmaps" if namespace else "/api/v1/configmaps"
+        return self.target.request(method, path + (f"/{name}" if name else "") + query, body)
+
+
 class Flood:
     """``connections`` of one kind; statuses are counted."""
 
-    def __init__(self, target: Target, kind: str) -> None:
-        self._target = target
+    def __init__(self, side: Side, kind: str) -> None:
+        self._side = side
         self._kind = kind
         self.answers: Counter[str] = Counter()
         self._numbers = itertools.count()
 
     def _request(self) -> bytes:
-        target, number = self._target, next(self._numbers)
+        side, number = self._side, next(self._numbers)
         name = f"f-{os.getpid()}-{number}"
-        path = "/api/v1/namespaces/create/configmaps"
         if self._kind == "gets":
-            return target.request("GET", f"/api/v1/namespaces/list/configmaps/o-{number % OBJECTS}")
+            return side.request("GET", "list", f"o-{number % OBJECTS}")
         if self._kind == "creates":
-            return target.request("POST", path, configmap(name))
+            return side.request("POST", "create", body=configmap(name))
         if self._kind == "bodies":
-            return target.request("POST", path + "?dryRun=All", configmap(name, "v" * 900_000))
+            return side.request("POST", "create", body=configmap(name, "v" * 900_000), query="?dryRun=All")
         if self._kind == "watches":
-            query = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
-            return target.request("GET", f"/api/v1/namespaces/list/configmaps?{query}&timeoutSeconds=300")
-        return target.request("GET", "/api/v1/configmaps" if number % 2 else "/api/v1/namespaces/list/configmaps")
+            query = "?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+            return side.request("GET", "list", query=f"{query}&timeoutSeconds=300")
+        # Directly, all namespaces are everybody's.
+        return side.request("GET", "" if number % 2 and not side.prefix else "list")
 
     async def one(self) -> None:
         """One connection, again and again."""
         while True:
             try:
-                connection = await connect(self._target)
+                connection = await connect(self._side.target)
                 await self._use(connection)
             except (OSError, asyncio.CancelledError) as error:
                 if isinstance(error, asyncio.CancelledError):
@@ -114,11 +131,15 @@ class Flood:
             self.answers[str(status)] += 1
 
 
-async def flood(kind: str, url: str, authority: Path, connections: int) -> None:
+async def flood(kind: str, url: str, authority: Path, prefix: str, connections: int) -> None:
     """Until it is killed; says now and then what it was answered."""
     tls = ssl.create_default_context(cafile=str(authority))
-    target = Target(NOISY, url, tls, (("authorization", f"Bearer {USER_TOKEN}"),))
-    made = Flood(target, kind)
+    headers = tuple((name, value) for name, value in json.loads(os.environ[HEADERS]))
+    made = Flood(Side(Target(NOISY, url, tls, headers), prefix), kind)
+    if kind == "computing":
+        print("{}", flush=True)
+        while True:
+            sum(range(10_000))
     async with asyncio.TaskGroup() as group:
         for _ in range(connections):
             group.create_task(made.one())
@@ -128,16 +149,17 @@ async def flood(kind: str, url: str, authority: Path, connections: int) -> None:
 
 
 @asynccontextmanager
-async def flooding(kind: str, url: str, authority: Path, connections: int) -> AsyncIterator[Counter[str]]:
+async def flooding(kind: str, side: Side, authority: Path, connections: int) -> AsyncIterator[Counter[str]]:
     """A flood beside the block, from a process that gives way to others; afterwards its answers are counted."""
     answers: Counter[str] = Counter()
     if kind == QUIET:
         yield answers
         return
     process = await asyncio.create_subprocess_exec(
-        *("nice", "-n", "5", sys.executable, "-m", "tests.bench.flood", "--flood", kind, "--url", url),
-        *("--authority", str(authority), "--connections", str(connections)),
+        *("nice", "-n", "5", sys.executable, "-m", "tests.bench.flood", "--flood", kind, "--url", side.target.url),
+        *("--authority", str(authority), "--prefix", side.prefix, "--connections", str(connections)),
         stdout=asyncio.subprocess.PIPE,
+        env=os.environ | {HEADERS: json.dumps(side.target.headers)},
     )
     assert process.stdout is not None
     await process.stdout.readline()
@@ -152,8 +174,8 @@ async def flooding(kind: str, url: str, authority: Path, connections: int) -> As
 class Victim:
     """Requests at a steady pace, of which each one's time is known."""
 
-    def __init__(self, target: Target) -> None:
-        self._target = target
+    def __init__(self, side: Side) -> None:
+        self._side = side
         self._numbers = itertools.count()
         self.times: dict[str, list[float]] = {"GET": [], "create": []}
         self.refused = 0
@@ -161,13 +183,13 @@ class Victim:
     def _next(self) -> tuple[str, bytes]:
         number = next(self._numbers)
         if number % 4:
-            return "GET", self._target.request("GET", f"/api/v1/namespaces/own/configmaps/o-{number % 100}")
-        path = "/api/v1/namespaces/create/configmaps"
-        return "create", self._target.request("POST", path, configmap(f"v-{os.getpid()}-{time.time_ns()}-{number}"))
+            return "GET", self._side.request("GET", "own", f"o-{number % 100}")
+        made = configmap(f"v-{os.getpid()}-{time.time_ns()}-{number}")
+        return "create", self._side.request("POST", "create", body=made)
 
     async def run(self, seconds: float) -> None:
         """On `VICTIMS` connections. A request that takes long makes the next one late."""
-        opened = [await connect(self._target) for _ in range(VICTIMS)]
+        opened = [await connect(self._side.target) for _ in range(VICTIMS)]
         until = time.perf_counter() + seconds
         await asyncio.gather(*(self._use(connection, until, turn) for turn, connection in enumerate(opened)))
         for connection in opened:
@@ -185,8 +207,8 @@ class Victim:
             await asyncio.sleep(max(0.0, PACE - seconds))
 
 
-async def prepare(system: System) -> str:
-    """A second workspace full of objects; its URL."""
+async def prepare(system: System, direct: bool) -> tuple[Side, Side]:
+    """A second workspace full of objects; how the two ask."""
     await system.create_workspace(NOISY, "Universal", system.org)
     url = f"{system.url}/clusters/root:benchmarks:{NOISY}"
     for workspace in (system.client.connection.server, url):
@@ -197,25 +219,43 @@ async def prepare(system: System) -> str:
             if workspace == url:
                 await grant(client, "", "configmaps", "*")
                 await fill(client, "list", OBJECTS)
-    return url
+    if not direct:
+        quiet = system.proxied()
+        return Side(quiet), Side(Target(NOISY, url, quiet.tls, quiet.headers))
+    return await _user(system, "victim", f"root:benchmarks:{system.name}"), await _user(
+        system, NOISY, f"root:benchmarks:{NOISY}"
+    )
+
+
+async def _user(system: System, name: str, path: str) -> Side:
+    """Of the kube-apiserver, who may do the same in the namespaces of the workspace at ``path``. Its administrator
+    impersonates him, so that fairness knows him."""
+    prefix = f"{await system.token_of(path)}-"
+    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]}]
+    await system.shard.create(ROLES, {"metadata": {"name": name}, "rules": rules})
+    role = {"apiGroup": RBAC, "kind": "ClusterRole", "name": name}
+    subjects = [{"apiGroup": RBAC, "kind": "User", "name": name}]
+    await system.shard.create(BINDINGS, {"metadata": {"name": name}, "roleRef": role, "subjects": subjects})
+    target = system.direct()
+    return Side(Target(name, target.url, target.tls, (*target.headers, ("impersonate-user", name))), prefix)
 
 
 async def measure(
     rounds: int, seconds: float, workers: int, connections: int, kinds: tuple[str, ...], options: tuple[str, ...],
-    say: Callable[[str], object],
+    direct: bool, say: Callable[[str], object],
 ) -> list[Row]:  # fmt: skip
     async with System(workers, *options) as system:
-        url = await prepare(system)
+        quiet, noisy = await prepare(system, direct)
         authority = system.root / "flood-ca.crt"
-        authority.write_bytes(system.client.connection.ca_data or b"")
+        authority.write_bytes((system.shard if direct else system.client).connection.ca_data or b"")
         seen: dict[str, list[Victim]] = {}
         got: dict[str, Counter[str]] = {}
-        await Victim(system.proxied()).run(2)
+        await Victim(quiet).run(2)
         for turn in range(rounds):
             for kind in (QUIET, *kinds):
                 say(f"round {turn + 1}: {kind}")
-                async with flooding(kind, url, authority, connections) as answers:
-                    victim = Victim(system.proxied())
+                async with flooding(kind, noisy, authority, connections) as answers:
+                    victim = Victim(quiet)
                     await victim.run(seconds)
                 seen.setdefault(kind, []).append(victim)
                 got[kind] = answers
@@ -243,20 +283,22 @@ def _part(ordered: list[float], part: float) -> float:
 @click.option("--connections", default=200, show_default=True, help="Of the flood.")
 @click.option("--only", multiple=True, type=click.Choice(KINDS))
 @click.option("--option", "options", multiple=True, help="Further flag of `kcp start`, as --workspace-watches=5.")
+@click.option("--direct", is_flag=True, help="Both ask the kube-apiserver itself.")
 @click.option("--flood", "flood_kind", hidden=True)
 @click.option("--url", hidden=True, default="")
 @click.option("--authority", hidden=True, type=Path)
+@click.option("--prefix", hidden=True, default="")
 def main(
     rounds: int, seconds: float, workers: int, connections: int, only: tuple[str, ...], options: tuple[str, ...],
-    flood_kind: str | None, url: str, authority: Path,
+    direct: bool, flood_kind: str | None, url: str, authority: Path, prefix: str,
 ) -> None:  # fmt: skip
     """Measure, print a table, write build/bench-flood.json."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         if flood_kind:
-            runner.run(flood(flood_kind, url, authority, connections))
+            runner.run(flood(flood_kind, url, authority, prefix, connections))
             return
         console = Console(stderr=True)
-        rows = runner.run(measure(rounds, seconds, workers, connections, only or KINDS, options, console.log))
+        rows = runner.run(measure(rounds, seconds, workers, connections, only or KINDS, options, direct, console.log))
     table = Table("flood", "of the other", "requests", "refused", "p50 ms", "p99 ms", "worst p99", "×", "flood got")
     quiet = {row.verb: row.p99 for row in rows if row.flood == QUIET}
     for row in rows:
