@@ -41,6 +41,15 @@ class LazyGroup(click.Group):
         return command
 
 
+def _say_version(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        assert isinstance(ctx.command, click.Group)
+        command = ctx.command.get_command(ctx, "version")
+        assert command is not None
+        ctx.invoke(command)
+        ctx.exit()
+
+
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -59,6 +68,14 @@ Examples:
   kcp defragment                              give unused space of etcd back
   kcp doctor                                  what is wrong, and what to do
   kcp binaries list                           which control-plane programs are used""",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_say_version,
+    help="Print the releases of kcp and of Kubernetes, and exit.",
 )
 def main() -> None:
     """Many isolated Kubernetes control planes (workspaces) out of a few real kube-apiservers (shards)."""
