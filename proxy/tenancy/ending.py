@@ -43,7 +43,8 @@ class Ending:
 
     def _changed(self, workspace: Workspace, exists: bool) -> None:
         if not exists:
-            self._departures[workspace.shard].gone(workspace.token)
+            for departures in self._departures.values():
+                departures.gone(workspace.token)
             self._waiting.discard(workspace.token)
 
     async def remove(self, token: str, shard: str) -> Removed:

@@ -17,6 +17,7 @@ from proxy.kube.config import load_kubeconfig
 from proxy.kube.errors import StatusError
 from proxy.shard.addresses import free_port
 from tests.bench.load import Target
+from tests.bench.peers import RELAY
 
 WORKSPACES = Resource("tenancy.kcp.dev", "v1beta1", "workspaces", namespaced=False)
 RBAC = "rbac.authorization.k8s.io"
@@ -136,7 +137,8 @@ class System:
 
     def peer(self, name: str, url: str) -> Target:
         """Another proxy before the same kube-apiserver, which shows the same certificate."""
-        return Target(name, url, self.proxied().tls, self.proxied().headers)
+        asks = self.direct() if name == RELAY else self.proxied()
+        return Target(name, url, self.proxied().tls, asks.headers)
 
     def processes(self) -> dict[str, list[int]]:
         """Process ids by what they are: proxy workers, kcp itself (controllers), kube-apiserver, etcd, ..."""

@@ -15,6 +15,8 @@ from proxy.binaries.build import compile_packages
 from proxy.binaries.find import cache_folder
 from proxy.shard.addresses import free_port
 
+RELAY = "TLS relay"
+"""The one that knows nobody: requests that pass it are the administrator's."""
 GO_PROXY = Path(__file__).parent / "reverseproxy"
 
 
@@ -33,6 +35,7 @@ def running(pki: Path, server: str) -> Iterator[dict[str, tuple[int, str]]]:
     commands: dict[str, list[str]] = {
         "Go ReverseProxy": [str(go_proxy())],
         "aiohttp": [sys.executable, "-m", "tests.bench.peers.aiohttp_proxy"],
+        RELAY: [sys.executable, "-m", "tests.bench.peers.relay"],
     }
     flags = {
         "cert": "serving.crt", "key": "serving.key", "ca": "apiserver-ca.crt",
