@@ -59,7 +59,7 @@ class Front(End):
 class Dial:
     def __init__(self, server: str, tls: ssl.SSLContext) -> None:
         place = urlsplit(server)
-        self._host, self._port = place.hostname, place.port or 443
+        self._host, self._port = place.hostname or "", place.port or 443
         self._tls = tls
 
     async def __call__(self, end: End) -> None:
