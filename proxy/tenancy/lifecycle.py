@@ -35,6 +35,7 @@ from proxy.tenancy.index import (
     WorkspaceIndex,
 )
 from proxy.tenancy.kinds import NativeKinds
+from proxy.tenancy.lean import apply_lean
 from proxy.tenancy.orphans import Orphans
 from proxy.tenancy.owners import Owners
 from proxy.tenancy.scheduling import Unschedulable, choose
@@ -370,7 +371,7 @@ async def create_logical_cluster(client: Client, spec: Object) -> str:
             "spec": spec,
         }
         try:
-            await client.apply(LOGICAL_CLUSTERS, obj, manager="kcp", force=False)
+            await apply_lean(client, LOGICAL_CLUSTERS, obj)
         except StatusError as error:
             if error.code != 409 and not (error.code == 422 and "the path cannot change" in error.message):
                 raise

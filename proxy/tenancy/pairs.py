@@ -10,6 +10,7 @@ from proxy.kube.errors import StatusError, ignoring
 from proxy.mapping.token import LABEL, token_of
 from proxy.tenancy import api
 from proxy.tenancy.index import READY
+from proxy.tenancy.lean import apply_lean
 
 
 async def create_half(client: Client, resource: Resource, kind: str, other: Object | None) -> Object:
@@ -28,7 +29,7 @@ async def create_half(client: Client, resource: Resource, kind: str, other: Obje
         "spec": {key: other["spec"][key] for key in ("type", "shard") if key in other["spec"]},
     }
     try:
-        return await client.apply(resource, api.complete(resource, obj), manager="kcp", force=False)
+        return await apply_lean(client, resource, api.complete(resource, obj))
     except StatusError as error:
         if error.code != 409:
             raise
