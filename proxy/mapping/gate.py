@@ -53,7 +53,7 @@ _ASKED = frozenset(
 _CHECKED_GROUPS = frozenset({_RBAC, _AUTHENTICATION, _AUTHORIZATION})
 """Bodies in which a name left unmapped would reach into another workspace, or into the shard itself."""
 _ACCOUNT = "system:serviceaccount:"
-_NAMES: Schema = {1: Field("metadata", {1: Field("name"), 2: Field("generateName")})}
+_NAMES: Schema = {1: Field("metadata", {1: Field("name"), 2: Field("generateName"), 3: Field("namespace")})}
 _JSON = frozenset(
     {b"application/json", b"application/json-patch+json", b"application/merge-patch+json",
      b"application/strategic-merge-patch+json"}
@@ -153,14 +153,18 @@ def _begins_inside(start: str, prefix: str) -> bool:
 
 
 def _created_inside(body: bytes, content_type: bytes | None, group: str | None, resource: str, prefix: str) -> bool:
-    """Whether the new cluster-scoped object is named inside; one without a name, or with none that is text, the shard
-    itself refuses."""
+    """Whether the new cluster-scoped object is named inside, and names no namespace elsewhere; one without a name, or
+    with none that is text, the shard itself refuses."""
     try:
         content = _content(body, content_type, _NAMES)
     except ValueError:
         return False
     meta = content.get("metadata") if isinstance(content, dict) else None
-    names = (meta.get("name"), meta.get("generateName")) if isinstance(meta, dict) else ()
+    if not isinstance(meta, dict):
+        return True
+    names = (meta.get("name"), meta.get("generateName"))
+    if _other(meta.get("namespace"), prefix):
+        return False
     return all(_named_inside(group, resource, name, prefix) for name in names if isinstance(name, str) and name)
 
 

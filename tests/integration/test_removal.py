@@ -162,12 +162,14 @@ async def test_no_kind_of_a_shard_is_forgotten(admin: Client, native: NativeKind
 
 CLASSES = Resource("storage.k8s.io", "v1", "storageclasses", False)
 QUOTAS = Resource("", "v1", "resourcequotas")
-LEASES = Resource("coordination.k8s.io", "v1", "leases")
+ATTACHMENTS = Resource("storage.k8s.io", "v1", "volumeattachments", False)
+TEMPLATES = Resource("", "v1", "podtemplates")
+FLOW_SCHEMAS = Resource("flowcontrol.apiserver.k8s.io", "v1", "flowschemas", False)
 
 
-@pytest.mark.parametrize("resource", [CLASSES, QUOTAS, LEASES], ids=lambda resource: resource.plural)
+@pytest.mark.parametrize("resource", [ATTACHMENTS, TEMPLATES, FLOW_SCHEMAS], ids=lambda resource: resource.plural)
 async def test_whoever_asks_at_the_same_time_shares_a_look(admin: Client, resource: Resource) -> None:
-    """Leases are there, but none of a workspace."""
+    """Kinds of which no test on this shard makes any; flow schemas are there, of the shard itself."""
     recording = Recording(admin)
     async with recording:
         vacancies = Vacancies(recording)
@@ -188,9 +190,10 @@ async def test_a_look_that_began_before_does_not_count(admin: Client, native: Na
         made = {"metadata": {"name": f"{token}-a"}, "provisioner": "example.com/none"}
         await admin.create(resource, made if namespace is None else {"metadata": {"name": "a"}}, namespace)
         assert not await vacancies.is_vacant(resource)
-        assert await before in (True, False), "it may have seen either"
+        await before  # which may have seen either
+        looks = len(recording.asked)
         assert not await vacancies.is_vacant(resource)
-        assert len(recording.asked) == 2, "a kind that is used is not looked at again at once"
+        assert len(recording.asked) == looks <= 2, "a kind that is used is not looked at again at once"
     await take_away(admin, token, native)
 
 
