@@ -8,9 +8,10 @@ import ssl
 from pathlib import Path
 
 import aiohttp
-import uvloop
 from aiohttp import web
 from yarl import URL
+
+from tests.bench.peers.program import run
 
 HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "content-length"})
 NOT_SENT = HOP_BY_HOP | {"host", "authorization"}
@@ -64,8 +65,4 @@ async def serve(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    for flag in ("listen", "cert", "key", "server", "ca", "tokens"):
-        parser.add_argument(f"--{flag}", required=True)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(parser.parse_args()))
+    run(serve)

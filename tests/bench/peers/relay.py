@@ -8,7 +8,7 @@ import asyncio
 import ssl
 from urllib.parse import urlsplit
 
-import uvloop
+from tests.bench.peers.program import run
 
 
 class End(asyncio.Protocol):
@@ -77,8 +77,4 @@ async def serve(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    for flag in ("listen", "cert", "key", "server", "ca", "tokens"):
-        parser.add_argument(f"--{flag}", required=True)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(parser.parse_args()))
+    run(serve)
