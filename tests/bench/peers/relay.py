@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ssl
+from typing import cast
 from urllib.parse import urlsplit
 
 from tests.bench.peers.program import run
@@ -20,10 +21,9 @@ class End(asyncio.Protocol):
         self._early: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         for data in self._early:
-            transport.write(data)
+            self.transport.write(data)
         self._early.clear()
 
     def send(self, data: bytes) -> None:
