@@ -66,9 +66,10 @@ def strip_bytes(data: bytes, token: str) -> bytes:
 
 def _remove(data: bytes, patterns: Patterns) -> bytes:
     # One pass for labels and names, over what was split where the token is: a list has both for each of its objects.
-    pieces = data.split(patterns[-1][:-1])
+    token = patterns[-1][:-1]
+    pieces = data.split(token)
     if len(pieces) > 1:
-        data = _without_token(pieces, patterns[-1][:-1])
+        data = _without_token(pieces, token)
     if data.startswith(_STATUS) and _LABEL_NAME in data:
         data = _QUOTED.sub(b"", data)  # a message quotes an object
     if data.startswith(_MESSAGES):

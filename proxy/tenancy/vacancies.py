@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 
 from proxy.kube.client import METADATA_LIST, Client, Resource
 from proxy.kube.errors import StatusError
+from proxy.kube.flights import Flights
 from proxy.mapping.listing import make_token
 from proxy.mapping.token import token_of
 
@@ -29,8 +31,9 @@ class Vacancies:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._coming: dict[Resource, asyncio.Task[bool]] = {}
-        """Looks that have not begun yet."""
+        self._flights: Flights[tuple[Resource, int], bool] = Flights()
+        self._begun: Counter[Resource] = Counter()
+        """Looks at each kind: what those see that have begun may be too old for who asks now."""
         self._looks: dict[Resource, float] = {}
         """When each kind may be looked at again, by `time.monotonic`."""
         self._used: dict[Resource, float] = {}
@@ -41,15 +44,11 @@ class Vacancies:
         StatusError."""
         if self._used.get(resource, 0.0) > time.monotonic():
             return False
-        look = self._coming.get(resource)
-        if look is None:
-            look = self._coming[resource] = asyncio.create_task(self._look(resource))
-            look.add_done_callback(_retrieved)
-        return await asyncio.shield(look)
+        return await self._flights.once((resource, self._begun[resource]), lambda: self._look(resource))
 
     async def _look(self, resource: Resource) -> bool:
         await asyncio.sleep(max(0.0, self._looks.get(resource, 0.0) - time.monotonic()))
-        del self._coming[resource]  # what it sees from here on may be too old for who asks now
+        self._begun[resource] += 1
         self._looks[resource] = time.monotonic() + EVERY
         # Names of workspaces' objects and namespaces begin with their tokens, and those with this letter.
         params: dict[str, str | int | None] = {"limit": FEW, "continue": make_token("k")}
@@ -65,8 +64,3 @@ class Vacancies:
         if not vacant:
             self._used[resource] = time.monotonic() + KEPT
         return vacant
-
-
-def _retrieved(look: asyncio.Task[bool]) -> None:
-    if not look.cancelled():
-        look.exception()  # everybody who asked may have left

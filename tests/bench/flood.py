@@ -32,7 +32,7 @@ from rich.table import Table
 from proxy.kube.client import Client
 from proxy.kube.config import load_kubeconfig
 from tests.bench.load import Connection, Target, connect
-from tests.bench.system import BINDINGS, RBAC, ROLES, System, at, grant
+from tests.bench.system import System, at, grant
 from tests.bench.works import NAMESPACES, configmap, fill
 
 OUTPUT = Path("build/bench-flood.json")
@@ -222,20 +222,15 @@ async def prepare(system: System, direct: bool) -> tuple[Side, Side]:
     if not direct:
         quiet = system.proxied()
         return Side(quiet), Side(Target(NOISY, url, quiet.tls, quiet.headers))
-    return await _user(system, "victim", f"root:benchmarks:{system.name}"), await _user(
-        system, NOISY, f"root:benchmarks:{NOISY}"
-    )
+    victim, noisy = [await _user(system, f"root:benchmarks:{name}") for name in (system.name, NOISY)]
+    return victim, noisy
 
 
-async def _user(system: System, name: str, path: str) -> Side:
+async def _user(system: System, path: str) -> Side:
     """Of the kube-apiserver, who may do the same in the namespaces of the workspace at ``path``. Its administrator
     impersonates him, so that fairness knows him."""
-    prefix = f"{await system.token_of(path)}-"
-    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]}]
-    await system.shard.create(ROLES, {"metadata": {"name": name}, "rules": rules})
-    role = {"apiGroup": RBAC, "kind": "ClusterRole", "name": name}
-    subjects = [{"apiGroup": RBAC, "kind": "User", "name": name}]
-    await system.shard.create(BINDINGS, {"metadata": {"name": name}, "roleRef": role, "subjects": subjects})
+    name, prefix = path.rpartition(":")[2], f"{await system.token_of(path)}-"
+    await grant(system.shard, "", "configmaps", "*", name)
     target = system.direct()
     return Side(Target(name, target.url, target.tls, (*target.headers, ("impersonate-user", name))), prefix)
 

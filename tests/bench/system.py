@@ -158,13 +158,13 @@ class System:
         return {name: sum(memory_mib(pid) for pid in pids) for name, pids in self.processes().items()}
 
 
-async def grant(client: Client, group: str, resource: str, verb: str) -> None:
-    """To `USER`, in a whole workspace."""
+async def grant(client: Client, group: str, resource: str, verb: str, user: str = USER) -> None:
+    """To ``user``, in a whole workspace, or a whole shard."""
     rule = {"apiGroups": [group], "resources": [resource], "verbs": [verb]}
-    await client.create(ROLES, {"metadata": {"name": USER}, "rules": [rule]})
-    role = {"apiGroup": RBAC, "kind": "ClusterRole", "name": USER}
-    subjects = [{"apiGroup": RBAC, "kind": "User", "name": USER}]
-    await client.create(BINDINGS, {"metadata": {"name": USER}, "roleRef": role, "subjects": subjects})
+    await client.create(ROLES, {"metadata": {"name": user}, "rules": [rule]})
+    role = {"apiGroup": RBAC, "kind": "ClusterRole", "name": user}
+    subjects = [{"apiGroup": RBAC, "kind": "User", "name": user}]
+    await client.create(BINDINGS, {"metadata": {"name": user}, "roleRef": role, "subjects": subjects})
 
 
 def at(kubeconfig: Path, server: str) -> dict[str, Any]:
