@@ -117,9 +117,19 @@ def pause(transport: asyncio.Transport) -> None:
 
 
 def resume(transport: asyncio.Transport) -> None:
-    """Go on reading after `pause`."""
+    """Go on reading after `pause`.
+
+    What is unread already comes first: TLS hands it over in a callback of its own, and were the socket read before
+    that, the connection's end could be all that is left there. TLS reads on by itself when nothing is unread.
+    """
     if transport.is_closing():
         return
-    if hasattr(transport, "set_read_buffer_limits"):
-        transport.set_read_buffer_limits()
     transport.resume_reading()
+    if hasattr(transport, "set_read_buffer_limits"):
+        asyncio.get_running_loop().call_soon(_at_large, transport)
+
+
+def _at_large(transport: asyncio.Transport) -> None:
+    """Read ahead again, if nothing has paused it meanwhile."""
+    if not transport.is_closing() and transport.is_reading():
+        transport.set_read_buffer_limits()  # type: ignore[attr-defined]

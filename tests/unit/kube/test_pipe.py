@@ -112,6 +112,41 @@ async def _says_and_hangs_up(tls: Tls) -> None:
         await asyncio.wait_for(ends.ended.wait(), 10)
 
 
+@pytest.mark.parametrize("loop", [uvloop.new_event_loop, asyncio.new_event_loop])
+@pytest.mark.parametrize("size", [1, 20_000, 60_000])
+def test_what_came_before_the_end_is_heard_after_a_pause(
+    tls: Tls, loop: Callable[[], asyncio.AbstractEventLoop], size: int
+) -> None:
+    """Where the last bytes were there while nothing was read, and nothing but the connection's end is to come."""
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(_ends_in_a_pause(tls, size))
+
+
+async def _ends_in_a_pause(tls: Tls, size: int) -> None:
+    loop = asyncio.get_running_loop()
+    accepted: asyncio.Future[Peer] = loop.create_future()
+
+    class Accepted(Peer):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            accepted.set_result(self)
+
+    server = await loop.create_server(Accepted, "127.0.0.1", 0, ssl=tls.server)
+    _, writer = await asyncio.open_connection(
+        "127.0.0.1", server.sockets[0].getsockname()[1], ssl=tls.client, server_hostname="127.0.0.1"
+    )
+    peer = await accepted
+    pause(peer.transport)
+    writer.write(MANY[:size])
+    await asyncio.sleep(0.1)
+    writer.transport.abort()  # what was written has arrived: after it comes the end of the connection alone
+    await asyncio.sleep(0.1)
+    loop.call_soon(resume, peer.transport)
+    await asyncio.wait_for(peer.ended, 10)
+    assert len(peer.unread) == size
+    server.close()
+
+
 async def test_both_ways_at_once(tls: Tls) -> None:
     async with joined(tls) as ends:
         for _, writer in (ends.left, ends.right):
