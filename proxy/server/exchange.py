@@ -108,10 +108,10 @@ class Streamed:
             self._upstream.abandon()
 
     def end(self) -> None:
-        """End a watch in good order: its client asks again, and is served elsewhere."""
+        """End a watch in good order: its client asks again. The connection stays: it was never told that this would be
+        its last answer, and may have sent the next request already."""
         answer = self._answer
         if answer is not None and answer.begun:
-            answer.parsed.keep = False
             self.cancel()
             answer.piece(b"", True)
         else:

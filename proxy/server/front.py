@@ -29,14 +29,17 @@ READS = frozenset({b"GET", b"HEAD"})
 LINGER = 0.5
 """Seconds between a refusal and the end of its connection. What the client is still sending is thrown away meanwhile:
 closed at once, TCP would reset the connection and the refusal be lost (Go's net/http waits as long)."""
+LAST = 0.5
+"""Seconds in which the client of a watch that the server's end has ended may say one thing more. It has not been told
+that the connection ends, and may have given it to a request that it does not dare to send twice."""
 
 
 class Front(Reading):
     """One connection of a client."""
 
     __slots__ = (
-        "_advancing", "_answer", "_connections", "_drained", "_ended", "_fault", "_gateway", "_limits", "_looked",
-        "_observers", "_parser", "_pipe", "_pools", "_reading_paused", "_resting", "_sink", "_stalled",
+        "_advancing", "_answer", "_connections", "_drained", "_draining", "_ended", "_fault", "_gateway", "_limits",
+        "_looked", "_observers", "_parser", "_pipe", "_pools", "_reading_paused", "_resting", "_sink", "_stalled",
         "_stalled_since", "_task", "_transport", "_unread", "_unread_size", "_watches", "last_activity",
     )  # fmt: skip
 
@@ -73,6 +76,7 @@ class Front(Reading):
         """Of the request whose answer is left unread, which may have been written whole."""
         self._drained: asyncio.Future[None] | None = None
         self._advancing = False
+        self._draining = False
         self._ended = False
         self.last_activity = self._looked = time.monotonic()
 
@@ -200,6 +204,8 @@ class Front(Reading):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _start(self, parsed: Parsed) -> None:
+        if self._draining:
+            parsed.keep = False
         self._answer = answer = Answer(self, parsed)
         decision: Decision | Awaitable[Decision]
         answer.record.began = time.perf_counter()
@@ -229,7 +235,9 @@ class Front(Reading):
         for observer in self._observers:
             observer.decided(answer.parsed.request)
         if isinstance(decision, Forward):
-            if decision.share is not None and self._watches is not None:
+            if self._draining and decision.streaming:
+                self.cut()  # it is asked again, elsewhere
+            elif decision.share is not None and self._watches is not None:
                 self._sink = watching = Watching(self, answer, decision, decision.share)
                 self._watches.add(watching, decision.share)
             else:
@@ -378,14 +386,21 @@ class Front(Reading):
         return self._answer is not None or bool(self._parser.requests)
 
     def drain(self) -> None:
-        """Go on with no further request; end a watch."""
+        """Go on with no request that has not begun to arrive; end a watch."""
+        self._draining = True
         if self._pipe is not None:
             self._pipe.close()
         elif self._sink is not None and self._sink.endless:
             self._sink.end()
+            asyncio.get_running_loop().call_later(LAST, self._leave)
         elif self._answer is not None:
             self._answer.parsed.keep = False
         else:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Close, if nothing is under way: what is is answered, and the last."""
+        if not (self._ended or self.busy or self._unread or self._parser.receiving):
             self._close()
 
     def end_watch(self, ends: Callable[[str, str], bool]) -> None:

@@ -187,10 +187,9 @@ class Watching:
             feed.leave(self)
 
     def end(self) -> None:
-        """End it in good order: its client asks again, and is served elsewhere."""
+        """End it in good order: its client asks again."""
         answer = self._answer
         if answer is not None and answer.begun:
-            answer.parsed.keep = False
             self.ended()
         else:
             self.cancel()

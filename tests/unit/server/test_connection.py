@@ -10,6 +10,8 @@ from collections.abc import Awaitable
 import pytest
 
 from proxy.kube.errors import StatusError
+from proxy.mapping.paths import RequestInfo
+from proxy.server.front import LAST
 from proxy.server.messages import Decision, Reply, Request
 from proxy.server.replies import refusal
 from proxy.server.settings import Limits
@@ -360,8 +362,64 @@ class TestEnd:
         talk.front.drain()
         [answer] = heard(talk)
         assert (answer.body, answer.complete) == (b"{}\n", True)
-        assert talk.wire.closed
         assert shard.wire.aborted
+        assert not talk.wire.closed
+        await asyncio.sleep(LAST + 0.1)
+        assert talk.wire.closed
+
+    async def test_request_in_place_of_a_watch(self) -> None:
+        """Its client was not told that the connection ends."""
+        watch = forward(streaming=True)
+        talk = Talk(lambda request: OK if request.method == b"POST" else watch)
+        talk.says(get())
+        shard = await talk.shard()
+        shard.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n")
+        talk.front.drain()
+        heard(talk)
+        talk.says(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{")
+        await asyncio.sleep(LAST + 0.1)
+        assert not talk.wire.closed, "it has begun to arrive"
+        talk.says(b"}")
+        [answer] = heard(talk)
+        assert (answer.body, answer.header(b"connection")) == (b"ok", b"close")
+        assert talk.wire.closed
+
+    async def test_watch_in_place_of_a_watch(self) -> None:
+        talk = Talk(forward(streaming=True))
+        talk.says(get())
+        shard = await talk.shard()
+        shard.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n")
+        talk.front.drain()
+        heard(talk)
+        talk.says(get())
+        assert talk.wire.closed
+        assert heard(talk) == []
+
+    async def test_request_that_arrives(self) -> None:
+        talk = Talk(OK)
+        talk.says(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{")
+        talk.front.drain()
+        assert not talk.wire.closed
+        talk.says(b"}")
+        [answer] = heard(talk)
+        assert (answer.body, answer.header(b"connection")) == (b"ok", b"close")
+        assert talk.wire.closed
+
+    async def test_watch_that_ends_alone(self) -> None:
+        """As when its workspace goes to another shard: the connection serves on."""
+        watch = forward(streaming=True)
+        talk = Talk(lambda request: OK if request.method == b"POST" else watch)
+        talk.says(get())
+        shard = await talk.shard()
+        shard.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n")
+        talk.gateway.requests[0].record.info = RequestInfo("watch")
+        talk.front.end_watch(lambda path, shard: True)
+        [answer] = heard(talk)
+        assert answer.complete
+        talk.says(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}")
+        [answer] = heard(talk)
+        assert (answer.body, answer.header(b"connection")) == (b"ok", None)
+        assert not talk.wire.closed
 
     async def test_watch_that_has_not_begun(self) -> None:
         talk = Talk(forward(streaming=True))
