@@ -15,7 +15,7 @@ from proxy.server.front import LAST
 from proxy.server.messages import Decision, Reply, Request
 from proxy.server.replies import refusal
 from proxy.server.settings import Limits
-from tests.unit.server.conversation import OK, Message, Talk, answers, forward, get, post, settle
+from tests.unit.server.conversation import OK, Message, Shard, Talk, answers, forward, get, post, settle
 from tests.unit.server.conversation import answer as shard_answer
 
 
@@ -333,6 +333,16 @@ class TestTime:
         assert not talk.wire.closed
 
 
+async def watching() -> tuple[Talk, Shard]:
+    """A client whose watch has begun; other requests of its are answered at once."""
+    watch = forward(streaming=True)
+    talk = Talk(lambda request: OK if request.method == b"POST" else watch)
+    talk.says(get())
+    shard = await talk.shard()
+    shard.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n")
+    return talk, shard
+
+
 class TestEnd:
     """The server ends: `Front.drain`."""
 
@@ -355,10 +365,7 @@ class TestEnd:
         assert talk.wire.closed
 
     async def test_watch(self) -> None:
-        talk = Talk(forward(streaming=True))
-        talk.says(get())
-        shard = await talk.shard()
-        shard.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n")
+        talk, shard = await watching()
         talk.front.drain()
         [answer] = heard(talk)
         assert (answer.body, answer.complete) == (b"{}\n", True)
@@ -369,14 +376,10 @@ class TestEnd:
 
     async def test_request_in_place_of_a_watch(self) -> None:
         """Its client was not told that the connection ends."""
-        watch = forward(streaming=True)
-        talk = Talk(lambda request: OK if request.method == b"POST" else watch)
-        talk.says(get())
-        shard = await talk.shard()
-        shard.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n")
+        talk, _ = await watching()
         talk.front.drain()
         heard(talk)
-        talk.says(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{")
+        talk.says(post(b"{}")[:-1])
         await asyncio.sleep(LAST + 0.1)
         assert not talk.wire.closed, "it has begun to arrive"
         talk.says(b"}")
@@ -385,10 +388,7 @@ class TestEnd:
         assert talk.wire.closed
 
     async def test_watch_in_place_of_a_watch(self) -> None:
-        talk = Talk(forward(streaming=True))
-        talk.says(get())
-        shard = await talk.shard()
-        shard.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n")
+        talk, _ = await watching()
         talk.front.drain()
         heard(talk)
         talk.says(get())
@@ -397,7 +397,7 @@ class TestEnd:
 
     async def test_request_that_arrives(self) -> None:
         talk = Talk(OK)
-        talk.says(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{")
+        talk.says(post(b"{}")[:-1])
         talk.front.drain()
         assert not talk.wire.closed
         talk.says(b"}")
@@ -407,16 +407,12 @@ class TestEnd:
 
     async def test_watch_that_ends_alone(self) -> None:
         """As when its workspace goes to another shard: the connection serves on."""
-        watch = forward(streaming=True)
-        talk = Talk(lambda request: OK if request.method == b"POST" else watch)
-        talk.says(get())
-        shard = await talk.shard()
-        shard.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n")
+        talk, _ = await watching()
         talk.gateway.requests[0].record.info = RequestInfo("watch")
         talk.front.end_watch(lambda path, shard: True)
         [answer] = heard(talk)
         assert answer.complete
-        talk.says(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}")
+        talk.says(post(b"{}"))
         [answer] = heard(talk)
         assert (answer.body, answer.header(b"connection")) == (b"ok", None)
         assert not talk.wire.closed
