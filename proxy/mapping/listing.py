@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 import orjson
+from stringzilla import count
 
 from proxy.kube.errors import StatusError
 from proxy.mapping.stream import strip_bytes
@@ -181,7 +182,7 @@ def join_items(items: list[msgspec.Raw], token: str) -> bytes:
     """Items with commas between them. Raises StatusError 500 if one of them carries another workspace's label: the
     last look before they leave."""
     joined = b",".join(bytes(item) for item in items)
-    if joined.count(f'"{LABEL}":"'.encode()) != joined.count(f'"{LABEL}":"{token}"'.encode()):
+    if count(joined, f'"{LABEL}":"'.encode()) != count(joined, f'"{LABEL}":"{token}"'.encode()):
         raise StatusError(500, "a list from the shard is not in order")
     return joined
 

@@ -19,6 +19,8 @@ from __future__ import annotations
 import re
 from typing import TypeAlias
 
+from stringzilla import find, split
+
 from proxy.mapping.detours import without_urls
 from proxy.mapping.shared import unfinished, without_identities
 from proxy.mapping.token import LABEL
@@ -30,14 +32,7 @@ _STATUS = (b'{"kind":"Status"', b'{\n  "kind": "Status"')
 """How a Status begins; a shard indents those that are not in the form that was asked for."""
 _MESSAGES = (*_STATUS, b'{"type":"ERROR"')
 _LABEL_NAME = LABEL.encode()
-_LABEL = f'"{LABEL}":"'.encode()
-"""What stands before the token in all shapes but the last."""
-_BEFORE = b"," + _LABEL
-_ONLY = b',"labels":{' + _LABEL
-_SELECTOR = b'"matchLabels":{' + _LABEL
 _FIELD = f',"f:{LABEL}":{{}}'.encode()
-_RARE = re.compile(b"kcp")
-"""In fields, and in identities."""
 _ESCAPED = rb'\\+"' + re.escape(LABEL).encode() + rb'\\+":\\+"k[a-z2-7]{8}\\+"'
 _ESCAPED_FIELD = rb',\\+"f:' + re.escape(LABEL).encode() + rb'\\+":\{\}'
 _QUOTED = re.compile(
@@ -65,40 +60,14 @@ def strip_bytes(data: bytes, token: str) -> bytes:
 
 
 def _remove(data: bytes, patterns: Patterns) -> bytes:
-    # One pass for labels and names, over what was split where the token is: a list has both for each of its objects.
-    token = patterns[-1][:-1]
-    pieces = data.split(token)
-    if len(pieces) > 1:
-        data = _without_token(pieces, token)
+    for pattern in patterns:
+        if find(data, pattern) >= 0:
+            data = b"".join(split(data, pattern))
     if data.startswith(_STATUS) and _LABEL_NAME in data:
         data = _QUOTED.sub(b"", data)  # a message quotes an object
     if data.startswith(_MESSAGES):
         data = without_urls(data)
-    # One pass more for what is rare.
-    return without_identities(data.replace(_FIELD, b"")) if _RARE.search(data) else data
-
-
-def _without_token(pieces: list[bytes], token: bytes) -> bytes:
-    """What is between tokens, without what else goes with them."""
-    out = []
-    before = pieces[0]
-    for after in pieces[1:]:
-        if after.startswith(b"-"):
-            after = after[1:]
-        elif not (after.startswith(b'"') and before.endswith(_LABEL)):
-            before += token  # in a message, or nobody's label
-        elif after.startswith(b'",'):
-            before, after = before[: -len(_LABEL)], after[2:]
-        elif after.startswith(b'"}') and before.endswith(_ONLY):
-            before, after = before[: -len(_ONLY)], after[2:]
-        elif after.startswith(b'"},') and before.endswith(_SELECTOR):
-            before, after = before[: -len(_SELECTOR)], after[3:]
-        else:
-            before, after = before[: -len(_BEFORE if before.endswith(_BEFORE) else _LABEL)], after[1:]
-        out.append(before)
-        before = after
-    out.append(before)
-    return b"".join(out)
+    return without_identities(data)
 
 
 def _beginnings(*shapes: str) -> re.Pattern[bytes]:
