@@ -48,11 +48,17 @@ class Listing:
     """Whether it is of custom resources, whose lists always say where they go on."""
     selected: bool = False
     """Whether its query selects the workspace's own; then there is one page, of ``limit`` and one more."""
+    in_namespaces: bool = False
+    """Whether it is of objects in namespaces that stand among those of other workspaces."""
 
 
-class _Meta(msgspec.Struct, rename={"resource_version": "resourceVersion", "continue_": "continue"}):
+class _Meta(
+    msgspec.Struct,
+    rename={"resource_version": "resourceVersion", "continue_": "continue", "remaining": "remainingItemCount"},
+):
     resource_version: str = ""
     continue_: str = ""
+    remaining: int = 0
 
 
 class _Envelope(msgspec.Struct, rename={"api_version": "apiVersion", "columns": "columnDefinitions"}):
@@ -97,6 +103,15 @@ class Page:
     """Still with prefix and label."""
     rows: bool
     """Whether they are those of a Table."""
+    behind: int = 0
+    """Objects that the shard has gone through behind the page, whosever they are."""
+
+    def names(self) -> list[str]:
+        """Of its items, as the shard knows them. Raises StatusError 500."""
+        try:
+            return [_metadata(item, self.rows).name for item in self.items]
+        except msgspec.MsgspecError as error:
+            raise _unreadable(error) from error
 
     def cut(self, limit: int) -> str:
         """Leave ``limit`` items, if there are more; the continue token of what follows them then, else empty. Raises
@@ -116,6 +131,12 @@ def make_token(start: str, version: int = LATEST) -> str:
     """``start``: the first key, or what it begins with."""
     token = orjson.dumps({"v": "meta.k8s.io/v1", "rv": version, "start": start})
     return base64.urlsafe_b64encode(token).rstrip(b"=").decode()
+
+
+def read_token(token: str) -> tuple[str, int]:
+    """First key and version of what `make_token` or `check_token` has made."""
+    decoded = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    return decoded["start"], decoded["rv"]
 
 
 def is_token(value: str) -> bool:
@@ -161,8 +182,8 @@ def split_page(body: bytes, token: str, *, selected: bool = False) -> Page:
     columns = b'"columnDefinitions":' + bytes(page.columns) + b"," if bytes(page.columns) else b""
     head = orjson.dumps({"kind": page.kind, "apiVersion": page.api_version})[:-1] + b',"metadata":'
     between = b"," + columns + (b'"rows":[' if rows else b'"items":[')
-    version = page.metadata.resource_version
-    return Page(strip_bytes(head, token), version, more, strip_bytes(between, token), own, rows)
+    meta, head, between = page.metadata, strip_bytes(head, token), strip_bytes(between, token)
+    return Page(head, meta.resource_version, more, between, own, rows, meta.remaining)
 
 
 def _unreadable(error: Exception) -> StatusError:

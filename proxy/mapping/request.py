@@ -111,7 +111,8 @@ def map_request(
     query = map_query(info, prefix, scopes) if info.query else []
     listing = None
     if not info.name and not info.namespace and info.verb != "create":
-        query, listing = _confined(info, path, query, token)
+        in_namespaces = not _prefixed(info, scopes) and not path.startswith(f"/apis/{prefix}")
+        query, listing = _confined(info, path, query, token, in_namespaces)
     # Only compact JSON loses the internal label on its way back.
     target = f"{path}?{urllib.parse.urlencode(query)}&pretty=false" if query else f"{path}?pretty=false"
     sent = [header for header in headers if header[0] in FORWARDED]
@@ -189,10 +190,10 @@ def _path(info: RequestInfo, attributes: Attributes, scopes: PrivateScopes) -> s
 
 
 def _confined(
-    info: RequestInfo, path: str, query: list[tuple[str, str]], token: str
+    info: RequestInfo, path: str, query: list[tuple[str, str]], token: str, in_namespaces: bool
 ) -> tuple[list[tuple[str, str]], Listing | None]:
     """Keep a request without namespace and name inside the workspace: by its place in the key order where the answer
-    can be cut there, else by the internal label."""
+    can be cut there, else by the internal label. ``in_namespaces``: as in `Listing`."""
     parameters = dict(query)
     selected = parameters.get("labelSelector", "").strip(BLANK) or parameters.get("fieldSelector")
     # A CRD's name does not begin with the token (its group does), so it has no place in the order.
@@ -207,7 +208,11 @@ def _confined(
         limit = 0 if parameters.get("resourceVersion") == "0" else int(parameters.get("limit") or 0)
         kept = tuple((key, value) for key, value in query if key in ("includeObject", "timeoutSeconds"))
         custom = info.group not in NATIVE_GROUPS
-        return query, Listing(path, kept, limit, start, token, 0 if exact else version, bool(going_on), custom)
+        listing = Listing(
+            path, kept, limit, start, token, 0 if exact else version, bool(going_on), custom,
+            in_namespaces=in_namespaces,
+        )  # fmt: skip
+        return query, listing
     if parameters.get("continue") and ordered and is_token(parameters["continue"]):
         # The shard's token holds a key: it may only go on where this workspace's objects are.
         prefix = f"{token}-"
@@ -254,13 +259,6 @@ def _is_plain_list(parameters: dict[str, str]) -> bool:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 19
-
-
-def page_target(listing: Listing, next_token: str, limit: int) -> bytes:
-    """Request target of one page."""
-    start = [("continue", next_token)] if next_token else []
-    query = [*listing.query, ("limit", str(limit)), *start, ("pretty", "false")]
-    return f"{listing.path}?{urllib.parse.urlencode(query)}".encode()
 
 
 def _value(headers: Sequence[Header], name: bytes) -> bytes:

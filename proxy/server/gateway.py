@@ -42,7 +42,7 @@ from proxy.server.address import split_workspace
 from proxy.server.admission import Admission
 from proxy.server.health import Health, health_of_workspace
 from proxy.server.leaving import no_writes
-from proxy.server.lengths import Lengths
+from proxy.server.listing import Known
 from proxy.server.messages import (
     ADDRESS,
     DISCOVERY,
@@ -123,7 +123,7 @@ class WorkspaceGateway:
         self._callback = callback
         self._detours = detours
         self._conversions = conversions
-        self._lengths = Lengths()
+        self._lists = Known()
         self._health = Health(index, unready)
         self._standing = Standing(index, authenticator, authorizer, discovery)
 
@@ -408,8 +408,8 @@ class WorkspaceGateway:
         request.record.step = SHARD
         privileged = access is Access.ADMIN or not mapped.own_identity
         endpoint = self._endpoints[workspace.shard]
-        lengths = self._lengths
-        return Sending(request, info, mapped, user, workspace, endpoint, privileged, left, asks, lengths).decision()
+        lists = self._lists
+        return Sending(request, info, mapped, user, workspace, endpoint, privileged, left, asks, lists).decision()
 
     def _reach_out(
         self,

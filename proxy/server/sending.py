@@ -20,8 +20,7 @@ from proxy.mapping.watching import terms_of
 from proxy.server.filters import About, filters, shaped
 from proxy.server.instead import produce_instead
 from proxy.server.leaving import produce_leaving
-from proxy.server.lengths import Lengths
-from proxy.server.listing import produce_deleted, produce_list
+from proxy.server.listing import Known, produce_deleted, produce_list
 from proxy.server.messages import Decision, Forward, Produce, Request, Share
 from proxy.server.pool import ShardEndpoint
 from proxy.server.registering import Registering
@@ -49,7 +48,7 @@ class Sending:
     """Only what is being deleted may be written."""
     asks: bool
     """The shard will ask before it stores it."""
-    lengths: Lengths
+    lists: Known
 
     def decision(self) -> Decision:
         """What is to be done. Raises StatusError for a page or an object outside of the workspace."""
@@ -84,7 +83,7 @@ class Sending:
 
             if method == b"DELETE":
                 return shaped(produce_deleted(mapped.listing, forward(mapped.target), page), about)
-            return shaped(produce_list(mapped.listing, page, self.lengths.pages(mapped.listing)), about)
+            return shaped(produce_list(mapped.listing, workspace.shard, page, self.lists), about)
         if self.left:
             look = mapped.target.partition(b"?")[0]
             if info.subresource:

@@ -42,8 +42,9 @@ async def discovery(bench: Bench) -> list[Row]:
             request = _asking(target, path, accept, tags[target.name])
             return lambda number: request
 
-        rows += await bench.alternate(work, whole, connections=8, requests=1000, peers=False)
-        rows += await bench.alternate(f"{work}, known already", known, connections=8, requests=4000, peers=False)
+        targets = bench.targets
+        rows += await bench.alternate(work, whole, connections=8, requests=1000, targets=targets)
+        rows += await bench.alternate(f"{work}, known already", known, connections=8, requests=4000, targets=targets)
     rows += await _new_types(bench)
     return rows + await _plugins(bench)
 

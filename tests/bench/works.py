@@ -7,7 +7,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.kube.client import Client, Resource
 from tests.bench.load import Connection, Result, Target, connect, run
@@ -16,6 +16,7 @@ from tests.bench.system import System
 CONFIGMAPS = Resource("", "v1", "configmaps")
 NAMESPACES = Resource("", "v1", "namespaces", namespaced=False)
 VALUE = "v" * 900
+ALL_NAMESPACES = "proxy, all namespaces"
 UPDATES = 5
 """One after the other, in each round of watches."""
 
@@ -53,15 +54,14 @@ class Bench:
 
     def prefix(self, name: str) -> str:
         """What names begin with, as that system is asked."""
-        return "" if name == "proxy" else f"{self.system.token}-"
+        return "" if name.startswith("proxy") else f"{self.system.token}-"
 
     async def prepare(self) -> None:
         client = self.system.client
         await client.create(CONFIGMAPS, json.loads(configmap("small")), "default")
-        for name in ("list", "create", "own", "watch"):
+        for name in ("list", "create", "watch"):
             await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         await fill(client, "list", 1000)
-        await fill(client, "own", 100)
 
     async def alternate(
         self,
@@ -70,10 +70,11 @@ class Bench:
         *,
         connections: int,
         requests: int,
-        peers: bool = True,
+        targets: Mapping[str, Target] | None = None,
     ) -> list[Row]:
-        """``make(system)`` gives the request maker of one system; systems take turns, round by round."""
-        targets = self.targets | (self.peers if peers else {})
+        """``make(system)`` gives the request maker of one system; systems take turns, round by round. ``targets``:
+        others than all of them."""
+        targets = targets or self.targets | self.peers
         results: dict[str, list[Result]] = {name: [] for name in targets}
         cpu: dict[str, dict[str, float]] = {name: {} for name in targets}
         for target in targets.values():
@@ -138,20 +139,29 @@ class Bench:
         return await self.alternate("create 1 KiB", make, connections=8, requests=400)
 
     async def foreign_lists(self, foreign: int) -> list[Row]:
-        """100 objects of one's own among ``foreign`` others: in one namespace directly, over all namespaces here."""
-        shard = self.system.shard
-        await shard.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "zz-foreign"}})
-        await shard.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "aa-foreign"}})
-        await fill(shard, "zz-foreign", foreign // 2)
-        await fill(shard, "aa-foreign", foreign - foreign // 2)
+        """1,000 objects of one's own among ``foreign`` others: in one namespace directly and here, and over all
+        namespaces here."""
+        await self._fill_foreign(foreign)
+        one, every = "/api/v1/namespaces/{p}list/configmaps", "/api/v1/configmaps"
+        for namespace in ("create", "watch"):
+            await self.system.client.delete_collection(CONFIGMAPS, namespace)
+        direct, proxied = self.targets["direct"], self.targets["proxy"]
+        whole = replace(proxied, name=ALL_NAMESPACES)
+        targets = {"direct": direct, "proxy": proxied, ALL_NAMESPACES: whole}
 
         def make(target: Target) -> Callable[[int], bytes]:
-            one, every = f"/api/v1/namespaces/{self.system.token}-own/configmaps", "/api/v1/configmaps?limit=150"
-            request = target.request("GET", one if target.name == "direct" else every)
-            return lambda number: request
+            return self.reader(every if target is whole else one)(target)
 
-        work = f"LIST 100 own (direct: one namespace; proxy: all namespaces) among {foreign} foreign"
-        return await self.alternate(work, make, connections=1, requests=50, peers=False)
+        work = f"LIST 1000 x 1 KiB among {foreign} foreign"
+        return await self.alternate(work, make, connections=1, requests=20, targets=targets)
+
+    async def _fill_foreign(self, foreign: int) -> None:
+        """Half of the names before a token's, half behind, 100 to a namespace; small, as nobody reads them."""
+        shard = self.system.shard
+        for number in range(max(foreign // 100, 1)):
+            name = f"{'az'[number % 2]}0-{number}"
+            await shard.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+            await fill(shard, name, min(foreign, 100), "small")
 
     async def watches(self, watchers: int) -> list[Row]:
         """From the moment an update is sent until each watcher has it; CPU for 10,000 such events."""
@@ -242,12 +252,12 @@ class Bench:
         ]  # fmt: skip
 
 
-async def fill(client: Client, namespace: str, count: int) -> None:
-    """Make ``count`` configmaps of about 1 KiB."""
+async def fill(client: Client, namespace: str, count: int, value: str = VALUE) -> None:
+    """Make ``count`` configmaps, of about 1 KiB where nothing else is said."""
     numbers = iter(range(count))
 
     async def work() -> None:
         for number in numbers:
-            await client.create(CONFIGMAPS, json.loads(configmap(f"o-{number}")), namespace)
+            await client.create(CONFIGMAPS, json.loads(configmap(f"o-{number}", value)), namespace)
 
     await asyncio.gather(*(work() for _ in range(16)))

@@ -25,8 +25,9 @@ from proxy.mapping.forms import Form
 from proxy.mapping.gate import gate, gate_mapped
 from proxy.mapping.paths import parse
 from proxy.mapping.protobuf import map_protobuf, open_envelope
-from proxy.mapping.request import map_request, page_target
+from proxy.mapping.request import map_request
 from proxy.mapping.stream import ResponseFilter, patterns
+from proxy.mapping.stretches import target_of, whole
 from proxy.mapping.wire import Field, Schema, WireError, field, fields
 from proxy.server.filters import About, filters
 from proxy.server.http1 import Parsed, Refused, RequestParser
@@ -275,7 +276,7 @@ def mapping(method: str, path: str, query: str, value: Any, content_type: str) -
     for namespace in re.findall(rb"/namespaces/([^/?]+)", mapped.target.partition(b"?")[0]):
         assert namespace.startswith(P.encode())
     listing = mapped.listing if method != "DELETE" else None
-    leaves = mapped.target if listing is None else page_target(listing, listing.start, 1)
+    leaves = mapped.target if listing is None else target_of(whole(listing), listing.query, 1)
     named_here = P.encode() in mapped.target or TOKEN.encode() in mapped.body
     if named_here or listing is not None:
         sent = dict(mapped.headers).get(b"content-type", b"")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,7 @@ from proxy.mapping.names import NATIVE_GROUPS
 from proxy.mapping.paths import parse
 from proxy.mapping.request import Attributes, MappedRequest, map_request
 from proxy.mapping.stream import ResponseFilter, patterns, strip_bytes
-from proxy.server.lengths import Lengths
-from proxy.server.listing import produce_list
+from proxy.server.listing import Known, produce_list
 from proxy.server.messages import Forward, Header, Response
 from proxy.shard.control_plane import ControlPlane
 from tests.integration.mapping_workspaces import BEFORE, BEHIND, MINE
@@ -67,7 +66,9 @@ class Front:
         """Of the request bodies that came in."""
         self.fetched: list[bytes] = []
         """Pages of lists as the shard sent them."""
-        self.lengths = Lengths()
+        self.lists = Known()
+        self.behind_first: Callable[[], Awaitable[None]] | None = None
+        """Called once, when the first page of a list has come."""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         _, _, token, rest = request.raw_path.split("/", 3)
@@ -141,7 +142,10 @@ class Front:
                 async with front._ask("GET", forward.target, forward.headers, b"", token) as answer:
                     body = await answer.read()
                     front.fetched.append(body)
-                    return Response(answer.status, [], body)
+                called, front.behind_first = front.behind_first, None
+                if called is not None:
+                    await called()
+                return Response(answer.status, [], body)
 
             async def start(self, status: int, headers: list[Header]) -> None:
                 reply.set_status(status)
@@ -157,7 +161,7 @@ class Front:
         def page(target: bytes) -> Forward:
             return Forward("shard", b"GET", target, mapped.headers)
 
-        await produce_list(mapped.listing, page, front.lengths.pages(mapped.listing)).run(Writer())
+        await produce_list(mapped.listing, "shard", page, front.lists).run(Writer())
         return reply
 
 

@@ -10,7 +10,8 @@ import aiohttp
 import orjson
 import pytest
 
-from proxy.server.lengths import Lengths
+from proxy.server.listing import Known
+from proxy.server.surroundings import Surroundings
 from tests.integration.mapping_front import Front, Workspace
 from tests.integration.mapping_workspaces import (
     BEHIND,
@@ -29,9 +30,24 @@ async def fill(workspaces: dict[str, Workspace], count: int, name: str, label: s
         for index in range(count):
             body = config_map(f"{name}-{index:03}", a="b")
             body["metadata"]["labels"] = {"fill": label}
-            await workspace.ask("POST", "/api/v1/namespaces/demo/configmaps", body)
+            status, _ = await workspace.raw("POST", "/api/v1/namespaces/demo/configmaps", body)
+            assert status in (201, 409)
 
 
+@pytest.fixture(params=["in one", "by namespace"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How lists over all namespaces are read; the second where much stands behind them."""
+    way = str(request.param)
+    if way == "by namespace":
+        by_namespace(monkeypatch)
+    return way
+
+
+def by_namespace(monkeypatch: pytest.MonkeyPatch, most: int = 100) -> None:
+    monkeypatch.setattr(Surroundings, "namespaces", lambda self, listing, shard: most if listing.in_namespaces else 0)
+
+
+@pytest.mark.usefixtures("way")
 async def test_lists_of_all_namespaces_hold_only_its_own(workspaces: dict[str, Workspace]) -> None:
     await fill(workspaces, 7, "page")
     mine = workspaces[MINE]
@@ -54,6 +70,7 @@ async def test_lists_of_all_namespaces_hold_only_its_own(workspaces: dict[str, W
         assert "remainingItemCount" not in answer["metadata"]
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("accept", ["", TABLE])
 @pytest.mark.parametrize("selector", ["", "&labelSelector=fill"])
 async def test_pages_of_a_clients_own_size(workspaces: dict[str, Workspace], accept: str, selector: str) -> None:
@@ -102,7 +119,7 @@ async def test_lists_longer_than_a_page(
         assert status in (201, 409)
     for constant, value in (("SMALLEST", 1), ("FIRST", 2), ("LARGEST", 3)):
         monkeypatch.setattr(f"proxy.server.lengths.{constant}", value)
-    front.lengths = Lengths()
+    front.lists = Known()
 
     async def listed() -> list[str]:
         front.fetched.clear()
@@ -127,6 +144,98 @@ async def test_lists_longer_than_a_page(
     assert len(front.fetched) == 1 if not limit else len(front.fetched) < first
 
 
+async def read_whole(workspace: Workspace, query: str, accept: str) -> tuple[list[str], list[str]]:
+    """Namespaces and names of a list's objects, over all its pages, and the versions that its pages are of."""
+    found, versions, token = [], [], ""
+    while True:
+        going_on = f"&continue={token}" if token else f"&{query}"
+        limit = "".join(part for part in query.split("&") if part.startswith("limit"))
+        answer: Any = clean(await workspace.ask("GET", f"/api/v1/secrets?{limit}{going_on}", accept=accept))
+        items = answer["items"] if "items" in answer else [row["object"] for row in answer["rows"]]
+        found += ["/".join((item["metadata"]["namespace"], item["metadata"]["name"])) for item in items]
+        versions.append(answer["metadata"]["resourceVersion"])
+        assert answer.keys() >= {"kind", "apiVersion", "metadata"}
+        token = answer["metadata"].get("continue", "")
+        if not token:
+            return found, versions
+
+
+@pytest.mark.parametrize("accept", ["", TABLE, METADATA])
+@pytest.mark.parametrize("query", ["", "limit=1", "limit=2", "limit=3", "limit=500", "resourceVersion=0"])
+async def test_by_namespace_the_same_is_read_as_in_one(
+    workspaces: dict[str, Workspace], front: Front, monkeypatch: pytest.MonkeyPatch, accept: str, query: str
+) -> None:
+    mine = workspaces[MINE]
+    # In the order of keys "over-b/" comes before "over/"; one namespace has nothing, one more than a page.
+    there = [f"over-b/s-{number}" for number in range(5)] + ["over/s", "over-c/s"]
+    for namespace in ("over", "over-b", "over-c", "over-empty"):
+        await mine.raw("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    for workspace in workspaces.values():
+        for place in there if workspace is mine else ("default/theirs",):
+            namespace, _, name = place.partition("/")
+            await workspace.raw("POST", f"/api/v1/namespaces/{namespace}/secrets", {"metadata": {"name": name}})
+    wanted, _ = await read_whole(mine, query, accept)
+    assert [place for place in wanted if place.startswith("over")] == sorted(there)
+    by_namespace(monkeypatch)
+    monkeypatch.setattr("proxy.server.listing.LARGEST", 3)
+    front.fetched.clear()
+    found, versions = await read_whole(mine, query, accept)
+    assert found == wanted
+    assert len(set(versions)) == 1
+    assert not any(b"theirs" in page for page in front.fetched), "what is others' is not even read"
+    assert any(b"over-empty" in page for page in front.fetched)
+    by_namespace(monkeypatch, 3)
+    front.fetched.clear()
+    assert (await read_whole(mine, query, accept))[0] == wanted, "there are more namespaces than that"
+    assert any(b"theirs" in page for page in front.fetched)
+
+
+async def test_what_stands_behind_decides_how_a_list_is_read(
+    workspaces: dict[str, Workspace], front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the shard says of others' objects behind the first list makes the second one read by namespace."""
+    mine, behind = workspaces[MINE], workspaces[BEHIND]
+    for number in range(60):
+        name = f"crowd-{number}"
+        await behind.raw("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": name}})
+    await mine.raw("POST", "/api/v1/namespaces/demo/serviceaccounts", {"metadata": {"name": "mine"}})
+    front.lists = Known()
+    monkeypatch.setattr("proxy.server.surroundings.A_NAMESPACE", 1)
+    read: list[tuple[list[str], bool]] = []
+    for _ in range(2):
+        front.fetched.clear()
+        found = names(clean(await mine.ask("GET", "/api/v1/serviceaccounts")))
+        read.append((found, any(b"crowd" in page for page in front.fetched)))
+    assert "mine" in read[0][0]
+    assert read == [(read[0][0], True), (read[0][0], False)]
+
+
+async def test_by_namespace_a_list_is_of_one_version(
+    workspaces: dict[str, Workspace], front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is made while it is read is not in it, and what is removed is."""
+    mine = workspaces[MINE]
+    await mine.raw("POST", "/api/v1/namespaces/demo/secrets", {"metadata": {"name": "stays"}})
+    before = await mine.ask("GET", "/api/v1/secrets")
+    by_namespace(monkeypatch)
+
+    async def changed() -> None:
+        await mine.ask("DELETE", "/api/v1/namespaces/demo/secrets/stays")
+        await mine.raw("POST", "/api/v1/namespaces", {"metadata": {"name": "late"}})
+        await mine.ask("POST", "/api/v1/namespaces/late/secrets", {"metadata": {"name": "late"}})
+
+    front.behind_first = changed
+    found = await mine.ask("GET", "/api/v1/secrets")
+    assert names(found) == names(before)
+    version = found["metadata"]["resourceVersion"]
+    exact = await mine.ask("GET", f"/api/v1/secrets?resourceVersion={version}&resourceVersionMatch=Exact")
+    assert names(exact) == names(before)
+    now = await mine.ask("GET", f"/api/v1/secrets?resourceVersion={version}&resourceVersionMatch=NotOlderThan")
+    assert set(names(now)) == set(names(before)) - {"stays"} | {"late"}
+    assert (await mine.raw("GET", "/api/v1/secrets?resourceVersion=999999999"))[0] == 504
+
+
+@pytest.mark.usefixtures("way")
 async def test_continue_tokens_never_lead_outside(workspaces: dict[str, Workspace]) -> None:
     mine = workspaces[MINE]
     await workspaces[BEHIND].raw("POST", "/api/v1/namespaces/default/configmaps", config_map("theirs"))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from proxy.kube.errors import StatusError
 from proxy.mapping.listing import join_items, list_metadata, split_page
-from proxy.mapping.request import page_target
 from proxy.mapping.stream import strip_bytes
+from proxy.mapping.stretches import target_of, whole
 from tests.unit.mapping.support import TOKEN, P, send
 
 
@@ -106,6 +106,6 @@ def test_answers_that_are_no_lists(body: bytes) -> None:
 def test_page_targets() -> None:
     listing = send("GET", "/api/v1/pods?limit=3&timeoutSeconds=9&resourceVersion=0&includeObject=None").listing
     assert listing is not None
-    assert page_target(listing, "TOKEN", 3) == (
+    assert target_of(whole(listing).behind("TOKEN"), listing.query, 3) == (
         b"/api/v1/pods?timeoutSeconds=9&includeObject=Metadata&limit=3&continue=TOKEN&pretty=false"
     )

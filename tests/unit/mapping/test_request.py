@@ -11,7 +11,7 @@ import pytest
 from proxy.kube.errors import StatusError
 from proxy.mapping.forms import NONE, Form, accepted
 from proxy.mapping.gate import gate, gate_mapped
-from proxy.mapping.request import page_target
+from proxy.mapping.stretches import target_of, whole
 from tests.unit.mapping.support import TOKEN, P, send, sent_body, target
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -120,7 +120,7 @@ def test_what_is_no_continue_token_goes_on_behind_the_selector_for_the_shard_to_
 ) -> None:
     request = send("GET", f"/api/v1/pods?limit=5&continue={token}{selector}")
     assert request.listing is not None
-    assert page_target(request.listing, request.listing.start, 6).startswith(f"/api/v1/pods?{MINE}".encode())
+    assert target_of(whole(request.listing), request.listing.query, 6).startswith(f"/api/v1/pods?{MINE}".encode())
     gate_mapped(b"GET", request, TOKEN)
 
 
@@ -138,7 +138,7 @@ def test_the_end_of_what_is_selected_and_limited_is_looked_for(method: str, path
     request = send(method, path)
     assert request.listing is not None
     assert request.listing.selected
-    assert page_target(request.listing, request.listing.start, 6).decode() == page
+    assert target_of(whole(request.listing), request.listing.query, 6).decode() == page
     gate_mapped(method.encode(), request, TOKEN)
     gate(b"GET", page.encode(), b"", TOKEN)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import orjson
 import pytest
 
 from proxy.kube.errors import StatusError
 from proxy.mapping.listing import Listing, make_token
 from proxy.server.instead import produce_instead
-from proxy.server.lengths import Lengths
-from proxy.server.listing import produce_deleted, produce_list
+from proxy.server.listing import AT_ONCE, Known, produce_deleted, produce_list
 from proxy.server.messages import Forward, Header, Response
+from proxy.server.surroundings import A_NAMESPACE
 
 TOKEN = "k3fq7zn2a"
 NOT_FOUND = b'{"kind":"Status","message":"\\"k3fq7zn2a-x\\" not found","code":404}\n'
@@ -52,7 +54,7 @@ def page(kind: str, version: str, *names: str, api_version: str = "v1") -> Respo
 async def listed(answer: Response, *, custom: bool = False, not_older_than: int = 0) -> Told:
     told = Told(answer)
     listing = Listing("/api/v1/x", (), 0, "start", TOKEN, not_older_than=not_older_than, custom=custom)
-    await produce_list(listing, forward, Lengths().pages(listing)).run(told)
+    await produce_list(listing, "main", forward, Known()).run(told)
     return told
 
 
@@ -103,6 +105,77 @@ async def test_what_is_known_here_is_not_said_in_another_form() -> None:
     assert told.body == other
 
 
+def in_namespaces() -> tuple[Listing, Known]:
+    """A list that is read by namespace."""
+    listing = Listing("/api/v1/x", (), 0, make_token(f"{TOKEN}-"), TOKEN, in_namespaces=True)
+    known = Known()
+    known.surroundings.passed(listing, "main", 10 * A_NAMESPACE)
+    return listing, known
+
+
+def namespaces(*names: str) -> Response:
+    items = [{"metadata": {"name": f"{TOKEN}-{name}"}} for name in names]
+    body = {"kind": "NamespaceList", "apiVersion": "v1", "metadata": {"resourceVersion": "7"}, "items": items}
+    return Response(200, [], orjson.dumps(body))
+
+
+async def test_what_is_refused_by_namespace_is_asked_for_in_one() -> None:
+    listing, known = in_namespaces()
+    asked: list[bytes] = []
+
+    def noted(target: bytes) -> Forward:
+        asked.append(target.partition(b"?")[0].removeprefix(b"/api/v1"))
+        return forward(target)
+
+    told = Told(namespaces("a", "b"), Response(404, [], b"x"), Response(404, [], b"x"), page("ConfigMapList", "8", "c"))
+    await produce_list(listing, "main", noted, known).run(told)
+    assert [item["metadata"]["name"] for item in orjson.loads(told.body)["items"]] == ["c"]
+    of = f"/namespaces/{TOKEN}-".encode()
+    assert asked == [b"/namespaces", of + b"a/x", of + b"b/x", b"/x"]
+    told = Told(Response(403, [], b"x"), page("ConfigMapList", "8", "c"))
+    await produce_list(listing, "main", noted, known).run(told)
+    assert told.status == 200, "nor need there be a list of namespaces"
+
+
+class Slow(Told):
+    """What is fetched after the first two never comes."""
+
+    def __init__(self, *answers: Response) -> None:
+        super().__init__(*answers)
+        self.waiting = 0
+
+    async def fetch(self, forward: Forward) -> Response:
+        if self._answers:
+            return await super().fetch(forward)
+        self.waiting += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.waiting -= 1
+        raise AssertionError
+
+
+async def test_a_few_namespaces_are_under_way_and_none_when_the_client_is_gone() -> None:
+    listing, known = in_namespaces()
+    told = Slow(namespaces(*"abcdefg"), page("ConfigMapList", "7", "c"))
+    running = asyncio.ensure_future(produce_list(listing, "main", forward, known).run(told))
+    await asyncio.sleep(0.01)
+    assert told.waiting == AT_ONCE
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await asyncio.sleep(0)
+    assert told.waiting == 0
+
+
+async def test_where_a_namespace_fails_later_the_answer_does() -> None:
+    listing, known = in_namespaces()
+    told = Told(namespaces("a", "b"), page("ConfigMapList", "7", "c"), Response(503, [], NOT_FOUND))
+    with pytest.raises(StatusError) as caught:
+        await produce_list(listing, "main", forward, known).run(told)
+    assert caught.value.code == 503
+    assert not told.ended
+
+
 def selected(limit: int, start: str = "") -> Listing:
     query = (("labelSelector", f"0.kcp.dev/w={TOKEN},part"),)
     return Listing("/api/v1/x", query, limit, start, TOKEN, continued=True, selected=True)
@@ -118,7 +191,7 @@ async def test_one_more_tells_whether_a_limited_list_goes_on(there: tuple[str, .
         return forward(target)
 
     told = Told(answer)
-    await produce_list(selected(2), noted, Lengths().pages(selected(2))).run(told)
+    await produce_list(selected(2), "main", noted, Known()).run(told)
     value = orjson.loads(told.body)
     assert asked == [b"/api/v1/x?labelSelector=0.kcp.dev%2Fw%3Dk3fq7zn2a%2Cpart&limit=3&pretty=false"]
     assert [item["metadata"]["name"] for item in value["items"]] == ["a", "b"]

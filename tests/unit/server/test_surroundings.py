@@ -1,0 +1,55 @@
+"""When lists over all namespaces are read namespace by namespace."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from proxy.mapping.listing import Listing
+from proxy.server.surroundings import A_NAMESPACE, BELIEVED, MOST, Surroundings
+
+SHARD = "main"
+LISTING = Listing("/api/v1/x", (), 0, "start", "k3fq7zn2a", in_namespaces=True)
+
+
+def test_how_many_namespaces_take_less_than_what_stands_behind() -> None:
+    around = Surroundings()
+    assert around.namespaces(LISTING, SHARD) == 0, "nothing is known yet"
+    for seen, wanted in ((A_NAMESPACE - 1, 0), (8 * A_NAMESPACE, 7), (A_NAMESPACE, 7), (10**9, MOST)):
+        around.passed(LISTING, SHARD, seen)
+        assert around.namespaces(LISTING, SHARD) == wanted
+    assert around.namespaces(replace(LISTING, token="k3fq7zn2b"), SHARD) == MOST, "they stand in one order"
+    assert around.namespaces(LISTING, "another") == 0
+    assert around.namespaces(replace(LISTING, path="/api/v1/y"), SHARD) == 0
+
+
+def test_of_what_has_no_namespaces_of_its_own_there_is_but_one_way() -> None:
+    around = Surroundings()
+    around.passed(replace(LISTING, in_namespaces=False), SHARD, 10**9)
+    assert around.namespaces(LISTING, SHARD) == 0
+    around.passed(LISTING, SHARD, 10**9)
+    assert around.namespaces(replace(LISTING, in_namespaces=False), SHARD) == 0
+
+
+def test_who_has_more_namespaces_is_not_asked_for_them_again() -> None:
+    around = Surroundings()
+    around.passed(LISTING, SHARD, 8 * A_NAMESPACE)
+    around.crowded(LISTING, 7)
+    assert around.namespaces(LISTING, SHARD) == 0
+    assert around.namespaces(replace(LISTING, token="k3fq7zn2b"), SHARD) == 7
+    around.passed(LISTING, SHARD, 9 * A_NAMESPACE)
+    assert around.namespaces(LISTING, SHARD) == 8, "it may have fewer than that"
+
+
+def test_nothing_is_believed_for_ever() -> None:
+    now = 0.0
+    around = Surroundings(lambda: now)
+    around.passed(LISTING, SHARD, 4 * A_NAMESPACE)
+    now = BELIEVED - 1
+    around.passed(LISTING, SHARD, 3 * A_NAMESPACE)
+    around.crowded(LISTING, 1)
+    assert around.namespaces(LISTING, SHARD) == 3
+    now = BELIEVED + 1
+    assert around.namespaces(LISTING, SHARD) == 0
+    around.passed(LISTING, SHARD, 3 * A_NAMESPACE)
+    now = 2 * BELIEVED
+    assert around.namespaces(LISTING, SHARD) == 2
