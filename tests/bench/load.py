@@ -50,6 +50,8 @@ class Connection(asyncio.Protocol):
         """ETag of the last answer that has one."""
         self.begun = False
         """Whether the head of an answer has come."""
+        self.refused = False
+        """Whether it says that there will be nothing else."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]
@@ -70,6 +72,7 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self.begun = True
+        self.refused = self._parser.get_status_code() >= 400
 
     def on_body(self, body: bytes) -> None:
         if self.on_data is not None:

@@ -17,6 +17,8 @@ CONFIGMAPS = Resource("", "v1", "configmaps")
 NAMESPACES = Resource("", "v1", "namespaces", namespaced=False)
 VALUE = "v" * 900
 ALL_NAMESPACES = "proxy, all namespaces"
+TOGETHER = 100
+"""Watches that begin at once: who asks for many more than may wait is refused some."""
 UPDATES = 5
 """One after the other, in each round of watches."""
 
@@ -201,13 +203,18 @@ class Bench:
                     done.set()
 
         before = await self._shard_watches()
-        for _ in range(watchers):
+        for number in range(watchers):
             connection = await connect(target)
             connection.on_data = seen
             connection.start(target.request("GET", f"{path}?watch=true&resourceVersion=0"))
             opened.append(connection)
+            while number % TOGETHER == TOGETHER - 1 and not all(begun.begun for begun in opened):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         while not all(connection.begun for connection in opened):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
+        refused = sum(connection.refused for connection in opened)
+        if refused:
+            raise RuntimeError(f"{refused} of {watchers} watches were refused by {name}")
         await asyncio.sleep(1.0)
         held = await self._shard_watches() - before
         writer = await connect(target)
@@ -217,8 +224,13 @@ class Bench:
             done.clear()
             began = time.perf_counter()
             await writer.ask(target.request("POST", path, configmap(name_of_object, "small")))
-            async with asyncio.timeout(30):
-                await done.wait()
+            try:
+                async with asyncio.timeout(30):
+                    await done.wait()
+            except TimeoutError as error:
+                closed = sum(connection.transport.is_closing() for connection in opened)
+                what = f"{waiting['']} of {watchers} watchers, {closed} of them cut off, have not seen {name_of_object}"
+                raise RuntimeError(what) from error
         for process, now in self.system.cpu().items():
             cpu[process] = cpu.get(process, 0.0) + now - used.get(process, 0.0)
         for connection in [*opened, writer]:

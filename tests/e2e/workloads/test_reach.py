@@ -6,7 +6,9 @@ import asyncio
 import hashlib
 import os
 import signal
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,23 @@ async def ran(team: Team, code: str, *, stdin: str | None = None) -> Outcome:
     return await kubectl(team, "exec", *given, "deploy/words", "--", *PYTHON, code, stdin=stdin)
 
 
+@asynccontextmanager
+async def going_on(team: Team, *arguments: str) -> AsyncIterator[Process]:
+    """A kubectl that is spoken with; it has ended, or is killed, at the end of the block."""
+    process = await asyncio.create_subprocess_exec(
+        find("kubectl"),
+        *("--kubeconfig", str(team.kcp.kubeconfig(team.path)), "-n", NAMESPACE, *arguments),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
 async def heard(team: Team) -> bytes:
     """What a command that says much is heard to say.
 
@@ -62,25 +81,13 @@ async def heard(team: Team) -> bytes:
     asked directly as well (two of 18 commands, where it was given little of the CPU).
     """
     code = f"import sys; sys.stdout.write('x' * {MUCH}); sys.stdout.flush(); sys.stdin.read()"
-    process = await asyncio.create_subprocess_exec(
-        find("kubectl"),
-        *("--kubeconfig", str(team.kcp.kubeconfig(team.path)), "-n", NAMESPACE),
-        *("exec", "-i", "deploy/words", "--", *PYTHON, code),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(PATIENCE):
-            said = await process.stdout.readexactly(MUCH)
-            process.stdin.close()
-            said += await process.stdout.read()
-            assert await process.wait() == 0
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    async with going_on(team, "exec", "-i", "deploy/words", "--", *PYTHON, code) as process, asyncio.timeout(PATIENCE):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        said = await process.stdout.readexactly(MUCH)
+        process.stdin.close()
+        said += await process.stdout.read()
+        assert await process.wait() == 0
     return said
 
 
@@ -153,14 +160,8 @@ async def test_logs_and_commands(team: Team) -> None:
 async def test_logs_go_on(team: Team) -> None:
     """Line by line as they come, after a long silence as well, until the pod ends."""
     await reaches(team)
-    process = await asyncio.create_subprocess_exec(
-        find("kubectl"),
-        *("--kubeconfig", str(team.kcp.kubeconfig(team.path)), "-n", NAMESPACE),
-        *("logs", "--follow", "--since=1s", "deploy/words"),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    try:
+    async with going_on(team, "logs", "--follow", "--since=1s", "deploy/words") as process:
+        assert process.stdout is not None
         for silence in (0, SILENCE):
             await asyncio.sleep(silence)
             word = f"after-{silence}"
@@ -171,10 +172,6 @@ async def test_logs_go_on(team: Team) -> None:
         assert (await kubectl(team, "rollout", "restart", "deploy/words")).code == 0
         async with asyncio.timeout(PATIENCE):
             assert await process.wait() == 0
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 @pytest.mark.usefixtures("real_nodes")
@@ -213,27 +210,17 @@ async def test_port_forward(team: Team) -> None:
 async def reversed_words(team: Team) -> str:
     """What the application answers at a forwarded port."""
     port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        find("kubectl"),
-        *("--kubeconfig", str(team.kcp.kubeconfig(team.path)), "-n", NAMESPACE),
-        *("port-forward", "deploy/words", f"{port}:8080"),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
+    async with going_on(team, "port-forward", "deploy/words", f"{port}:8080") as process, asyncio.timeout(PATIENCE):
         assert process.stdout is not None
-        async with asyncio.timeout(PATIENCE):
-            assert b"Forwarding from" in await process.stdout.readline()
-            answers = []
-            for _ in range(2):
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.write(b"GET /?words=a+b+c HTTP/1.1\r\nHost: words\r\nConnection: close\r\n\r\n")
-                answers.append((await reader.read()).partition(b"\r\n\r\n")[2].decode())
-                writer.close()
-        assert answers[0] == answers[1]
-        return answers[0]
-    finally:
-        process.terminate()
-        await process.wait()
+        assert b"Forwarding from" in await process.stdout.readline()
+        answers = []
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /?words=a+b+c HTTP/1.1\r\nHost: words\r\nConnection: close\r\n\r\n")
+            answers.append((await reader.read()).partition(b"\r\n\r\n")[2].decode())
+            writer.close()
+    assert answers[0] == answers[1]
+    return answers[0]
 
 
 @pytest.mark.usefixtures("real_nodes")
@@ -264,19 +251,14 @@ async def test_rights_are_the_workspaces(team: Team) -> None:
 @pytest.mark.usefixtures("real_nodes")
 async def test_whatever_dies_it_works_again(team: Team, kcp_process: Kcp) -> None:
     """Workers of the proxy, the syncer, a conversation under way."""
-    process = await asyncio.create_subprocess_exec(
-        find("kubectl"),
-        *("--kubeconfig", str(team.kcp.kubeconfig(team.path)), "-n", NAMESPACE),
-        *("exec", "deploy/words", "--", *PYTHON, "import time; print('on', flush=True); time.sleep(600)"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    assert process.stdout is not None
-    assert await process.stdout.readline() == b"on\n"
-    for pid in processes("proxy.server.worker", str(kcp_process.root)):
-        os.kill(pid, signal.SIGKILL)
-    async with asyncio.timeout(10):
-        assert await process.wait() != 0, "it is told that it was broken off"
+    code = "import time; print('on', flush=True); time.sleep(600)"
+    async with going_on(team, "exec", "deploy/words", "--", *PYTHON, code) as process:
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"on\n"
+        for pid in processes("proxy.server.worker", str(kcp_process.root)):
+            os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(10):
+            assert await process.wait() != 0, "it is told that it was broken off"
     await reaches(team)
     for pid in team.syncer_processes():
         os.kill(pid, signal.SIGKILL)
