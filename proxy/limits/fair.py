@@ -24,6 +24,10 @@ COMPETES = 1.0
 """Seconds for which a flow counts as one that asks, after its last request."""
 
 
+LONGEST = 5.0
+"""Seconds that a flow rests at most: what takes very long may have waited for something else than the shard."""
+
+
 class Waiter:
     """A request in a queue."""
 
@@ -83,7 +87,7 @@ class FairQueue:
         self._asked = now
 
     def room(self, flow: Flow, width: int) -> bool:
-        """Whether ``flow`` may have so many seats more; one request it may always have."""
+        """Whether ``flow`` may have so many seats more; one request it may always have, and rests behind it."""
         return not flow.taken or flow.taken + width <= (flow.few if self.competition else flow.most)
 
     def take(self, flow: Flow, width: int) -> bool:
@@ -120,13 +124,26 @@ class FairQueue:
         self._serve()
         return True
 
-    def give(self, flow: Flow, width: int) -> None:
-        """Give ``width`` seats back."""
-        flow.taken -= width
+    def give(self, flow: Flow, width: int, *, rests: bool = False) -> None:
+        """Give ``width`` seats back, to others alone if ``flow`` ``rests``: until `rested` they count as its own."""
         self.taken -= width
+        if not rests:
+            flow.taken -= width
         if self.waiting:
             self._list(flow)
             self._serve()
+
+    def rested(self, flow: Flow, width: int) -> None:
+        """It may have so many seats again."""
+        flow.taken -= width
+        if self.waiting:
+            self._list(flow)
+            self._serve()
+
+    def rest(self, flow: Flow, width: int, held: float) -> float:
+        """Seconds for which ``flow`` has to rest after it has ``held`` so many seats, as many seconds: while others
+        ask, one wide request has more than its flow may have, and pays for it. On the average it has what it may."""
+        return min(held * (width / flow.few - 1), LONGEST) if self.competition and width > flow.few else 0.0
 
     def _list(self, flow: Flow) -> None:
         if not flow.listed and flow.queue and self.room(flow, next(iter(flow.queue)).width):

@@ -61,7 +61,9 @@ NOTHING, WATCH, STREAM = 0, 1, 2
 class Slot:
     """What one request has of its workspace's limits."""
 
-    __slots__ = ("_account", "_cost_of", "_endless", "_queue", "_received", "_turn", "_unread", "_waiter", "width")
+    __slots__ = (
+        "_account", "_began", "_cost_of", "_endless", "_queue", "_received", "_turn", "_unread", "_waiter", "width",
+    )  # fmt: skip
 
     def __init__(self, account: Account, queue: FairQueue, cost_of: str, received: int, endless: int) -> None:
         """``cost_of``: the kind of request of which is learnt what it costs; ``received``: bytes of its body."""
@@ -71,6 +73,7 @@ class Slot:
         self._received = received
         self._endless = endless
         self._unread = 0
+        self._began = 0.0
         self._waiter: Waiter | None = None
         self._turn: asyncio.Future[None] | None = None
         self.width = 0
@@ -93,8 +96,22 @@ class Slot:
             self._waiter = waiter
         return turn
 
-    def _start(self, width: int) -> None:
+    def take(self, width: int) -> None:
+        """It has got so many seats."""
         self.width = width
+        if width > 1:
+            self._began = asyncio.get_running_loop().time()
+
+    def _give(self) -> None:
+        width, self.width = self.width, 0
+        loop = asyncio.get_running_loop()
+        rest = self._queue.rest(self._account, width, loop.time() - self._began) if width > 1 else 0.0
+        self._queue.give(self._account, width, rests=rest > 0)
+        if rest:
+            loop.call_later(rest, self._queue.rested, self._account, width)
+
+    def _start(self, width: int) -> None:
+        self.take(width)
         self._waiter = None
         if self._turn is not None and not self._turn.done():  # else its client has just gone: `over` comes next
             self._turn.set_result(None)
@@ -107,9 +124,8 @@ class Slot:
 
     def free(self) -> None:
         """The shard has done its part."""
-        width, self.width = self.width, 0
-        if width:
-            self._queue.give(self._account, width)
+        if self.width:
+            self._give()
 
     def begun(self, record: Record) -> None:
         """A watch has sent what was there, and told by it what it costs to begin one."""
@@ -131,10 +147,9 @@ class Slot:
 
     def over(self, record: Record) -> None:
         """The answer is written, or the client has gone."""
-        account, width = self._account, self.width
-        if width:
-            self.width = 0
-            self._queue.give(account, width)
+        account = self._account
+        if self.width:
+            self._give()
         elif self._waiter is not None:
             self.leave()
         if self._received:
@@ -199,7 +214,7 @@ class Admission:
             queue.asks(account, self._clock())
         width = account.width(cost) if cost > 1.0 else 1
         if queue.take(account, width):
-            slot.width = width
+            slot.take(width)
             return None
         turn = slot.wait(width, cost)
         if turn is None:

@@ -24,7 +24,7 @@ from proxy.mapping.strategic import merged
 from proxy.mapping.stream import strip_bytes
 from proxy.mapping.wire import Field, Schema, WireError, decode, encode, field
 from proxy.server.messages import Exchange, Forward, Header, Produce, Response
-from proxy.server.settling import FRAMING
+from proxy.server.settling import FRAMING, let_in
 
 JSON = b"application/json"
 MERGE, JSON_PATCH = b"application/merge-patch+json", b"application/json-patch+json"
@@ -173,7 +173,8 @@ class Registering:
         *,
         accept: bytes = b"",
     ) -> Response:
-        return await exchange.fetch(self.ask(method, target, body, content_type, accept or self.accept))
+        # What is stored on the shard is of CRDs as well, which are young where kcp has just been started.
+        return await let_in(self.ask(method, target, body, content_type, accept or self.accept), exchange)
 
 
 def with_parameters(target: bytes, **parameters: str) -> bytes:

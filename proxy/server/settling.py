@@ -41,13 +41,18 @@ FRAMING = frozenset({b"content-length", b"date", b"transfer-encoding", b"connect
 
 
 async def _let_in(forward: Forward, token: str, exchange: Exchange) -> Response:
-    deadline = time.monotonic() + WITHIN
     answer = await exchange.fetch(forward)
     if _is_refused(answer) and forward.method in (b"POST", b"PUT"):
         labelled = with_label(forward.body, token)
         if labelled is not None:
             forward = replace(forward, body=labelled)
-            answer = await exchange.fetch(forward)
+    return await let_in(forward, exchange) if _is_refused(answer) else answer
+
+
+async def let_in(forward: Forward, exchange: Exchange) -> Response:
+    """The answer to ``forward``, sent again as long as it is refused for its type's being too young."""
+    deadline = time.monotonic() + WITHIN
+    answer = await exchange.fetch(forward)
     while _is_refused(answer) and time.monotonic() < deadline:
         await asyncio.sleep(EVERY)
         answer = await exchange.fetch(forward)

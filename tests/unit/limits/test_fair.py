@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.limits.fair import FairQueue, Flow, Waiter
+from proxy.limits.fair import LONGEST, FairQueue, Flow, Waiter
 
 
 @dataclass(eq=False)
@@ -111,6 +111,29 @@ def test_a_flow_has_less_room_while_others_ask() -> None:
     assert jobs[3] is not None
     play.end(jobs[3])
     assert greedy.taken == 2, "the other has been silent for a second"
+    play.check()
+
+
+def test_what_is_wider_than_a_flow_may_have_is_paid_for_by_rest() -> None:
+    play = Play(FairQueue(16))
+    queue, wide, other = play.queue, Flow(16, 9, few=2), Flow(16, 9, few=2)
+    queue.asks(wide, 0.0)
+    assert queue.rest(wide, 4, 0.5) == 0.0, "nobody else asks"
+    queue.asks(other, 0.1)
+    job, following = play.ask(wide, 4), play.ask(wide, 1)
+    assert job is not None
+    assert following is not None
+    assert job.running
+    assert [queue.rest(wide, width, 0.5) for width in (1, 2, 3, 4)] == [0.0, 0.0, 0.25, 0.5]
+    assert queue.rest(wide, 4, 60.0) == LONGEST
+    play.jobs.remove(job)
+    queue.give(wide, 4, rests=True)
+    assert (queue.taken, wide.taken, following.running) == (0, 4, False)
+    for _ in range(2):
+        assert play.ask(other) is not None
+    assert play.started[1:] == [other] * 2, "it is its own rest"
+    queue.rested(wide, 4)
+    assert following.running
     play.check()
 
 

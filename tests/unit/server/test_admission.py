@@ -108,6 +108,34 @@ async def test_what_keeps_others_alive_has_a_queue_of_its_own(target: bytes) -> 
     assert await enters(admitted, asked(target, method=b"PUT", body=b"{}")) is None
 
 
+async def test_while_others_ask_there_is_a_rest_behind_an_expensive_request() -> None:
+    admitted = admitting(WorkspaceLimits(requests_in_flight=16, queued_requests=9), shard=32)
+    loop = asyncio.get_running_loop()
+
+    async def second_of_two(held: float) -> float:
+        """Seconds from the end of one list until the next one begins; alone it does not wait."""
+        first, second = asked(MAPS), asked(MAPS)
+        assert await enters(admitted, first) is None
+        waiting = await enters(admitted, second)
+        await asyncio.sleep(held)
+        admitted.finished(first)
+        ended = loop.time()
+        if waiting is not None:
+            await asyncio.wait_for(waiting, 5)
+        waited = loop.time() - ended if waiting is not None else 0.0
+        admitted.finished(second)
+        return waited
+
+    assert await second_of_two(0.0) == 0.0
+    other = asked(workspace="root:b")
+    assert await enters(admitted, other) is None
+    # Four seats, of which it may have two.
+    assert await second_of_two(0.2) == pytest.approx(0.2, abs=0.08)
+    admitted.finished(other)
+    await asyncio.sleep(0.1)  # behind the second one, which took no time, there is next to no rest
+    assert nothing_taken(admitted)
+
+
 async def test_a_client_that_goes_while_it_waits_leaves_no_trace() -> None:
     admitted = admitting()
     first, second, third = asked(), asked(), asked()

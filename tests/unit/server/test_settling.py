@@ -5,8 +5,10 @@ from __future__ import annotations
 import orjson
 import pytest
 
+from proxy.mapping.paths import parse
 from proxy.server import settling
 from proxy.server.messages import Forward, Header, Response
+from proxy.server.registering import Registering
 from proxy.server.settling import produce_settled, with_label
 
 TOKEN = "k3fq7zn2a"
@@ -73,3 +75,27 @@ def test_other_labels_stay(labels: dict[str, str] | None) -> None:
     labelled = with_label(orjson.dumps({"metadata": {"labels": labels}}), TOKEN)
     assert labelled is not None
     assert orjson.loads(labelled)["metadata"]["labels"] == {"0.kcp.dev/w": TOKEN, **(labels or {})}
+
+
+async def test_admission_configurations_wait_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are stored as objects of CRDs, which are young where kcp has just been started."""
+    monkeypatch.setattr(settling, "EVERY", 0.001)
+    path = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+    tried = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "X", "metadata": {"name": f"{TOKEN}-a"}}
+    answers = [Response(201, [], orjson.dumps(tried)), REFUSED, REFUSED, Response(201, [], b"{}")]
+
+    class Young(Shard):
+        async def fetch(self, forward: Forward) -> Response:
+            self.sent.append(forward.target)
+            return answers.pop(0)
+
+    def ask(method: bytes, target: bytes, body: bytes, content_type: bytes, accept: bytes) -> Forward:
+        return Forward("main", method, target, [], body)
+
+    shard, body = Young(), orjson.dumps(tried)
+    info = parse(b"POST", path.encode())
+    await (
+        Registering(info, TOKEN, b"/stored", body, b"application/json", b"", ask, lambda obj: None).produce().run(shard)
+    )
+    assert shard.status == 201
+    assert shard.sent == [f"{path}?dryRun=All&pretty=false".encode(), b"/stored", b"/stored", b"/stored"]
