@@ -42,7 +42,6 @@ from proxy.server.address import split_workspace
 from proxy.server.admission import Admission
 from proxy.server.health import Health, health_of_workspace
 from proxy.server.leaving import no_writes
-from proxy.server.listing import Known
 from proxy.server.messages import (
     ADDRESS,
     DISCOVERY,
@@ -62,6 +61,7 @@ from proxy.server.messages import (
 )
 from proxy.server.objects import ObjectLimit, may_make
 from proxy.server.owned import make_owner_roles
+from proxy.server.pages import Known
 from proxy.server.pool import ShardEndpoint
 from proxy.server.quota import check_crds, makes_crd
 from proxy.server.reach import STREAMS, Reach, methods, reached

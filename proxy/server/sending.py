@@ -20,8 +20,9 @@ from proxy.mapping.watching import terms_of
 from proxy.server.filters import About, filters, shaped
 from proxy.server.instead import produce_instead
 from proxy.server.leaving import produce_leaving
-from proxy.server.listing import Known, produce_deleted, produce_list
+from proxy.server.listing import produce_deleted, produce_list
 from proxy.server.messages import Decision, Forward, Produce, Request, Share
+from proxy.server.pages import Known
 from proxy.server.pool import ShardEndpoint
 from proxy.server.registering import Registering
 from proxy.server.settling import produce_settled

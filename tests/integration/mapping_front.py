@@ -26,8 +26,9 @@ from proxy.mapping.names import NATIVE_GROUPS
 from proxy.mapping.paths import parse
 from proxy.mapping.request import Attributes, MappedRequest, map_request
 from proxy.mapping.stream import ResponseFilter, patterns, strip_bytes
-from proxy.server.listing import Known, produce_list
+from proxy.server.listing import produce_list
 from proxy.server.messages import Forward, Header, Response
+from proxy.server.pages import Known
 from proxy.shard.control_plane import ControlPlane
 from tests.integration.mapping_workspaces import BEFORE, BEHIND, MINE
 from tests.integration.privileged import privileged_as

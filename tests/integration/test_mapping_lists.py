@@ -10,7 +10,7 @@ import aiohttp
 import orjson
 import pytest
 
-from proxy.server.listing import Known
+from proxy.server.pages import Known
 from proxy.server.surroundings import Surroundings
 from tests.integration.mapping_front import Front, Workspace
 from tests.integration.mapping_workspaces import (
@@ -177,7 +177,7 @@ async def test_by_namespace_the_same_is_read_as_in_one(
     wanted, _ = await read_whole(mine, query, accept)
     assert [place for place in wanted if place.startswith("over")] == sorted(there)
     by_namespace(monkeypatch)
-    monkeypatch.setattr("proxy.server.listing.LARGEST", 3)
+    monkeypatch.setattr("proxy.server.pages.LARGEST", 3)
     front.fetched.clear()
     found, versions = await read_whole(mine, query, accept)
     assert found == wanted

@@ -10,8 +10,9 @@ import pytest
 from proxy.kube.errors import StatusError
 from proxy.mapping.listing import Listing, make_token
 from proxy.server.instead import produce_instead
-from proxy.server.listing import AT_ONCE, Known, produce_deleted, produce_list
+from proxy.server.listing import produce_deleted, produce_list
 from proxy.server.messages import Forward, Header, Response
+from proxy.server.pages import AT_ONCE, Known
 from proxy.server.surroundings import A_NAMESPACE
 
 TOKEN = "k3fq7zn2a"
