@@ -22,8 +22,6 @@ from collections.abc import Callable
 
 COMPETES = 1.0
 """Seconds for which a flow counts as one that asks, after its last request."""
-
-
 LONGEST = 5.0
 """Seconds that a flow rests at most: what takes very long may have waited for something else than the shard."""
 
