@@ -96,7 +96,7 @@ class Account(Flow):
     def learn(self, kind: str, sent: int, seconds: float) -> None:
         """A request of that kind was answered with ``sent`` bytes, after ``seconds`` of the shard: what is more than
         expected counts at once, what is less by and by."""
-        cost = 1.0 + sent / BLOCK + seconds / SHARD_TIME
+        cost = answer_cost(sent, seconds)
         before = self.costs.get(kind)
         if before is None:
             if len(self.costs) >= MOST_KINDS:
@@ -104,3 +104,8 @@ class Account(Flow):
         elif cost < before:
             cost = before + (cost - before) * FADES
         self.costs[kind] = cost
+
+
+def answer_cost(sent: int, seconds: float) -> float:
+    """Of a request that was answered with ``sent`` bytes, after ``seconds`` of the shard."""
+    return 1.0 + sent / BLOCK + seconds / SHARD_TIME

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.kube.errors import StatusError
-from proxy.limits.account import BLOCK, Account
+from proxy.limits.account import BLOCK, Account, answer_cost
 from proxy.limits.fair import FairQueue, Waiter
 from proxy.limits.file import LimitsFile
 from proxy.limits.values import LimitSettings, WorkspaceLimits
@@ -102,13 +102,17 @@ class Slot:
         if width > 1:
             self._began = asyncio.get_running_loop().time()
 
-    def _give(self) -> None:
+    def _give(self, record: Record | None = None) -> None:
+        """Back, and rest if it was wide: by ``record``, where that tells more than what was expected."""
         width, self.width = self.width, 0
-        loop = asyncio.get_running_loop()
-        rest = self._queue.rest(self._account, width, loop.time() - self._began) if width > 1 else 0.0
-        self._queue.give(self._account, width, rests=rest > 0)
+        loop, account = asyncio.get_running_loop(), self._account
+        was = width
+        if record is not None and self._cost_of and width > 1:
+            was = min(width, account.width(answer_cost(record.sent, record.shard_seconds)))
+        rest = self._queue.rest(account, was, loop.time() - self._began) if was > 1 else 0.0
+        self._queue.give(account, width, rests=rest > 0)
         if rest:
-            loop.call_later(rest, self._queue.rested, self._account, width)
+            loop.call_later(rest, self._queue.rested, account, width)
 
     def _start(self, width: int) -> None:
         self.take(width)
@@ -123,19 +127,21 @@ class Slot:
             self._queue.leave(waiter)
 
     def free(self) -> None:
-        """The shard has done its part."""
-        if self.width:
-            self._give()
+        """The shard has had nothing to do."""
+        width, self.width = self.width, 0
+        if width:
+            self._queue.give(self._account, width)
 
     def begun(self, record: Record) -> None:
         """A watch has sent what was there, and told by it what it costs to begin one."""
         if self.width:
             self._account.learn(self._cost_of, record.sent, record.shard_seconds)
-            self.free()
+            self._give(record)
 
     def stalled(self, size: int) -> None:
         """``size`` bytes of the answer are left unread by the client. Who reads slowly does not keep a seat."""
-        self.free()
+        if self.width:
+            self._give()
         size = max(size, HELD)
         self._account.unread += size - self._unread
         self._unread = size
@@ -149,7 +155,7 @@ class Slot:
         """The answer is written, or the client has gone."""
         account = self._account
         if self.width:
-            self._give()
+            self._give(record)
         elif self._waiter is not None:
             self.leave()
         if self._received:

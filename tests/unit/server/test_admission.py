@@ -112,10 +112,11 @@ async def test_while_others_ask_there_is_a_rest_behind_an_expensive_request() ->
     admitted = admitting(WorkspaceLimits(requests_in_flight=16, queued_requests=9), shard=32)
     loop = asyncio.get_running_loop()
 
-    async def second_of_two(held: float) -> float:
+    async def second_of_two(held: float, sent: int) -> float:
         """Seconds from the end of one list until the next one begins; alone it does not wait."""
         first, second = asked(MAPS), asked(MAPS)
         assert await enters(admitted, first) is None
+        first.record.sent = sent
         waiting = await enters(admitted, second)
         await asyncio.sleep(held)
         admitted.finished(first)
@@ -126,11 +127,12 @@ async def test_while_others_ask_there_is_a_rest_behind_an_expensive_request() ->
         admitted.finished(second)
         return waited
 
-    assert await second_of_two(0.0) == 0.0
+    assert await second_of_two(0.0, 1 << 20) == 0.0
     other = asked(workspace="root:b")
     assert await enters(admitted, other) is None
     # Four seats, of which it may have two.
-    assert await second_of_two(0.2) == pytest.approx(0.2, abs=0.08)
+    assert await second_of_two(0.2, 1 << 20) == pytest.approx(0.2, abs=0.08)
+    assert await second_of_two(0.2, 100) < 0.05, "it was expected to cost more than it did"
     admitted.finished(other)
     await asyncio.sleep(0.1)  # behind the second one, which took no time, there is next to no rest
     assert nothing_taken(admitted)
