@@ -125,14 +125,10 @@ class FairQueue:
     def give(self, flow: Flow, width: int, *, rests: bool = False) -> None:
         """Give ``width`` seats back, to others alone if ``flow`` ``rests``: until `rested` they count as its own."""
         self.taken -= width
-        if not rests:
-            flow.taken -= width
-        if self.waiting:
-            self._list(flow)
-            self._serve()
+        self.rested(flow, 0 if rests else width)
 
     def rested(self, flow: Flow, width: int) -> None:
-        """It may have so many seats again."""
+        """``flow`` may have so many seats again."""
         flow.taken -= width
         if self.waiting:
             self._list(flow)

@@ -135,14 +135,19 @@ def make_token(start: str, version: int = LATEST) -> str:
 
 def read_token(token: str) -> tuple[str, int]:
     """First key and version of what `make_token` or `check_token` has made."""
-    decoded = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    decoded = orjson.loads(_bytes_of(token))
     return decoded["start"], decoded["rv"]
+
+
+def _bytes_of(token: str) -> bytes:
+    """Raises ValueError."""
+    return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
 
 
 def is_token(value: str) -> bool:
     """Whether it is a continue token at all; what is not, the shard refuses."""
     try:
-        json.loads(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).decode("utf-8", "replace"))
+        json.loads(_bytes_of(value).decode("utf-8", "replace"))
     except (binascii.Error, json.JSONDecodeError):
         return False
     except (ValueError, RecursionError):
@@ -153,7 +158,7 @@ def is_token(value: str) -> bool:
 def check_token(value: str, prefix: str) -> str:
     """A client's continue token, if it goes on inside the workspace. Raises StatusError 400 otherwise."""
     try:
-        decoded: Any = orjson.loads(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)))
+        decoded: Any = orjson.loads(_bytes_of(value))
         start = decoded["start"]
         version = decoded["rv"]
         inside = isinstance(start, str) and start.removeprefix("/").startswith(prefix) and isinstance(version, int)

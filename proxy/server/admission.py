@@ -104,12 +104,16 @@ class Slot:
 
     def _give(self, record: Record | None = None) -> None:
         """Back, and rest if it was wide: by ``record``, where that tells more than what was expected."""
-        width, self.width = self.width, 0
-        loop, account = asyncio.get_running_loop(), self._account
+        width, account = self.width, self._account
+        if width <= 1:
+            self.free()
+            return
+        self.width = 0
+        loop = asyncio.get_running_loop()
         was = width
-        if record is not None and self._cost_of and width > 1:
+        if record is not None and self._cost_of:
             was = min(width, account.width(answer_cost(record.sent, record.shard_seconds)))
-        rest = self._queue.rest(account, was, loop.time() - self._began) if was > 1 else 0.0
+        rest = self._queue.rest(account, was, loop.time() - self._began)
         self._queue.give(account, width, rests=rest > 0)
         if rest:
             loop.call_later(rest, self._queue.rested, account, width)
@@ -140,8 +144,7 @@ class Slot:
 
     def stalled(self, size: int) -> None:
         """``size`` bytes of the answer are left unread by the client. Who reads slowly does not keep a seat."""
-        if self.width:
-            self._give()
+        self._give()
         size = max(size, HELD)
         self._account.unread += size - self._unread
         self._unread = size

@@ -56,23 +56,26 @@ class PageReader:
 
     async def begin(self) -> Response:
         """The answer about the first page, which is the next one if that is what was asked for."""
-        most = self._surroundings.namespaces(self._listing, self._shard)
-        if most:
-            self._left = await self._by_namespace(most)
-            self._apart = bool(self._left)
-            if self._apart:
-                self._go_on()
-                answer = await self._under_way[0][1]
-                if answer.status == 200:
-                    return answer
-                self.close()  # what is wrong is said of what was asked for
-                self._apart = False
+        self._left = await self._by_namespace()
+        if self._left:
+            self._apart = True
+            answer = await self._first()
+            if answer.status == 200:
+                return answer
+            self.close()  # what is wrong is said of what was asked for
+            self._apart = False
         self._left = [whole(self._listing)]
+        return await self._first()
+
+    async def _first(self) -> Response:
         self._go_on()
         return await self._under_way[0][1]
 
-    async def _by_namespace(self, most: int) -> list[Stretch]:
-        """The last one first; none where there are too many namespaces."""
+    async def _by_namespace(self) -> list[Stretch]:
+        """The last one first; none where namespaces are not read one by one, as there are too many of them say."""
+        most = self._surroundings.namespaces(self._listing, self._shard)
+        if not most:
+            return []
         answer = await self._exchange.fetch(self._forward(namespaces_target(self._listing, most)))
         if answer.status != 200:
             return []

@@ -30,7 +30,7 @@ def produce_settled(forward: Forward, token: str) -> Produce:
 
 
 async def _run(forward: Forward, token: str, exchange: Exchange) -> None:
-    answer = await _let_in(forward, token, exchange)
+    answer = await let_in(forward, exchange, token)
     kept = [(name, strip_bytes(value, token)) for name, value in answer.headers if name not in FRAMING]
     await exchange.start(answer.status, kept)
     await exchange.write(strip_bytes(answer.body, token))
@@ -40,19 +40,16 @@ async def _run(forward: Forward, token: str, exchange: Exchange) -> None:
 FRAMING = frozenset({b"content-length", b"date", b"transfer-encoding", b"connection", b"audit-id", b"cache-control"})
 
 
-async def _let_in(forward: Forward, token: str, exchange: Exchange) -> Response:
+async def let_in(forward: Forward, exchange: Exchange, token: str = "") -> Response:
+    """The answer to ``forward``, sent again as long as it is refused for its type's being too young; with the label of
+    the workspace with ``token``, where one is given."""
+    deadline = time.monotonic() + WITHIN
     answer = await exchange.fetch(forward)
-    if _is_refused(answer) and forward.method in (b"POST", b"PUT"):
+    if token and _is_refused(answer) and forward.method in (b"POST", b"PUT"):
         labelled = with_label(forward.body, token)
         if labelled is not None:
             forward = replace(forward, body=labelled)
-    return await let_in(forward, exchange) if _is_refused(answer) else answer
-
-
-async def let_in(forward: Forward, exchange: Exchange) -> Response:
-    """The answer to ``forward``, sent again as long as it is refused for its type's being too young."""
-    deadline = time.monotonic() + WITHIN
-    answer = await exchange.fetch(forward)
+            answer = await exchange.fetch(forward)
     while _is_refused(answer) and time.monotonic() < deadline:
         await asyncio.sleep(EVERY)
         answer = await exchange.fetch(forward)

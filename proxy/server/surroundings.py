@@ -36,7 +36,7 @@ class Surroundings:
         if not listing.in_namespaces:
             return 0
         most = min(self._behind.get((shard, listing.path), 0) // A_NAMESPACE - 1, MOST)
-        return max(most, 0) if most > self._crowded.get(listing.token, 0) else 0
+        return most if most > self._crowded.get(listing.token, 0) else 0
 
     def passed(self, listing: Listing, shard: str, behind: int) -> None:
         """A page has made the shard go through so many objects behind it."""

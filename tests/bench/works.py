@@ -208,10 +208,9 @@ class Bench:
             connection.on_data = seen
             connection.start(target.request("GET", f"{path}?watch=true&resourceVersion=0"))
             opened.append(connection)
-            while number % TOGETHER == TOGETHER - 1 and not all(begun.begun for begun in opened):  # noqa: ASYNC110
+            last = (number + 1) % TOGETHER == 0 or number + 1 == watchers
+            while last and not all(begun.begun for begun in opened):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        while not all(connection.begun for connection in opened):  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
         refused = sum(connection.refused for connection in opened)
         if refused:
             raise RuntimeError(f"{refused} of {watchers} watches were refused by {name}")

@@ -35,12 +35,10 @@ async def fill(workspaces: dict[str, Workspace], count: int, name: str, label: s
 
 
 @pytest.fixture(params=["in one", "by namespace"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """How lists over all namespaces are read; the second where much stands behind them."""
-    way = str(request.param)
-    if way == "by namespace":
+    if request.param == "by namespace":
         by_namespace(monkeypatch)
-    return way
 
 
 def by_namespace(monkeypatch: pytest.MonkeyPatch, most: int = 100) -> None:
