@@ -21,7 +21,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 COMPETES = 1.0
-"""Seconds for which a flow counts as one that asks, after its last request."""
+"""Seconds for which a flow counts as one that asks, after its last request; longer while requests of it wait."""
 LONGEST = 5.0
 """Seconds that a flow rests at most: what takes very long may have waited for something else than the shard."""
 
@@ -76,12 +76,15 @@ class FairQueue:
 
     def asks(self, flow: Flow, now: float) -> None:
         """It has a request, ``now`` seconds by some clock."""
+        others_wait = self.waiting > len(flow.queue)
         if flow is not self._last:
-            self.competition = self._last is not None and now - self._asked <= COMPETES
+            self.competition = others_wait or (self._last is not None and now - self._asked <= COMPETES)
             self._last = flow
             self._changed = now
-        elif self.competition and now - self._changed > COMPETES:
+        elif self.competition and not others_wait and now - self._changed > COMPETES:
             self.competition = False
+            self._list(flow)  # there is room again
+            self._serve()
         self._asked = now
 
     def room(self, flow: Flow, width: int) -> bool:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from proxy.kube.reading import Scratch
+from proxy.server.accepting import Acceptor
 from proxy.server.alive import keepalive
 from proxy.server.front import Front
 from proxy.server.handshakes import Handshakes
@@ -25,8 +26,6 @@ log = logging.getLogger(__name__)
 
 SWEEP = 5.0
 """Seconds between looks at what is overdue."""
-HANDSHAKE = 20.0
-"""Seconds for a client's TLS handshake."""
 GRACE = 3.0
 """Seconds that requests under way get at the end; watches are cut at once, their clients resume elsewhere."""
 
@@ -73,7 +72,7 @@ class Server:
         self._connections: set[Front] = set()
         self.handshakes = Handshakes()
         """Of clients."""
-        self._server: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
         self._sweeper: asyncio.Task[None] | None = None
 
     @property
@@ -100,15 +99,12 @@ class Server:
         settings = self._settings
         tls = ServerTls(settings, self.handshakes)
         scratch = Scratch()
-        self._server = await asyncio.get_running_loop().create_server(
+        self._acceptor = Acceptor(
+            listen(settings.bind_address, settings.port, settings.limits.gone_timeout),
+            tls.context,
             lambda: Front(
                 self._gateway, self._pools, settings.limits, self._connections, self._observers, self.watches, scratch
             ),
-            sock=listen(settings.bind_address, settings.port, settings.limits.gone_timeout),
-            ssl=tls.context,
-            ssl_handshake_timeout=HANDSHAKE,
-            ssl_shutdown_timeout=2,
-            backlog=2048,
         )
         self._sweeper = asyncio.create_task(self._sweep(tls))
 
@@ -126,8 +122,8 @@ class Server:
 
     async def stop(self, grace: float = GRACE) -> None:
         """No new connections; requests under way get ``grace`` seconds."""
-        if self._server is not None:
-            self._server.close()
+        if self._acceptor is not None:
+            self._acceptor.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
         for front in list(self._connections):

@@ -43,7 +43,7 @@ PACE = 0.02
 VICTIMS = 4
 """Connections of the one that is measured."""
 QUIET = "quiet"
-KINDS = ("lists", "gets", "creates", "watches", "slow", "bodies", "computing")
+KINDS = ("lists", "gets", "creates", "watches", "slow", "bodies", "connects", "computing")
 HEADERS = "FLOOD_HEADERS"
 """Variable with what a flood's requests say of who asks, as JSON."""
 
@@ -113,6 +113,10 @@ class Flood:
                 await asyncio.sleep(0.1)
 
     async def _use(self, connection: Connection) -> None:
+        if self._kind == "connects":
+            connection.transport.abort()
+            self.answers["connected"] += 1
+            return
         if self._kind == "slow":
             connection.start(self._request())
             await asyncio.sleep(0.05)

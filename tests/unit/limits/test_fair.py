@@ -114,6 +114,23 @@ def test_a_flow_has_less_room_while_others_ask() -> None:
     play.check()
 
 
+def test_a_flow_whose_requests_wait_asks_however_long_ago_they_came() -> None:
+    play = Play(FairQueue(8))
+    greedy, modest = Flow(4, 9, few=1), Flow(4, 9, few=1)
+    play.queue.asks(greedy, 0.0)
+    jobs = [play.ask(greedy) for _ in range(7)]
+    for now in (2.0, 2.5, 9.0, 9.5):
+        play.queue.asks(modest, now)
+        assert play.queue.competition
+    for job in jobs[:6]:
+        assert job is not None
+        play.end(job)
+    assert greedy.taken == 1
+    play.queue.asks(modest, 9.9)
+    assert not play.queue.competition, "nothing of the other has waited, or come, for a second"
+    play.check()
+
+
 def test_what_is_wider_than_a_flow_may_have_is_paid_for_by_rest() -> None:
     play = Play(FairQueue(16))
     queue, wide, other = play.queue, Flow(16, 9, few=2), Flow(16, 9, few=2)

@@ -303,14 +303,22 @@ async def test_watches_that_begin_with_much(monkeypatch: pytest.MonkeyPatch) -> 
 async def test_there_is_less_room_while_others_ask() -> None:
     now = 100.0
     admitted = Admission(["main"], LimitSettings(1, 99, WorkspaceLimits(16, 99)), lambda: now)
-    alone = [await enters(admitted, asked()) for _ in range(17)]
-    assert [waiting is None for waiting in alone] == [True] * 16 + [False]
+    alone = [await enters(admitted, asked()) for _ in range(16)]
+    assert alone == [None] * 16
+    waiting = [asked(), asked(workspace="root:b")]
+    assert await enters(admitted, waiting[0]) is not None
     assert await enters(admitted, asked(workspace="root:b")) is None
     assert await enters(admitted, asked(workspace="root:b")) is None
-    assert await enters(admitted, asked(workspace="root:b")) is not None
+    assert await enters(admitted, waiting[1]) is not None
     now += 2
     assert await enters(admitted, asked(workspace="root:c")) is None
     assert await enters(admitted, asked(workspace="root:c")) is None
+    last = asked(workspace="root:c")
+    assert await enters(admitted, last) is not None, "what the others have asked for waits"
+    for request in (*waiting, last):
+        admitted.leave(request)
+    assert await enters(admitted, asked(workspace="root:c")) is not None, "a second ago it did"
+    now += 2
     assert await enters(admitted, asked(workspace="root:c")) is None, "the others are silent"
 
 
