@@ -39,8 +39,9 @@ def whole(listing: Listing) -> Stretch:
 
 
 def target_of(stretch: Stretch, query: Iterable[tuple[str, str]], limit: int) -> bytes:
-    """Request target of its next page; ``query``: what every page carries."""
-    parameters = [*query, ("limit", str(limit))]
+    """Request target of its next page, of ``limit`` objects or (0) all that is left; ``query``: what every page
+    carries."""
+    parameters = [*query, ("limit", str(limit))] if limit else [*query]
     if stretch.start:
         parameters.append(("continue", stretch.start))
     elif stretch.version:

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from proxy.kube.errors import StatusError
 from proxy.server.answer import BODYLESS, Answer, head_of, status_line
-from proxy.server.messages import BodyFilter, Forward, Header, Response
+from proxy.server.incoming import Incoming
+from proxy.server.messages import BodyFilter, Forward, Header, Pieces, Response
 from proxy.server.replies import BAD_GATEWAY, refusal
 from proxy.server.upstream import SWITCHING, Sink, Upstream
 
@@ -295,6 +296,11 @@ class Assembly:
         finally:
             self._answer.record.shard_seconds += time.perf_counter() - asked
             del sink  # or a failure, the frame that it came from, and the sink would know each other in a circle
+
+    def open(self, forward: Forward) -> Pieces:
+        sink = Incoming(self._answer.record, self._buffered // 2)
+        self._client.send(forward, sink)
+        return sink
 
     async def start(self, status: int, headers: list[Header]) -> None:
         record = self._answer.record

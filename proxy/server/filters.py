@@ -15,7 +15,7 @@ from proxy.mapping.forms import Form
 from proxy.mapping.reshape import Chain, Indented, JsonOnly, Yaml
 from proxy.mapping.revisions import Outward
 from proxy.mapping.stream import ResponseFilter, patterns, strip_bytes
-from proxy.server.messages import BodyFilter, Exchange, Forward, Header, Produce, Response
+from proxy.server.messages import BodyFilter, Exchange, Forward, Header, Pieces, Produce, Response
 from proxy.server.replies import JSON, YAML
 
 _SHAPES: dict[Form, Callable[[], BodyFilter]] = {
@@ -131,6 +131,9 @@ class _Shaped:
 
     async def fetch(self, forward: Forward) -> Response:
         return await self._exchange.fetch(forward)
+
+    def open(self, forward: Forward) -> Pieces:
+        return self._exchange.open(forward)
 
     async def start(self, status: int, headers: list[Header]) -> None:
         if self._form is Form.YAML:

@@ -39,14 +39,15 @@ class Pages:
     def __init__(self, known: LRUCache[int, int], key: int, expected: int | None, part: bool) -> None:
         self._known = known
         self._key = key
-        self._expected = expected
+        self.expected = expected
+        """Objects, as the last time; None where nothing is known."""
         self._part = part
         self._size = 0
 
     def size(self, got: int) -> int:
         """Of the next page, where ``got`` objects are there already."""
-        left = 0 if self._expected is None else self._expected - got
-        if left > 0 or (self._expected == 0 and not self._size):
+        left = 0 if self.expected is None else self.expected - got
+        if left > 0 or (self.expected == 0 and not self._size):
             size = max(left + left // 8 + 2, SMALLEST)  # some may have come
         else:
             size = max(self._size * GROWTH, FIRST)

@@ -9,14 +9,10 @@ from proxy.kube.errors import StatusError
 from proxy.mapping.listing import Listing, join_items, list_metadata, split_page
 from proxy.mapping.stream import strip_bytes
 from proxy.mapping.stretches import target_of, whole
+from proxy.server.apart import Passing, stretches_of
+from proxy.server.listed import begin, end, failure, plain_headers
 from proxy.server.messages import Exchange, Forward, Header, Produce, Response
-from proxy.server.pages import Known, PageReader, failure
-
-_META = b'"apiVersion":"meta.k8s.io/'
-"""Of lists in another form than the resource's own."""
-PASSED_ON = frozenset(
-    {b"warning", b"retry-after", b"x-kubernetes-pf-flowschema-uid", b"x-kubernetes-pf-prioritylevel-uid"}
-)
+from proxy.server.pages import Known, PageReader
 
 
 def produce_list(listing: Listing, shard: str, forward: Callable[[bytes], Forward], known: Known) -> Produce:
@@ -39,7 +35,7 @@ async def _deleted(listing: Listing, deletion: Forward, look: Callable[[bytes], 
         page.next = ""
     meta = list_metadata(page.resource_version, page.next, always=listing.custom)
     items = strip_bytes(join_items(page.items, listing.token), listing.token)
-    await exchange.start(200, _headers(answer.headers, listing.token))
+    await exchange.start(200, plain_headers(answer.headers, listing.token))
     await exchange.write(page.head + meta + page.between + items + b"]}\n")
     await exchange.end()
 
@@ -54,7 +50,7 @@ async def _any(listing: Listing, look: Callable[[bytes], Forward], exchange: Exc
 
 async def _pass_on(refusal: Response, token: str, exchange: Exchange) -> None:
     kind = [(name, value) for name, value in refusal.headers if name in _KIND]
-    await exchange.start(refusal.status, [*kind, *_headers(refusal.headers, token)[1:]])
+    await exchange.start(refusal.status, [*kind, *plain_headers(refusal.headers, token)[1:]])
     await exchange.write(strip_bytes(refusal.body, token))
     await exchange.end()
 
@@ -65,7 +61,16 @@ _KIND = frozenset({b"content-type", b"x-content-type-options"})
 async def _run(
     listing: Listing, shard: str, forward: Callable[[bytes], Forward], known: Known, exchange: Exchange
 ) -> None:
-    reading = PageReader(listing, shard, forward, known, exchange)
+    pages, surroundings = known.lengths.pages(listing), known.surroundings
+    most = surroundings.namespaces(listing, shard, pages.expected)
+    stretches = await stretches_of(listing, most, forward, surroundings, exchange)
+    if stretches and not listing.limit:
+        passing = Passing(listing, stretches, forward, exchange)
+        if await passing.run():
+            pages.learn(passing.count)
+            return
+        stretches = []  # what is wrong is said of what was asked for
+    reading = PageReader(listing, shard, forward, pages, surroundings, exchange, stretches)
     try:
         answer = await reading.begin()
         if answer.status == 410 and not listing.continued:
@@ -81,19 +86,14 @@ async def _run(
 
 async def _put_together(listing: Listing, headers: list[Header], reading: PageReader, exchange: Exchange) -> None:
     page = await reading.next()
-    if page.resource_version.isdigit() and int(page.resource_version) < listing.not_older_than:
-        raise _too_new(listing.not_older_than, page.resource_version)
     # The metadata, written first, says where a list with a client's limit goes on. One without is always whole.
     while not reading.ended and (listing.limit or not page.items):
         page.items += (await reading.next()).items
     going_on = page.cut(listing.limit) if listing.limit else ""
-    await exchange.start(200, _headers(headers, listing.token))
-    partial = _META in page.head
-    # The version is that of the first page: the later ones are read at the same one.
-    head = page.head + list_metadata(page.resource_version, going_on, always=listing.custom and not partial)
+    head = await begin(listing, page, headers, exchange, going_on)
     body = strip_bytes(join_items(page.items, listing.token), listing.token)
-    if not body and partial and not page.rows:
-        await exchange.write(head + b',"items":null}\n')  # as Go writes a list that was never begun
+    if not body:
+        await exchange.write(head + end(page))
         await exchange.end()
         return
     await exchange.write(head + page.between + body)
@@ -106,23 +106,6 @@ async def _put_together(listing: Listing, headers: list[Header], reading: PageRe
     await exchange.end()
 
 
-def _too_new(wanted: int, current: str) -> StatusError:
-    """As ``k8s.io/apiserver/pkg/storage.NewTooLargeResourceVersionError``."""
-    return StatusError(
-        504,
-        f"Timeout: Too large resource version: {wanted}, current: {current}",
-        details={
-            "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
-            "retryAfterSeconds": 1,
-        },
-    )
-
-
 def _too_old() -> StatusError:
     """As ``k8s.io/apiserver/pkg/storage/etcd3``: the client has given no continue token, and gets none."""
     return StatusError(410, "The resourceVersion for the provided list is too old.", reason="Expired")
-
-
-def _headers(headers: list[Header], token: str) -> list[Header]:
-    kept = [(name, strip_bytes(value, token)) for name, value in headers if name in PASSED_ON]
-    return [(b"content-type", b"application/json"), *kept]

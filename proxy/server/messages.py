@@ -185,11 +185,31 @@ class Response:
     body: bytes
 
 
+class Pieces(Protocol):
+    """An answer of a shard as it comes, unfiltered."""
+
+    async def begun(self) -> Response:
+        """Status and headers. Raises StatusError 503 when the shard cannot be reached."""
+        ...
+
+    async def more(self) -> bytes:
+        """What has come of the body since; nothing at its end. Raises StatusError when it breaks off."""
+        ...
+
+    def cancel(self) -> None:
+        """Nobody wants it any more."""
+        ...
+
+
 class Exchange(Protocol):
     """What a ``Produce`` may do: ask shards, and write one answer to the client with back-pressure."""
 
     async def fetch(self, forward: Forward) -> Response:
         """One buffered round trip, unfiltered. Raises StatusError 503 when the shard cannot be reached."""
+        ...
+
+    def open(self, forward: Forward) -> Pieces:
+        """One round trip, unfiltered, that is worked on as it comes. Who opens it reads or cancels it."""
         ...
 
     async def start(self, status: int, headers: list[Header]) -> None:

@@ -1,5 +1,5 @@
-"""Whether a list over all namespaces is better read namespace by namespace (see `proxy.mapping.stretches`): where more
-stands behind it on the shard than what it takes to ask for each."""
+"""Whether a list over all namespaces is better read namespace by namespace (see `proxy.mapping.stretches`): where what
+stands behind it on the shard, or is in it, takes more time than to ask for each."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from proxy.mapping.listing import Listing
 A_NAMESPACE = 5000
 """How many objects a kube-apiserver goes through in the time that the list of one more namespace takes. To ask which
 there are takes as long as one."""
+PAGED = 100
+"""How many of one's own objects take as much longer to be cut out of pages than to be passed on as one more namespace
+takes."""
 MOST = 500
 """Namespaces that are read one by one."""
 KNOWN = 4096
@@ -31,11 +34,15 @@ class Surroundings:
         self._crowded: TTLCache[str, int] = TTLCache(KNOWN, BELIEVED, clock)
         """By token: more namespaces than so many."""
 
-    def namespaces(self, listing: Listing, shard: str) -> int:
-        """How many, at most, are to be read one by one; 0 where the workspace has more."""
+    def namespaces(self, listing: Listing, shard: str, expected: int | None) -> int:
+        """How many, at most, are to be read one by one; 0 where the workspace has more. ``expected``: objects in the
+        list, if that is known."""
         if not listing.in_namespaces:
             return 0
-        most = min(self._behind.get((shard, listing.path), 0) // A_NAMESPACE - 1, MOST)
+        saved = self._behind.get((shard, listing.path), 0) // A_NAMESPACE
+        if not listing.limit:
+            saved += (expected or 0) // PAGED
+        most = min(saved - 1, MOST)
         return most if most > self._crowded.get(listing.token, 0) else 0
 
     def passed(self, listing: Listing, shard: str, behind: int) -> None:

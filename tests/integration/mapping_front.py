@@ -32,6 +32,7 @@ from proxy.server.pages import Known
 from proxy.shard.control_plane import ControlPlane
 from tests.integration.mapping_workspaces import BEFORE, BEHIND, MINE
 from tests.integration.privileged import privileged_as
+from tests.pieces import Opening
 from tests.wire.inside import looked_at
 
 
@@ -137,7 +138,9 @@ class Front:
         reply = web.StreamResponse()
         front = self
 
-        class Writer:
+        class Writer(Opening):
+            size = 5000
+
             async def fetch(self, forward: Forward) -> Response:
                 gate(b"GET", forward.target, b"", token)
                 async with front._ask("GET", forward.target, forward.headers, b"", token) as answer:

@@ -42,7 +42,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def by_namespace(monkeypatch: pytest.MonkeyPatch, most: int = 100) -> None:
-    monkeypatch.setattr(Surroundings, "namespaces", lambda self, listing, shard: most if listing.in_namespaces else 0)
+    monkeypatch.setattr(Surroundings, "namespaces", lambda self, listing, *_: most if listing.in_namespaces else 0)
 
 
 @pytest.mark.usefixtures("way")

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import orjson
 import pytest
 
 from proxy.kube.errors import StatusError
 from proxy.mapping.listing import Listing, make_token
+from proxy.server.apart import AT_ONCE
 from proxy.server.instead import produce_instead
 from proxy.server.listing import produce_deleted, produce_list
 from proxy.server.messages import Forward, Header, Response
-from proxy.server.pages import AT_ONCE, Known
+from proxy.server.pages import Known
 from proxy.server.surroundings import A_NAMESPACE
+from tests.pieces import Opening
 
 TOKEN = "k3fq7zn2a"
 NOT_FOUND = b'{"kind":"Status","message":"\\"k3fq7zn2a-x\\" not found","code":404}\n'
 
 
-class Told:
+class Told(Opening):
     """An exchange: what the shard answers, and what the client gets."""
 
     def __init__(self, *answers: Response) -> None:
@@ -166,6 +169,63 @@ async def test_a_few_namespaces_are_under_way_and_none_when_the_client_is_gone()
     await asyncio.gather(running, return_exceptions=True)
     await asyncio.sleep(0)
     assert told.waiting == 0
+
+
+@pytest.mark.parametrize("custom", [False, True])
+async def test_namespaces_are_passed_on_one_behind_the_other(custom: bool) -> None:
+    """Lists of custom resources end with their metadata."""
+    listing, known = in_namespaces()
+    answers = [page("MapList", "7", *names) for names in ((), ("a", "b"), (), ("c",), ())]
+    if custom:
+        for answer in answers:
+            answer.body = orjson.dumps(orjson.loads(answer.body), option=orjson.OPT_SORT_KEYS) + b"\n"
+    told = Told(namespaces(*"abcde"), *answers)
+    await produce_list(replace(listing, custom=custom), "main", forward, known).run(told)
+    value = orjson.loads(told.body)
+    assert (value["kind"], value["apiVersion"]) == ("MapList", "v1")
+    assert value["metadata"] == {"resourceVersion": "7"} | ({"continue": ""} if custom else {})
+    assert [item["metadata"] for item in value["items"]] == [{"name": name, "namespace": "a"} for name in "abc"]
+    assert told.ended
+    assert (b"warning", b'299 - "example.com/v1 is old"') in told.headers
+
+
+async def test_nothing_in_any_namespace() -> None:
+    listing, known = in_namespaces()
+    empty = page("PartialObjectMetadataList", "7", api_version="meta.k8s.io/v1")
+    told = Told(namespaces("a", "b"), empty, empty)
+    await produce_list(listing, "main", forward, known).run(told)
+    assert orjson.loads(told.body)["items"] is None
+    told = Told(namespaces("a", "b"), page("ConfigMapList", "7"), page("ConfigMapList", "7"))
+    await produce_list(listing, "main", forward, known).run(told)
+    assert orjson.loads(told.body)["items"] == []
+
+
+async def test_a_version_that_there_has_not_been_yet_by_namespace() -> None:
+    listing, known = in_namespaces()
+    told = Told(namespaces("a"), page("ConfigMapList", "7", "a"))
+    with pytest.raises(StatusError) as caught:
+        await produce_list(replace(listing, not_older_than=8), "main", forward, known).run(told)
+    assert caught.value.code == 504
+    assert not told.body
+
+
+async def test_a_limited_list_is_read_by_namespace_as_far_as_its_client_wants() -> None:
+    listing, known = in_namespaces()
+    told = Told(namespaces(*"abcde"), *(page("ConfigMapList", "7", name) for name in "abc"))
+    await produce_list(replace(listing, limit=2), "main", forward, known).run(told)
+    value = orjson.loads(told.body)
+    assert [item["metadata"]["name"] for item in value["items"]] == ["a", "b"]
+    assert value["metadata"]["continue"] == make_token(f"{TOKEN}-a/b\0", 7)
+
+
+async def test_where_a_namespace_breaks_off_the_answer_does() -> None:
+    listing, known = in_namespaces()
+    cut = page("ConfigMapList", "7", "a", "b")
+    cut.body = cut.body[:-1]
+    told = Told(namespaces("a", "b"), cut, page("ConfigMapList", "7", "c"))
+    with pytest.raises(StatusError, match="too early"):
+        await produce_list(listing, "main", forward, known).run(told)
+    assert not told.ended
 
 
 async def test_where_a_namespace_fails_later_the_answer_does() -> None:

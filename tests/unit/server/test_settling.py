@@ -10,6 +10,7 @@ from proxy.server import settling
 from proxy.server.messages import Forward, Header, Response
 from proxy.server.registering import Registering
 from proxy.server.settling import produce_settled, with_label
+from tests.pieces import Opening
 
 TOKEN = "k3fq7zn2a"
 REFUSED = Response(503, [], b'{"kind":"Status","message":"' + settling.NOT_YET + b'"}')
@@ -17,7 +18,7 @@ OBJECT = b'{"kind":"Boat","metadata":{"name":"a"}}'
 LABELLED = b'{"kind":"Boat","metadata":{"name":"a","labels":{"0.kcp.dev/w":"k3fq7zn2a"}}}'
 
 
-class Shard:
+class Shard(Opening):
     """An exchange with a shard that takes what has its label, and anything else after ``tries``."""
 
     def __init__(self, tries: int = 1000) -> None:

@@ -1,0 +1,119 @@
+"""Lists over all namespaces that are read namespace by namespace (see `proxy.mapping.stretches`), passed on as they
+come."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from stringzilla import count
+
+from proxy.mapping.items import Items
+from proxy.mapping.listing import Listing, Page
+from proxy.mapping.stream import ResponseFilter, patterns
+from proxy.mapping.stretches import Stretch, by_namespace, namespaces_target, target_of
+from proxy.mapping.token import LABEL
+from proxy.server.listed import begin, end, failure
+from proxy.server.messages import Exchange, Forward, Header, Pieces
+from proxy.server.surroundings import Surroundings
+
+AT_ONCE = 3
+"""Namespaces under way to the shard for one list."""
+_LABEL = f'"{LABEL}":'.encode()
+
+
+async def stretches_of(
+    listing: Listing, most: int, forward: Callable[[bytes], Forward], surroundings: Surroundings, exchange: Exchange
+) -> list[Stretch]:
+    """One for each namespace, of which there may be ``most``; none where the list is not to be read like that."""
+    if not most:
+        return []
+    answer = await exchange.fetch(forward(namespaces_target(listing, most)))
+    if answer.status != 200:
+        return []
+    stretches = by_namespace(listing, answer.body, most)
+    if not stretches:
+        surroundings.crowded(listing, most)
+    return stretches
+
+
+class Passing:
+    """Answers a list without a limit with all that there is in ``stretches``."""
+
+    def __init__(
+        self, listing: Listing, stretches: list[Stretch], forward: Callable[[bytes], Forward], exchange: Exchange
+    ) -> None:
+        self._listing = listing
+        self._left = deque(stretches)
+        self._forward = forward
+        self._exchange = exchange
+        self._patterns = patterns(listing.token)
+        self._under_way: deque[Pieces] = deque()
+        self._page: Page | None = None
+        self._begun = False
+        self.count = 0
+        """Objects, about: how often the internal label was there."""
+
+    async def run(self) -> bool:
+        """False if the first stretch is refused: then nothing has been answered. Raises StatusError."""
+        try:
+            self._go_on()
+            answer = await self._under_way[0].begun()
+            if answer.status != 200:
+                return False
+            while self._under_way:
+                await self._pass_on(self._under_way[0], answer.headers)
+                self._under_way.popleft()
+                self._go_on()
+            await self._end(answer.headers)
+        finally:
+            for pieces in self._under_way:
+                pieces.cancel()
+        return True
+
+    def _go_on(self) -> None:
+        while self._left and len(self._under_way) < AT_ONCE:
+            target = target_of(self._left.popleft(), self._listing.query, 0)
+            self._under_way.append(self._exchange.open(self._forward(target)))
+
+    async def _pass_on(self, pieces: Pieces, headers: list[Header]) -> None:
+        answer = await pieces.begun()
+        if answer.status != 200:
+            raise failure(answer.status, await _rest(pieces), self._listing.token)
+        items, rewrite, between = Items(self._listing.token), ResponseFilter(self._patterns), b","
+        ended = False
+        while not ended:
+            data = await pieces.more()
+            ended = not data
+            found = items.feed(data) if data else items.flush()
+            self._page = self._page or items.page
+            self.count += count(found, _LABEL)
+            plain = rewrite.feed(found) + (rewrite.flush() if ended else b"")
+            if not plain:
+                continue
+            if self._begun:
+                await self._exchange.write(between + plain)
+            else:
+                assert self._page is not None  # there are items
+                await self._exchange.write(await self._begin(headers, self._page) + plain)
+            between = b""
+
+    async def _begin(self, headers: list[Header], page: Page) -> bytes:
+        self._begun = True
+        return await begin(self._listing, page, headers, self._exchange) + page.between
+
+    async def _end(self, headers: list[Header]) -> None:
+        page = self._page
+        assert page is not None  # there is one for each stretch
+        if self._begun:
+            await self._exchange.write(b"]}\n")
+        else:
+            await self._exchange.write(await begin(self._listing, page, headers, self._exchange) + end(page))
+        await self._exchange.end()
+
+
+async def _rest(pieces: Pieces) -> bytes:
+    every = []
+    while data := await pieces.more():
+        every.append(data)
+    return b"".join(every)
