@@ -198,7 +198,8 @@ def _confined(
     selected = parameters.get("labelSelector", "").strip(BLANK) or parameters.get("fieldSelector")
     # A CRD's name does not begin with the token (its group does), so it has no place in the order.
     ordered = (info.group, info.resource) != CRDS
-    if info.verb == "list" and ordered and not selected and _is_plain_list(parameters):
+    plain = info.verb == "list" and ordered and _is_plain_list(parameters)
+    if plain and not selected:
         version = int(parameters.get("resourceVersion") or 0)
         exact = parameters.get("resourceVersionMatch") == "Exact"
         prefix = f"{token}-"
@@ -224,26 +225,31 @@ def _confined(
     mapped += [("continue", parameters["continue"])] if parameters.get("continue") else []
     selector = parameters.get("labelSelector", "").strip(BLANK)
     mapped.append(("labelSelector", f"{mine},{selector}" if selector else mine))
-    return mapped, _selected(info, path, mapped, parameters, token)
+    latest = parameters.get("resourceVersion", "") in ("", "0") and not parameters.get("resourceVersionMatch")
+    return mapped, _selected(info, path, mapped, parameters, token, plain and latest and in_namespaces)
 
 
 def _selected(
-    info: RequestInfo, path: str, query: list[tuple[str, str]], parameters: dict[str, str], token: str
+    info: RequestInfo, path: str, query: list[tuple[str, str]], parameters: dict[str, str], token: str, apart: bool
 ) -> Listing | None:
     """What a client wants a limited number of: the shard would say whether anything follows there, be it somebody
-    else's."""
+    else's. And what may be read ``apart``, in one namespace after the other: in one, the shard would go through
+    everybody's."""
     limit = parameters.get("limit", "")
     # What is good enough from a server's cache comes without pages, as from there.
     unlimited = not limit.strip("0") or not _is_number(limit) or parameters.get("resourceVersion") == "0"
-    if unlimited or info.verb not in ("list", "deletecollection"):
+    if (unlimited and not apart) or info.verb not in ("list", "deletecollection"):
         return None
-    of_page = {"limit", "continue"}
+    of_page = {"limit", "continue"} | ({"resourceVersion"} if apart else set())
     kept = tuple(
         pair for pair in query if pair[0] not in of_page and (info.verb == "list" or pair[0].endswith("Selector"))
     )
     custom = info.group not in NATIVE_GROUPS
-    start = parameters.get("continue", "")
-    return Listing(path, kept, int(limit), start, token, continued=True, custom=custom, selected=True)
+    start = parameters.get("continue") or (make_token(f"{token}-") if apart else "")
+    return Listing(
+        path, kept, 0 if unlimited else int(limit), start, token, continued=True, custom=custom, selected=True,
+        in_namespaces=apart,
+    )  # fmt: skip
 
 
 def _is_plain_list(parameters: dict[str, str]) -> bool:

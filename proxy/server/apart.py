@@ -14,7 +14,7 @@ from proxy.mapping.stream import ResponseFilter, patterns
 from proxy.mapping.stretches import Stretch, by_namespace, namespaces_target, target_of
 from proxy.mapping.token import LABEL
 from proxy.server.listed import begin, end, failure
-from proxy.server.messages import Exchange, Forward, Header, Pieces
+from proxy.server.messages import Exchange, Forward, Header, Pieces, Response
 from proxy.server.surroundings import Surroundings
 
 AT_ONCE = 3
@@ -54,13 +54,15 @@ class Passing:
         self.count = 0
         """Objects, about: how often the internal label was there."""
 
-    async def run(self) -> bool:
-        """False if the first stretch is refused: then nothing has been answered. Raises StatusError."""
+    async def run(self) -> Response | None:
+        """The shard's refusal of the first stretch, if it is refused: then nothing has been answered. Raises
+        StatusError."""
         try:
             self._go_on()
             answer = await self._under_way[0].begun()
             if answer.status != 200:
-                return False
+                answer.body = await _rest(self._under_way[0])
+                return answer
             while self._under_way:
                 await self._pass_on(self._under_way[0], answer.headers)
                 self._under_way.popleft()
@@ -69,7 +71,7 @@ class Passing:
         finally:
             for pieces in self._under_way:
                 pieces.cancel()
-        return True
+        return None
 
     def _go_on(self) -> None:
         while self._left and len(self._under_way) < AT_ONCE:

@@ -64,10 +64,14 @@ async def _run(
     pages, surroundings = known.lengths.pages(listing), known.surroundings
     most = surroundings.namespaces(listing, shard, pages.expected)
     stretches = await stretches_of(listing, most, forward, surroundings, exchange)
-    if stretches and not listing.limit:
-        passing = Passing(listing, stretches, forward, exchange)
-        if await passing.run():
+    if not listing.limit and (stretches or listing.selected):
+        passing = Passing(listing, stretches or [whole(listing)], forward, exchange)
+        refusal = await passing.run()
+        if refusal is None:
             pages.learn(passing.count)
+            return
+        if not stretches:
+            await _pass_on(refusal, listing.token, exchange)
             return
         stretches = []  # what is wrong is said of what was asked for
     reading = PageReader(listing, shard, forward, pages, surroundings, exchange, stretches)

@@ -78,7 +78,7 @@ class PageReader:
         self._count += len(page.items)
         if not self._apart:
             self._surroundings.passed(listing, self._shard, page.behind)
-        if listing.limit and (listing.selected or self._count > listing.limit):
+        if listing.limit and ((listing.selected and not self._apart) or self._count > listing.limit):
             return page
         if page.next:
             self._go_on(stretch.behind(page.next))

@@ -16,6 +16,9 @@ there are takes as long as one."""
 PAGED = 100
 """How many of one's own objects take as much longer to be cut out of pages than to be passed on as one more namespace
 takes."""
+SELECTED = 10
+"""Namespaces that are read one by one where a selector would make the shard go through all objects of the type; it does
+not tell how many these are."""
 MOST = 500
 """Namespaces that are read one by one."""
 KNOWN = 4096
@@ -42,7 +45,7 @@ class Surroundings:
         saved = self._behind.get((shard, listing.path), 0) // A_NAMESPACE
         if not listing.limit:
             saved += (expected or 0) // PAGED
-        most = min(saved - 1, MOST)
+        most = min(max(saved - 1, SELECTED if listing.selected else 0), MOST)
         return most if most > self._crowded.get(listing.token, 0) else 0
 
     def passed(self, listing: Listing, shard: str, behind: int) -> None:

@@ -146,9 +146,9 @@ async def read_whole(workspace: Workspace, query: str, accept: str) -> tuple[lis
     """Namespaces and names of a list's objects, over all its pages, and the versions that its pages are of."""
     found, versions, token = [], [], ""
     while True:
-        going_on = f"&continue={token}" if token else f"&{query}"
-        limit = "".join(part for part in query.split("&") if part.startswith("limit"))
-        answer: Any = clean(await workspace.ask("GET", f"/api/v1/secrets?{limit}{going_on}", accept=accept))
+        kept = [part for part in query.split("&") if not token or part.startswith(("limit", "labelS", "fieldS"))]
+        asked = "&".join([*kept, f"continue={token}"] if token else kept)
+        answer: Any = clean(await workspace.ask("GET", f"/api/v1/secrets?{asked}", accept=accept))
         items = answer["items"] if "items" in answer else [row["object"] for row in answer["rows"]]
         found += ["/".join((item["metadata"]["namespace"], item["metadata"]["name"])) for item in items]
         versions.append(answer["metadata"]["resourceVersion"])
@@ -186,6 +186,39 @@ async def test_by_namespace_the_same_is_read_as_in_one(
     front.fetched.clear()
     assert (await read_whole(mine, query, accept))[0] == wanted, "there are more namespaces than that"
     assert any(b"theirs" in page for page in front.fetched)
+
+
+@pytest.mark.parametrize("accept", ["", TABLE, METADATA])
+@pytest.mark.parametrize(
+    "limit", ["", "&limit=1", "&limit=2", "&limit=500", "&resourceVersion=0", "&resourceVersion=1"]
+)
+@pytest.mark.parametrize("left_out", ["", "&fieldSelector=metadata.name!%3Dpick-2,metadata.namespace!%3Dpicked-c"])
+async def test_by_namespace_the_same_is_selected_as_in_one(
+    workspaces: dict[str, Workspace],
+    front: Front,
+    monkeypatch: pytest.MonkeyPatch,
+    accept: str,
+    limit: str,
+    left_out: str,
+) -> None:
+    for workspace in workspaces.values():
+        for namespace in ("picked", "picked-b", "picked-c"):
+            await workspace.raw("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+            for name in ("pick-1", "pick-2", "other"):
+                labels = {"pick": name.partition("-")[0], "of": "me" if workspace is workspaces[MINE] else "others"}
+                body = {"metadata": {"name": name, "labels": labels}}
+                await workspace.raw("POST", f"/api/v1/namespaces/{namespace}/secrets", body)
+    mine = workspaces[MINE]
+    query = f"labelSelector=pick%3Dpick{left_out}{limit}"
+    own = [f"{namespace}/pick-{number}" for namespace in ("picked-b", "picked-c", "picked") for number in (1, 2)]
+    wanted = [place for place in own if not left_out or not (place.endswith("-2") or "-c/" in place)]
+    assert (await read_whole(mine, query, accept))[0] == wanted
+    by_namespace(monkeypatch)
+    front.fetched.clear()
+    assert (await read_whole(mine, query, accept))[0] == wanted
+    assert not any(b'"of":"others"' in page for page in front.fetched)
+    by_namespace(monkeypatch, 1)
+    assert (await read_whole(mine, query, accept))[0] == wanted, "there are more namespaces than that"
 
 
 async def test_what_stands_behind_decides_how_a_list_is_read(

@@ -11,12 +11,21 @@ import pytest
 from proxy.kube.errors import StatusError
 from proxy.mapping.forms import NONE, Form, accepted
 from proxy.mapping.gate import gate, gate_mapped
+from proxy.mapping.listing import read_token
 from proxy.mapping.stretches import target_of, whole
 from tests.unit.mapping.support import TOKEN, P, send, sent_body, target
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 MINE = f"labelSelector=0.kcp.dev%2Fw%3D{TOKEN}"
+
+
+def continue_token(start: str, version: int = 7) -> str:
+    raw = json.dumps({"v": "meta.k8s.io/v1", "rv": version, "start": start}).encode()
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+GOES_ON = continue_token(f"{P}default/a")
 
 
 @pytest.mark.parametrize(
@@ -43,9 +52,9 @@ MINE = f"labelSelector=0.kcp.dev%2Fw%3D{TOKEN}"
         ("GET", "/apis/kotheroth-x.io/v1/planets/p", f"/apis/{P}kotheroth-x.io/v1/planets/{P}p"),
         ("GET", "/api/v1/pods?watch=true", f"/api/v1/pods?watch=true&{MINE}"),
         ("GET", "/api/v1/pods?watch=true&labelSelector=a", f"/api/v1/pods?watch=true&{MINE}%2Ca"),
-        ("GET", "/api/v1/pods?labelSelector=a", f"/api/v1/pods?{MINE}%2Ca"),
-        ("GET", "/api/v1/pods?fieldSelector=metadata.namespace%3Da",
-         f"/api/v1/pods?fieldSelector=metadata.namespace%3D{P}a&{MINE}"),
+        ("GET", "/api/v1/pods?labelSelector=a&resourceVersion=7", f"/api/v1/pods?resourceVersion=7&{MINE}%2Ca"),
+        ("GET", "/api/v1/pods?fieldSelector=metadata.namespace%3Da&resourceVersion=7",
+         f"/api/v1/pods?fieldSelector=metadata.namespace%3D{P}a&resourceVersion=7&{MINE}"),
         ("GET", CRDS, f"{CRDS}?{MINE}"),
         ("GET", f"{CRDS}?limit=500&resourceVersion=0", f"{CRDS}?limit=500&resourceVersion=0&{MINE}"),
         ("DELETE", f"{RBAC}/clusterroles", f"{RBAC}/clusterroles?{MINE}"),
@@ -77,11 +86,6 @@ def test_lists_without_selectors_are_put_together_from_pages(path: str, name: st
     assert token == {"v": "meta.k8s.io/v1", "rv": -1, "start": P}
     assert request.listing.limit == (500 if "limit" in path else 0)
     gate_mapped(b"GET", request, TOKEN)
-
-
-def continue_token(start: str, version: int = 7) -> str:
-    raw = json.dumps({"v": "meta.k8s.io/v1", "rv": version, "start": start}).encode()
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 @pytest.mark.parametrize("start", [f"{P}default/a", f"/{P}default/a", f"{P}default/a\0"])
@@ -143,9 +147,27 @@ def test_the_end_of_what_is_selected_and_limited_is_looked_for(method: str, path
     gate(b"GET", page.encode(), b"", TOKEN)
 
 
-@pytest.mark.parametrize("query", ["labelSelector=a", "labelSelector=a&limit=0", "labelSelector=a&limit=5&watch=1"])
-def test_what_is_selected_without_limit_goes_on_as_it_is(query: str) -> None:
-    assert send("GET", f"/api/v1/pods?{query}").listing is None
+@pytest.mark.parametrize(
+    "asked",
+    ["pods?labelSelector=a&resourceVersion=7",
+     "pods?labelSelector=a&resourceVersion=0&resourceVersionMatch=NotOlderThan",
+     "pods?labelSelector=a&limit=5&watch=1", "pods?labelSelector=a&continue=x", "nodes?labelSelector=a",
+     "nodes?labelSelector=a&limit=5&resourceVersion=0"],
+)  # fmt: skip
+def test_what_is_selected_goes_on_as_it_is_where_there_is_no_other_way(asked: str) -> None:
+    assert send("GET", f"/api/v1/{asked}").listing is None
+
+
+@pytest.mark.parametrize("more", ["", "&limit=5", "&limit=5&resourceVersion=0", f"&limit=5&continue={GOES_ON}"])
+def test_what_is_selected_may_be_read_by_namespace(more: str) -> None:
+    request = send("GET", f"/api/v1/pods?labelSelector=a&fieldSelector=metadata.name%3Db{more}")
+    listing = request.listing
+    assert listing is not None
+    assert (listing.in_namespaces, listing.selected) == (True, True)
+    assert listing.limit == (5 if "limit" in more and "Version" not in more else 0)
+    assert dict(listing.query) == {"labelSelector": f"0.kcp.dev/w={TOKEN},a", "fieldSelector": "metadata.name=b"}
+    assert read_token(listing.start) == ((f"{P}default/a", 7) if "continue" in more else (P, -1))
+    gate_mapped(b"GET", request, TOKEN)
 
 
 def test_attributes_are_the_shards() -> None:

@@ -15,7 +15,7 @@ from proxy.server.instead import produce_instead
 from proxy.server.listing import produce_deleted, produce_list
 from proxy.server.messages import Forward, Header, Response
 from proxy.server.pages import Known
-from proxy.server.surroundings import A_NAMESPACE
+from proxy.server.surroundings import A_NAMESPACE, SELECTED
 from tests.pieces import Opening
 
 TOKEN = "k3fq7zn2a"
@@ -258,6 +258,54 @@ async def test_one_more_tells_whether_a_limited_list_goes_on(there: tuple[str, .
     assert [item["metadata"]["name"] for item in value["items"]] == ["a", "b"]
     next_token = value["metadata"].get("continue")
     assert next_token == (make_token(f"{TOKEN}-a/b\0", 7) if going_on else None)
+
+
+def selected_by_namespace(limit: int = 0) -> Listing:
+    return replace(selected(limit, make_token(f"{TOKEN}-")), in_namespaces=True)
+
+
+async def test_what_is_selected_is_read_by_namespace() -> None:
+    asked: list[bytes] = []
+
+    def noted(target: bytes) -> Forward:
+        asked.append(target)
+        return forward(target)
+
+    told = Told(namespaces("a", "b"), page("ConfigMapList", "7", "x"), page("ConfigMapList", "7", "y"))
+    await produce_list(selected_by_namespace(), "main", noted, Known()).run(told)
+    assert [item["metadata"]["name"] for item in orjson.loads(told.body)["items"]] == ["x", "y"]
+    query = b"labelSelector=0.kcp.dev%2Fw%3Dk3fq7zn2a%2Cpart&resourceVersion=7&resourceVersionMatch=Exact&pretty=false"
+    assert asked[1:] == [b"/api/v1/namespaces/k3fq7zn2a-%b/x?%b" % (name, query) for name in (b"a", b"b")]
+
+
+async def test_what_is_selected_in_too_many_namespaces_is_passed_on_in_one() -> None:
+    many = namespaces(*(f"n{number}" for number in range(SELECTED + 1)))
+    told = Told(many, page("ConfigMapList", "7", "x", "y"))
+    await produce_list(selected_by_namespace(), "main", forward, known := Known()).run(told)
+    assert [item["metadata"]["name"] for item in orjson.loads(told.body)["items"]] == ["x", "y"]
+    told = Told(Response(400, [(b"warning", b"old")], NOT_FOUND))
+    await produce_list(selected_by_namespace(), "main", forward, known).run(told)
+    assert (told.status, told.body) == (400, NOT_FOUND.replace(b"k3fq7zn2a-", b"")), "its words are asked for once"
+    assert (b"warning", b"old") in told.headers
+
+
+async def test_a_selected_list_that_is_refused_by_namespace_is_refused_in_one() -> None:
+    refused = Response(400, [], b"x")
+    told = Told(namespaces("a"), refused, Response(400, [], NOT_FOUND))
+    await produce_list(selected_by_namespace(), "main", forward, Known()).run(told)
+    assert (told.status, told.body) == (400, NOT_FOUND.replace(b"k3fq7zn2a-", b""))
+
+
+async def test_a_limited_selection_goes_on_from_namespace_to_namespace() -> None:
+    answers = [page("ConfigMapList", "7", *names) for names in ((), ("x",), ("y", "z"))]
+    told = Told(namespaces(*"abcd"), *answers)
+    await produce_list(selected_by_namespace(2), "main", forward, Known()).run(told)
+    value = orjson.loads(told.body)
+    assert [item["metadata"]["name"] for item in value["items"]] == ["x", "y"]
+    assert value["metadata"]["continue"] == make_token(f"{TOKEN}-a/y\0", 7)
+    told = Told(namespaces("a", "b"), page("ConfigMapList", "7", "x"), page("ConfigMapList", "7", "y"))
+    await produce_list(selected_by_namespace(2), "main", forward, Known()).run(told)
+    assert "continue" not in orjson.loads(told.body)["metadata"], "nothing follows"
 
 
 @pytest.mark.parametrize("more", [False, True])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from proxy.mapping.listing import Listing
-from proxy.server.surroundings import A_NAMESPACE, BELIEVED, MOST, PAGED, Surroundings
+from proxy.server.surroundings import A_NAMESPACE, BELIEVED, MOST, PAGED, SELECTED, Surroundings
 
 SHARD = "main"
 LISTING = Listing("/api/v1/x", (), 0, "start", "k3fq7zn2a", in_namespaces=True)
@@ -37,6 +37,16 @@ def test_long_lists_are_better_passed_on_than_put_together() -> None:
     assert around.namespaces(replace(LISTING, limit=500), SHARD, 10 * PAGED) == 0, "which is put together in any case"
     around.passed(LISTING, SHARD, 3 * A_NAMESPACE)
     assert around.namespaces(LISTING, SHARD, 10 * PAGED) == 12, "both take time"
+
+
+def test_a_selector_would_make_the_shard_go_through_everything() -> None:
+    around, selected = Surroundings(), replace(LISTING, selected=True)
+    assert around.namespaces(selected, SHARD, None) == SELECTED
+    around.passed(LISTING, SHARD, 2 * SELECTED * A_NAMESPACE)
+    assert around.namespaces(selected, SHARD, None) == 2 * SELECTED - 1
+    around.crowded(selected, 2 * SELECTED - 1)
+    assert around.namespaces(selected, SHARD, None) == 0
+    assert around.namespaces(replace(selected, in_namespaces=False), SHARD, None) == 0
 
 
 def test_who_has_more_namespaces_is_not_asked_for_them_again() -> None:
