@@ -51,6 +51,20 @@ class Listing:
     in_namespaces: bool = False
     """Whether it is of objects in namespaces that stand among those of other workspaces."""
 
+    def check_version(self, current: str) -> None:
+        """Raises StatusError 504 if the client has seen a later one, as
+        ``k8s.io/apiserver/pkg/storage.NewTooLargeResourceVersionError``."""
+        if not current.isdigit() or int(current) >= self.not_older_than:
+            return
+        raise StatusError(
+            504,
+            f"Timeout: Too large resource version: {self.not_older_than}, current: {current}",
+            details={
+                "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+                "retryAfterSeconds": 1,
+            },
+        )
+
 
 class _Meta(
     msgspec.Struct,

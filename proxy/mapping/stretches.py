@@ -58,7 +58,7 @@ def namespaces_target(listing: Listing, most: int) -> bytes:
 
 def by_namespace(listing: Listing, namespaces: bytes, most: int) -> list[Stretch]:
     """The stretches of a list, in the order of keys, by the answer about its ``namespaces``; none where these are more
-    than ``most``, or not to be read."""
+    than ``most``, or not to be read. Raises StatusError 504 if the client has seen a later version."""
     try:
         page = split_page(namespaces, listing.token)
         names = page.names()
@@ -68,6 +68,7 @@ def by_namespace(listing: Listing, namespaces: bytes, most: int) -> list[Stretch
     version = page.resource_version
     if len(names) > most or page.next or not version.isdigit():
         return []
+    listing.check_version(version)
     key = key.removeprefix("/")
     kind, _, resource = listing.path.rpartition("/")
     stretches = []

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from stringzilla import count
 
 from proxy.mapping.items import Items
-from proxy.mapping.listing import Listing, Page
-from proxy.mapping.stream import ResponseFilter, patterns
+from proxy.mapping.listing import Listing
+from proxy.mapping.stream import ResponseFilter, patterns, strip_bytes
 from proxy.mapping.stretches import Stretch, by_namespace, namespaces_target, target_of
 from proxy.mapping.token import LABEL
-from proxy.server.listed import begin, end, failure
-from proxy.server.messages import Exchange, Forward, Header, Pieces, Response
+from proxy.server.listed import failure, plain_headers
+from proxy.server.messages import Exchange, Forward, Pieces, Response
 from proxy.server.surroundings import Surroundings
 
 AT_ONCE = 3
@@ -25,7 +25,8 @@ _LABEL = f'"{LABEL}":'.encode()
 async def stretches_of(
     listing: Listing, most: int, forward: Callable[[bytes], Forward], surroundings: Surroundings, exchange: Exchange
 ) -> list[Stretch]:
-    """One for each namespace, of which there may be ``most``; none where the list is not to be read like that."""
+    """One for each namespace, of which there may be ``most``; none where the list is not to be read like that. Raises
+    StatusError 504 if the client has seen a later version."""
     if not most:
         return []
     answer = await exchange.fetch(forward(namespaces_target(listing, most)))
@@ -38,7 +39,7 @@ async def stretches_of(
 
 
 class Passing:
-    """Answers a list without a limit with all that there is in ``stretches``."""
+    """Answers a list without a limit with all that there is in ``stretches``, which are at one version."""
 
     def __init__(
         self, listing: Listing, stretches: list[Stretch], forward: Callable[[bytes], Forward], exchange: Exchange
@@ -49,7 +50,8 @@ class Passing:
         self._exchange = exchange
         self._patterns = patterns(listing.token)
         self._under_way: deque[Pieces] = deque()
-        self._page: Page | None = None
+        self._beginning = self._ending = b""
+        """Of what has no items; then of the first, and the last, that has some."""
         self._begun = False
         self.count = 0
         """Objects, about: how often the internal label was there."""
@@ -63,14 +65,16 @@ class Passing:
             if answer.status != 200:
                 answer.body = await _rest(self._under_way[0])
                 return answer
+            await self._exchange.start(200, plain_headers(answer.headers, self._listing.token))
             while self._under_way:
-                await self._pass_on(self._under_way[0], answer.headers)
+                await self._pass_on(self._under_way[0])
                 self._under_way.popleft()
                 self._go_on()
-            await self._end(answer.headers)
         finally:
             for pieces in self._under_way:
                 pieces.cancel()
+        await self._exchange.write(self._ending if self._begun else self._beginning + self._ending)
+        await self._exchange.end()
         return None
 
     def _go_on(self) -> None:
@@ -78,40 +82,28 @@ class Passing:
             target = target_of(self._left.popleft(), self._listing.query, 0)
             self._under_way.append(self._exchange.open(self._forward(target)))
 
-    async def _pass_on(self, pieces: Pieces, headers: list[Header]) -> None:
+    async def _pass_on(self, pieces: Pieces) -> None:
         answer = await pieces.begun()
         if answer.status != 200:
             raise failure(answer.status, await _rest(pieces), self._listing.token)
-        items, rewrite, between = Items(self._listing.token), ResponseFilter(self._patterns), b","
+        items, rewrite = Items(), ResponseFilter(self._patterns)
+        between = b"," if self._begun else b""
         ended = False
         while not ended:
             data = await pieces.more()
             ended = not data
             found = items.feed(data) if data else items.flush()
-            self._page = self._page or items.page
             self.count += count(found, _LABEL)
             plain = rewrite.feed(found) + (rewrite.flush() if ended else b"")
-            if not plain:
-                continue
-            if self._begun:
-                await self._exchange.write(between + plain)
-            else:
-                assert self._page is not None  # there are items
-                await self._exchange.write(await self._begin(headers, self._page) + plain)
-            between = b""
-
-    async def _begin(self, headers: list[Header], page: Page) -> bytes:
-        self._begun = True
-        return await begin(self._listing, page, headers, self._exchange) + page.between
-
-    async def _end(self, headers: list[Header]) -> None:
-        page = self._page
-        assert page is not None  # there is one for each stretch
-        if self._begun:
-            await self._exchange.write(b"]}\n")
-        else:
-            await self._exchange.write(await begin(self._listing, page, headers, self._exchange) + end(page))
-        await self._exchange.end()
+            if plain:
+                begins = b"" if self._begun else strip_bytes(items.beginning, self._listing.token)
+                self._begun = True
+                await self._exchange.write(begins + between + plain)
+                between = b""
+        if items.ending or not self._ending:
+            self._beginning, self._ending = (
+                strip_bytes(part, self._listing.token) for part in (items.beginning, items.ending)
+            )
 
 
 async def _rest(pieces: Pieces) -> bytes:

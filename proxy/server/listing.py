@@ -10,9 +10,12 @@ from proxy.mapping.listing import Listing, join_items, list_metadata, split_page
 from proxy.mapping.stream import strip_bytes
 from proxy.mapping.stretches import target_of, whole
 from proxy.server.apart import Passing, stretches_of
-from proxy.server.listed import begin, end, failure, plain_headers
+from proxy.server.listed import failure, plain_headers
 from proxy.server.messages import Exchange, Forward, Header, Produce, Response
 from proxy.server.pages import Known, PageReader
+
+_META = b'"apiVersion":"meta.k8s.io/'
+"""Of lists in another form than the resource's own."""
 
 
 def produce_list(listing: Listing, shard: str, forward: Callable[[bytes], Forward], known: Known) -> Produce:
@@ -90,14 +93,18 @@ async def _run(
 
 async def _put_together(listing: Listing, headers: list[Header], reading: PageReader, exchange: Exchange) -> None:
     page = await reading.next()
+    listing.check_version(page.resource_version)
     # The metadata, written first, says where a list with a client's limit goes on. One without is always whole.
     while not reading.ended and (listing.limit or not page.items):
         page.items += (await reading.next()).items
     going_on = page.cut(listing.limit) if listing.limit else ""
-    head = await begin(listing, page, headers, exchange, going_on)
+    await exchange.start(200, plain_headers(headers, listing.token))
+    partial = _META in page.head
+    # The version is that of the first page: the later ones are read at the same one.
+    head = page.head + list_metadata(page.resource_version, going_on, always=listing.custom and not partial)
     body = strip_bytes(join_items(page.items, listing.token), listing.token)
-    if not body:
-        await exchange.write(head + end(page))
+    if not body and partial and not page.rows:
+        await exchange.write(head + b',"items":null}\n')  # as Go writes a list that was never begun
         await exchange.end()
         return
     await exchange.write(head + page.between + body)

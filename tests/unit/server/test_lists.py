@@ -178,7 +178,9 @@ async def test_namespaces_are_passed_on_one_behind_the_other(custom: bool) -> No
     answers = [page("MapList", "7", *names) for names in ((), ("a", "b"), (), ("c",), ())]
     if custom:
         for answer in answers:
-            answer.body = orjson.dumps(orjson.loads(answer.body), option=orjson.OPT_SORT_KEYS) + b"\n"
+            value = orjson.loads(answer.body)
+            value["metadata"]["continue"] = ""
+            answer.body = orjson.dumps(value, option=orjson.OPT_SORT_KEYS) + b"\n"
     told = Told(namespaces(*"abcde"), *answers)
     await produce_list(replace(listing, custom=custom), "main", forward, known).run(told)
     value = orjson.loads(told.body)
@@ -191,10 +193,14 @@ async def test_namespaces_are_passed_on_one_behind_the_other(custom: bool) -> No
 
 async def test_nothing_in_any_namespace() -> None:
     listing, known = in_namespaces()
-    empty = page("PartialObjectMetadataList", "7", api_version="meta.k8s.io/v1")
-    told = Told(namespaces("a", "b"), empty, empty)
+    never_begun = page("PartialObjectMetadataList", "7", api_version="meta.k8s.io/v1")
+    never_begun.body = never_begun.body.replace(b"[]", b"null")
+    told = Told(namespaces("a", "b"), never_begun, never_begun)
     await produce_list(listing, "main", forward, known).run(told)
     assert orjson.loads(told.body)["items"] is None
+    told = Told(namespaces("a", "b", "c"), never_begun, page("PartialObjectMetadataList", "7", "x"), never_begun)
+    await produce_list(listing, "main", forward, known).run(told)
+    assert [item["metadata"]["name"] for item in orjson.loads(told.body)["items"]] == ["x"]
     told = Told(namespaces("a", "b"), page("ConfigMapList", "7"), page("ConfigMapList", "7"))
     await produce_list(listing, "main", forward, known).run(told)
     assert orjson.loads(told.body)["items"] == []
