@@ -25,6 +25,7 @@ from proxy.mapping.gate import gate, gate_mapped
 from proxy.mapping.names import NATIVE_GROUPS
 from proxy.mapping.paths import parse
 from proxy.mapping.request import Attributes, MappedRequest, map_request
+from proxy.mapping.shared import shared_group
 from proxy.mapping.stream import ResponseFilter, patterns, strip_bytes
 from proxy.server.listing import produce_list
 from proxy.server.messages import Forward, Header, Response
@@ -35,9 +36,12 @@ from tests.integration.privileged import privileged_as
 from tests.pieces import Opening
 from tests.wire.inside import looked_at
 
+SHARED = shared_group("mappingtests", "shared.test")
+"""Group of types that all workspaces share, on the shard."""
+
 
 class Scopes:
-    """Cluster-scoped kinds of the tests' CRDs: all those of group ``stars.test``."""
+    """Cluster-scoped kinds of the tests' CRDs: all those of group ``stars.test``; shared ones: of ``shared.test``."""
 
     def resource_is_cluster_scoped(self, group: str, resource: str) -> bool:
         return group == "stars.test"
@@ -49,10 +53,10 @@ class Scopes:
         return ""
 
     def shared_group(self, group: str, resource: str) -> str:
-        return ""
+        return SHARED if group == "shared.test" else ""
 
     def shared_group_of_kind(self, group: str, kind: str) -> str:
-        return ""
+        return SHARED if group == "shared.test" else ""
 
 
 class Front:
@@ -240,3 +244,14 @@ class Workspace:
         out, err = await asyncio.wait_for(process.communicate(stdin.encode()), 60)
         assert (process.returncode != 0) == fails, err.decode()
         return out.decode() + (err.decode() if fails else "")
+
+
+async def settled(workspace: Workspace, method: str, path: str, body: object, media: str = "application/json") -> Any:
+    """Custom resources right after their CRD: the shard asks to wait a few seconds."""
+    for _ in range(150):
+        status, answer = await workspace.raw(method, path, body, media)
+        if status not in (404, 503):
+            assert status < 300, answer
+            return orjson.loads(answer)
+        await asyncio.sleep(0.2)
+    raise AssertionError(answer)

@@ -31,3 +31,24 @@ def clean(answer: Any) -> Any:
         assert token.encode() not in text
     assert b"0.kcp.dev" not in text
     return answer
+
+
+def crd(scope: str, group: str, plural: str, kind: str, field: str) -> dict[str, Any]:
+    spec = {"type": "object", "properties": {field: {"type": "integer"}}, "required": [field]}
+    schema = {
+        "type": "object",
+        "properties": {"spec": spec, "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+    }
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": schema},
+        "subresources": {"status": {}},
+    }
+    names = {"plural": plural, "singular": kind.lower(), "kind": kind}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {"group": group, "scope": scope, "names": names, "versions": [version]},
+    }  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 from proxy.kube.client import Client
 from proxy.kube.errors import StatusError
 from proxy.shard.control_plane import ControlPlane
-from tests.integration.mapping_front import Front, Workspace
+from tests.integration.mapping_front import Front, Workspace, settled
 from tests.integration.mapping_workspaces import (
     APPLY,
     BEFORE,
@@ -23,6 +23,7 @@ from tests.integration.mapping_workspaces import (
     TABLE,
     clean,
     config_map,
+    crd,
     names,
 )
 
@@ -158,38 +159,6 @@ async def test_all_forms_of_patches(mine: Workspace) -> None:
     assert pointed["data"] == {"e": "d"}
     assert "ownerReferences" not in pointed["metadata"]
     await mine.ask("DELETE", path, {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground"})
-
-
-def crd(scope: str, group: str, plural: str, kind: str, field: str) -> dict[str, Any]:
-    spec = {"type": "object", "properties": {field: {"type": "integer"}}, "required": [field]}
-    schema = {
-        "type": "object",
-        "properties": {"spec": spec, "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
-    }
-    version = {
-        "name": "v1",
-        "served": True,
-        "storage": True,
-        "schema": {"openAPIV3Schema": schema},
-        "subresources": {"status": {}},
-    }
-    names = {"plural": plural, "singular": kind.lower(), "kind": kind}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{group}"},
-        "spec": {"group": group, "scope": scope, "names": names, "versions": [version]},
-    }  # fmt: skip
-
-
-async def settled(workspace: Workspace, method: str, path: str, body: object, media: str = "application/json") -> Any:
-    """Custom resources right after their CRD: the shard asks to wait a few seconds."""
-    for _ in range(150):
-        status, answer = await workspace.raw(method, path, body, media)
-        if status not in (404, 503):
-            assert status < 300, answer
-            return orjson.loads(answer)
-        await asyncio.sleep(0.2)
-    raise AssertionError(answer)
 
 
 async def test_the_same_kind_with_two_schemas(workspaces: dict[str, Workspace]) -> None:

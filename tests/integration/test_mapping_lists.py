@@ -10,9 +10,11 @@ import aiohttp
 import orjson
 import pytest
 
+from proxy.kube.client import Client
 from proxy.server.pages import Known
 from proxy.server.surroundings import Surroundings
-from tests.integration.mapping_front import Front, Workspace
+from proxy.workload.api import CRDS
+from tests.integration.mapping_front import SHARED, Front, Workspace, settled
 from tests.integration.mapping_workspaces import (
     BEHIND,
     METADATA,
@@ -21,6 +23,7 @@ from tests.integration.mapping_workspaces import (
     TABLE,
     clean,
     config_map,
+    crd,
     names,
 )
 
@@ -219,6 +222,33 @@ async def test_by_namespace_the_same_is_selected_as_in_one(
     assert not any(b'"of":"others"' in page for page in front.fetched)
     by_namespace(monkeypatch, 1)
     assert (await read_whole(mine, query, accept))[0] == wanted, "there are more namespaces than that"
+
+
+@pytest.mark.parametrize("accept", ["", TABLE, METADATA])
+@pytest.mark.parametrize("query", ["", "limit=1", "labelSelector=pick", "labelSelector=pick&limit=1"])
+async def test_custom_resources_are_read_by_namespace(
+    workspaces: dict[str, Workspace], front: Front, admin: Client, monkeypatch: pytest.MonkeyPatch,
+    accept: str, query: str,
+) -> None:  # fmt: skip
+    """Their lists have kind and metadata at the end."""
+    await admin.apply(CRDS, crd("Namespaced", SHARED, "things", "Thing", "size"), manager="test")
+    group, mine = "/apis/shared.test/v1", workspaces[MINE]
+    for workspace in workspaces.values():
+        labels = {"pick": "a", "of": "me" if workspace is mine else "others"}
+        thing = {"apiVersion": "shared.test/v1", "kind": "Thing", "metadata": {"name": "t", "labels": labels}}
+        for namespace in ("default", "demo"):
+            path = f"{group}/namespaces/{namespace}/things"
+            if (await workspace.raw("GET", f"{path}/t"))[0] != 200:
+                await settled(workspace, "POST", path, thing | {"spec": {"size": 1}})
+    for way in (100, 1):
+        by_namespace(monkeypatch, way)
+        front.fetched.clear()
+        answer = clean(await mine.ask("GET", f"{group}/things?{query}", accept=accept))
+        assert answer["metadata"].keys() >= {"resourceVersion"}
+        found = names(answer)
+        assert found == (["t"] if "limit" in query else ["t", "t"])
+        assert bool(answer["metadata"].get("continue")) == ("limit" in query)
+        assert not any(b'"of":"others"' in page for page in front.fetched) or way == 1
 
 
 async def test_what_stands_behind_decides_how_a_list_is_read(
