@@ -32,8 +32,8 @@ class Items:
 
     def feed(self, data: bytes) -> bytes:
         """What there is more of items, with the commas between them."""
-        data = self._kept + data if self._kept else data
         if not self._found:
+            data = self._kept + data
             at = min((data.find(begins) + len(begins) for begins in _BEGINS if begins in data), default=0)
             if not at:
                 self._kept = data
@@ -41,10 +41,12 @@ class Items:
             self._found = True
             self.beginning = data[:at]
             self._custom = b'"metadata":' not in self.beginning
-            data = data[at:]
+            self._kept, data = b"", data[at:]
         keep = _LONGEST_END if self._custom else len(_END) + 1
-        self._kept = data[-keep:]
-        return data[:-keep]
+        if len(data) < keep:
+            data, self._kept = self._kept + data, b""
+        kept, self._kept = self._kept, data[-keep:]
+        return b"".join((kept, memoryview(data)[:-keep]))
 
     def flush(self) -> bytes:
         """The same at the end."""
