@@ -33,7 +33,7 @@ from proxy.kube.client import Client
 from proxy.kube.config import load_kubeconfig
 from tests.bench.load import Connection, Target, connect
 from tests.bench.system import System, at, grant
-from tests.bench.works import NAMESPACES, configmap, fill
+from tests.bench.works import CONFIGMAPS, NAMESPACES, configmap, fill
 
 OUTPUT = Path("build/bench-flood.json")
 NOISY = "noisy"
@@ -230,6 +230,13 @@ async def prepare(system: System, direct: bool) -> tuple[Side, Side]:
     return victim, noisy
 
 
+async def clear(system: System) -> None:
+    """What a flood has made would be in the lists of the next ones."""
+    url = f"{system.url}/clusters/root:benchmarks:{NOISY}"
+    async with Client(load_kubeconfig(at(system.root / "admin.kubeconfig", url))) as client:
+        await client.delete_collection(CONFIGMAPS, "create")
+
+
 async def _user(system: System, path: str) -> Side:
     """Of the kube-apiserver, who may do the same in the namespaces of the workspace at ``path``. Its administrator
     impersonates him, so that fairness knows him."""
@@ -259,6 +266,8 @@ async def measure(
                 seen.setdefault(kind, []).append(victim)
                 got[kind] = answers
                 await asyncio.sleep(1)  # what was under way ends
+                if answers["201"]:
+                    await clear(system)
     return [_row(kind, verb, victims, got[kind]) for kind, victims in seen.items() for verb in ("GET", "create")]
 
 
