@@ -19,11 +19,10 @@ _LONGEST_END = 1024
 class Items:
     """Of one answer. Raises StatusError 500 for one that is not whole."""
 
-    __slots__ = ("_custom", "_found", "_kept", "beginning", "ending")
+    __slots__ = ("_custom", "_kept", "beginning", "ending")
 
     def __init__(self) -> None:
         self._kept = b""
-        self._found = False
         self._custom = False
         self.beginning = b""
         """Of the answer, up to the first item; all of it where there is no array of items."""
@@ -32,13 +31,12 @@ class Items:
 
     def feed(self, data: bytes) -> bytes:
         """What there is more of items, with the commas between them."""
-        if not self._found:
+        if not self.beginning:
             data = self._kept + data
             at = min((data.find(begins) + len(begins) for begins in _BEGINS if begins in data), default=0)
             if not at:
                 self._kept = data
                 return b""
-            self._found = True
             self.beginning = data[:at]
             self._custom = b'"metadata":' not in self.beginning
             self._kept, data = b"", data[at:]
@@ -51,7 +49,7 @@ class Items:
     def flush(self) -> bytes:
         """The same at the end."""
         data, self._kept = self._kept, b""
-        if not self._found:
+        if not self.beginning:
             self.beginning = data
             return b""
         at = data.rfind(_CUSTOM_END if self._custom else _END)
